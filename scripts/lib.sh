@@ -1,0 +1,37 @@
+# shellcheck shell=bash disable=SC2034
+# What the scripts share: messages, and packages of Debian. Sourced, not run.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+program=${0##*/}
+
+say() { printf '%s: %s\n' "$program" "$*" >&2; }
+die() { say "$@"; exit 1; }
+wrong_usage() { usage >&2; exit 2; }
+
+build_packages=(gcc libc6-dev make autoconf automake pkg-config
+    libfcgi-dev libhiredis-dev libjson-c-dev libsqlite3-dev libinih-dev libsodium-dev libxxhash-dev libsystemd-dev
+    libcmocka-dev)
+stack_packages=(nginx redis-server sqlite3 curl jq)
+check_packages=(clang libclang-rt-dev valgrind wrk universal-ctags python3 python3-pytest python3-redis python3-requests
+    git shellcheck)
+
+# need_packages PACKAGE...: installs those that are missing, or says how and ends.
+need_packages() {
+    local package missing=() as_root=()
+    command -v dpkg-query >/dev/null || return 0
+    for package; do
+        [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    if ((EUID != 0)); then
+        as_root=(sudo)
+        sudo -n true 2>/dev/null || die "packages are missing; install them with
+    sudo apt-get install --no-install-recommends ${missing[*]}"
+    fi
+    say "installing ${missing[*]}"
+    if ! { "${as_root[@]}" apt-get update -qq &&
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2; }
+    then
+        die "apt-get could not install ${missing[*]}"
+    fi
+}

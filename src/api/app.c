@@ -1,0 +1,318 @@
+/*
+ * app: match -> guard -> handle -> finish, for every request alike.
+ *
+ * Steps: a route's first step runs on the event thread and ends in done, waiting or hand over. What waits goes on by
+ * app_advance; what is handed over continues at exchange->step in the pool, where steps follow one another until one is
+ * done. A request that comes to the pool first (its body had to be read) runs all of its steps there.
+ *
+ * Invariant: whatever path a request takes, it is matched and guarded before its route sees it, and it ends once, in
+ * `finish`, which alone decides what the log says. A router is complete before the first request and never changes.
+ *
+ * It refuses to know what routes do: the table below is all it has, and nothing here touches SQL or a cache's entries.
+ */
+#include "api/app.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api/guard.h"
+#include "api/route_cache.h"
+#include "api/route_meta.h"
+#include "api/route_resource.h"
+#include "base/sys.h"
+
+#define SLOW_US (1000 * 1000)
+
+/* X(method, pattern, auth, handle, blocking) */
+#define BUILT_IN_ROUTES(X)                                                                                             \
+    X(GET, "/healthz", NONE, route_meta_health, false)                                                                 \
+    X(GET, "/readyz", NONE, route_meta_ready, true)                                                                    \
+    X(GET, "/stats", NONE, route_meta_stats, true)                                                                     \
+    X(GET, "/api/cache/status", ADMIN, route_cache_status, true)                                                       \
+    X(POST, "/api/cache/invalidate", ADMIN, route_cache_invalidate, true)                                              \
+    X(GET, "/api/cache/keys", ADMIN, route_cache_keys, true)                                                           \
+    X(GET, "/api/cache/key/{key...}", ADMIN, route_cache_key_get, true)                                                \
+    X(DELETE, "/api/cache/key/{key...}", ADMIN, route_cache_key_delete, true)
+
+static const struct route built_in_routes[] = {
+#define ROUTE(method_name, route_pattern, auth_name, first, blocks)                                                    \
+    {.method = HTTP_##method_name,                                                                                     \
+     .pattern = {route_pattern, sizeof(route_pattern) - 1},                                                            \
+     .auth = CATALOG_AUTH_##auth_name,                                                                                 \
+     .handle = (first),                                                                                                \
+     .blocking = (blocks)},
+    BUILT_IN_ROUTES(ROUTE)
+#undef ROUTE
+};
+
+static void add_built_in(struct router *router)
+{
+    for (size_t i = 0; i < sizeof built_in_routes / sizeof *built_in_routes; i++) {
+        const struct route *route = &built_in_routes[i];
+        enum err err = router_add(router, route->method, route->pattern, route);
+
+        assert(err == ERR_OK);
+        (void)err;
+    }
+}
+
+static enum err add_resource(struct app *app, const struct resource *resource, struct route *route,
+                             struct report *report)
+{
+    *route = (struct route){.method = http_method_from(resource->method),
+                            .pattern = resource->path,
+                            .auth = resource->auth,
+                            .handle = resource->reading ? route_resource_read : route_resource_write,
+                            .blocking = !resource->reading,
+                            .resource = resource};
+    enum err err = router_add(app->router, route->method, route->pattern, route);
+    if (err != ERR_OK) {
+        unsigned line, column;
+
+        catalog_locate(resource, resource->method.p, &line, &column);
+        report_add(report, resource->file.p, line, column, "the route %.*s %.*s %s", STR_ARG(resource->method),
+                   STR_ARG(resource->path),
+                   err == ERR_EXISTS ? "is one of larder's own; give the resource another path"
+                                     : "is none that a request could match");
+    }
+    return err;
+}
+
+enum err app_new(const struct config *config, const struct catalog *catalog, const struct app_shared *shared,
+                 struct report *report, struct app **out)
+{
+    struct app *app = sys_calloc(1, sizeof *app);
+    enum err err = ERR_OK;
+
+    *app = (struct app){.config = config, .catalog = catalog, .shared = shared, .router = router_new()};
+    app->resource_routes = sys_calloc(catalog->count, sizeof *app->resource_routes);
+    add_built_in(app->router);
+    for (size_t i = 0; i < catalog->count; i++)
+        if (add_resource(app, &catalog->resources[i], &app->resource_routes[i], report) != ERR_OK)
+            err = ERR_EXISTS;
+    if (err == ERR_OK)
+        *out = app;
+    else
+        app_free(&app);
+    return err;
+}
+
+void app_free(struct app **app)
+{
+    if (!*app)
+        return;
+    router_free(&(*app)->router);
+    free((*app)->resource_routes);
+    free(*app);
+    *app = NULL;
+}
+
+struct app_thread *app_thread_open(const struct app *app, const struct loop *loop)
+{
+    struct app_thread *thread = sys_calloc(1, sizeof *thread);
+    const struct config *config = app->config;
+
+    thread->app = app;
+    thread->cache = cache_open(config, app->shared->l2, loop);
+    if (!loop) {
+        thread->store = store_open(config->store.database, config->store.busy_timeout_ms);
+        thread->writer = writer_client_new(config, app->shared->writer);
+    }
+    return thread;
+}
+
+void app_thread_close(struct app_thread **thread)
+{
+    if (!*thread)
+        return;
+    cache_close(&(*thread)->cache);
+    store_close(&(*thread)->store);
+    writer_client_free(&(*thread)->writer);
+    free(*thread);
+    *thread = NULL;
+}
+
+static void reply(struct http *http, int status, struct str content_type, struct str body)
+{
+    buf_clear(&http->headers);
+    http->status = status;
+    http->content_type = content_type;
+    http->out = body;
+    if (status != 204)
+        http_header(http, "Cache-Control", STR("no-store"));
+}
+
+struct str app_problem_body(struct arena *arena, int status, struct str detail)
+{
+    struct buf body = {0};
+
+    buf_printf(&body, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":", http_reason(status), status);
+    buf_add_json(&body, detail);
+    buf_add_char(&body, '}');
+    return arena_take_buf(arena, &body);
+}
+
+void app_problem(struct http *http, int status, const char *detail_format, ...)
+{
+    char detail[2048];
+    va_list arguments;
+
+    va_start(arguments, detail_format);
+    vsnprintf(detail, sizeof detail, detail_format, arguments);
+    va_end(arguments);
+    struct str body = app_problem_body(http->arena, status, str_from(detail));
+    /* The request's memory may be what ran out. */
+    if (body.len == 0)
+        body = STR("{\"type\":\"about:blank\",\"detail\":\"The request needs more memory than one may have.\"}");
+    reply(http, status, STR("application/problem+json"), body);
+}
+
+void app_unavailable(struct http *http, unsigned retry_after_s, const char *detail)
+{
+    char seconds[16];
+
+    app_problem(http, 503, "%s", detail);
+    snprintf(seconds, sizeof seconds, "%u", retry_after_s);
+    http_header(http, "Retry-After", str_from(seconds));
+}
+
+void app_json(struct http *http, int status, struct str body)
+{
+    if (arena_overflowed(http->arena)) {
+        app_unavailable(http, 1, "The answer is too large to be given at once.");
+        return;
+    }
+    reply(http, status, STR("application/json"), body);
+}
+
+void app_note(struct exchange *exchange, const char *event, struct str why)
+{
+    exchange->event = event;
+    exchange->why = arena_copy(exchange->http->arena, why);
+}
+
+/* The request is answered: a line in the log where there is something to say. */
+static void finish(struct exchange *exchange)
+{
+    const struct http *http = exchange->http;
+    int64_t took_us = sys_monotonic_us() - http->started_us;
+    const char *event = exchange->event;
+
+    if (!event && http->status >= 500)
+        event = "request_failed";
+    if (!event && took_us >= SLOW_US)
+        event = "request_slow";
+    if (!event)
+        return;
+    log_event(http->status >= 500 ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, event,
+              LOG_TEXT("method", http_method_name(http->method)), LOG_STR("path", http->path),
+              LOG_INT("status", http->status), LOG_INT("us", took_us), LOG_STR("why", exchange->why),
+              LOG_STR("request_id", http->in.request_id), LOG_STR("traceparent", http->in.traceparent));
+}
+
+enum http_step app_hand_over(struct exchange *exchange, enum http_step (*step)(struct exchange *exchange))
+{
+    exchange->step = step;
+    return HTTP_HAND_OVER;
+}
+
+void app_advance(struct exchange *exchange, enum http_step step)
+{
+    if (step == HTTP_DONE)
+        finish(exchange);
+    exchange->http->advance(exchange->http, step);
+}
+
+/* What the router alone can answer. */
+static enum http_step answer_unmatched(struct exchange *exchange, enum router_result result)
+{
+    struct http *http = exchange->http;
+    struct str allow = exchange->match.allow;
+
+    switch (result) {
+    case ROUTER_OPTIONS:
+        reply(http, 204, STR(""), STR(""));
+        http_header(http, "Allow", allow);
+        break;
+    case ROUTER_METHOD:
+        app_problem(http, 405, "This path does not take that method. It takes %.*s.", STR_ARG(allow));
+        http_header(http, "Allow", allow);
+        break;
+    case ROUTER_MALFORMED:
+        app_problem(http, 400,
+                    "The path is malformed: it has a broken percent escape, a control character, or bytes that are not "
+                    "UTF-8.");
+        break;
+    case ROUTER_NOT_FOUND:
+    case ROUTER_FOUND:
+        app_problem(http, 404, "Nothing is at this path.");
+        break;
+    }
+    return HTTP_DONE;
+}
+
+static enum http_step begin(struct exchange *exchange)
+{
+    struct http *http = exchange->http;
+    const struct app *app = exchange->thread->app;
+    enum router_result result = router_find(app->router, http->method, http->path, http->arena, &exchange->match);
+
+    if (result != ROUTER_FOUND)
+        return answer_unmatched(exchange, result);
+    exchange->route = exchange->match.target;
+    bool purge = http->method == HTTP_PURGE;
+    if (!guard_admits(app->config, purge ? CATALOG_AUTH_ADMIN : exchange->route->auth, http))
+        return HTTP_DONE;
+    if (purge)
+        return app_hand_over(exchange, route_resource_purge);
+    return exchange->route->blocking ? app_hand_over(exchange, exchange->route->handle)
+                                     : exchange->route->handle(exchange);
+}
+
+/* NULL, with HTTP answered, when there is no memory for it. */
+static struct exchange *make_exchange(struct app_thread *thread, struct http *http)
+{
+    struct exchange *exchange = arena_calloc(http->arena, 1, sizeof *exchange);
+
+    if (!exchange) {
+        app_unavailable(http, 1, "The request needs more memory than one may have.");
+        return NULL;
+    }
+    exchange->thread = thread;
+    exchange->http = http;
+    http->app = exchange;
+    return exchange;
+}
+
+enum http_step app_handle(struct app_thread *thread, struct http *http)
+{
+    struct exchange *exchange = make_exchange(thread, http);
+
+    if (!exchange)
+        return HTTP_DONE;
+    enum http_step step = begin(exchange);
+    if (step == HTTP_DONE)
+        finish(exchange);
+    return step;
+}
+
+void app_run(struct app_thread *thread, struct http *http)
+{
+    struct exchange *exchange = http->app;
+    enum http_step step = HTTP_HAND_OVER;
+
+    if (exchange) {
+        exchange->thread = thread;
+    } else {
+        exchange = make_exchange(thread, http);
+        if (!exchange)
+            return;
+        step = begin(exchange);
+    }
+    while (step == HTTP_HAND_OVER)
+        step = exchange->step(exchange);
+    assert(step == HTTP_DONE);
+    finish(exchange);
+}

@@ -1,0 +1,98 @@
+/*
+ * app: everything the application is made of, and the pipeline match -> guard -> handle -> finish.
+ *
+ * struct app is made before the fork and is immutable then; struct app_thread holds what a thread may use alone.
+ * Nothing here knows sockets or processes: the server calls app_handle and app_run through function pointers.
+ */
+#ifndef LARDER_APP_H
+#define LARDER_APP_H
+
+#include "base/loop.h"
+#include "cache/cache.h"
+#include "config/catalog.h"
+#include "config/config.h"
+#include "http/http.h"
+#include "http/router.h"
+#include "store/store.h"
+#include "store/writer_client.h"
+
+/* What children share; made once, survives reloads. */
+struct app_shared {
+    struct l2_shared *l2;
+    struct writer_shared *writer;
+    int64_t started_ms;
+};
+
+struct app {
+    const struct config *config;
+    const struct catalog *catalog;
+    struct router *router;
+    struct route *resource_routes; /* one for each resource */
+    const struct app_shared *shared;
+};
+
+struct app_thread {
+    const struct app *app;
+    struct cache *cache;
+    struct store *store;          /* NULL on the event thread */
+    struct writer_client *writer; /* NULL on the event thread */
+};
+
+/* One request on its way; in the request's arena, at http->app. */
+struct exchange {
+    struct app_thread *thread; /* whose turn it is */
+    struct http *http;
+    const struct route *route;
+    struct router_match match;
+    enum http_step (*step)(struct exchange *exchange); /* the next step, after HTTP_HAND_OVER */
+    void *state;                                       /* the route's own */
+    const char *event;                                 /* for the log: what went wrong, a word; NULL without */
+    struct str why;                                    /* the same in words, for the operator only */
+};
+
+/* A route: what the router leads to. Built-in routes are a static table; each resource has one. */
+struct route {
+    enum http_method method;
+    struct str pattern;
+    enum catalog_auth auth;
+    /* First step. On the event thread unless `blocking`, then in the pool at once. */
+    enum http_step (*handle)(struct exchange *exchange);
+    bool blocking;
+    const struct resource *resource; /* of a resource's route */
+};
+
+/* Takes nothing over: all must outlive the app. ERR_EXISTS with REPORT lines where a resource claims a built-in
+ * route. */
+enum err app_new(const struct config *config, const struct catalog *catalog, const struct app_shared *shared,
+                 struct report *report, struct app **out) ERR_CHECKED;
+void app_free(struct app **app);
+
+/* LOOP for the event thread; NULL for a pool thread, which also gets store and writer. */
+struct app_thread *app_thread_open(const struct app *app, const struct loop *loop);
+void app_thread_close(struct app_thread **thread);
+
+/* The first steps, on the event thread. */
+enum http_step app_handle(struct app_thread *thread, struct http *http);
+/* All remaining steps (all, when app_handle was not called), on a thread that may block. The response is complete
+ * after it. */
+void app_run(struct app_thread *thread, struct http *http);
+
+/* For routes. */
+
+/* Ends a step whose successor, STEP, may block. */
+enum http_step app_hand_over(struct exchange *exchange, enum http_step (*step)(struct exchange *exchange));
+/* Goes on with a request that was HTTP_WAITING, on the event thread. */
+void app_advance(struct exchange *exchange, enum http_step step);
+/* What the log is to say of this request when it ends. EVENT is static; WHY is copied. */
+void app_note(struct exchange *exchange, const char *event, struct str why);
+
+/* Fills HTTP with an application/problem+json response (RFC 9457). DETAIL tells the caller what to change. */
+void app_problem(struct http *http, int status, const char *detail_format, ...) __attribute__((format(printf, 3, 4)));
+/* The body alone, in ARENA. */
+struct str app_problem_body(struct arena *arena, int status, struct str detail);
+/* 503 with Retry-After. */
+void app_unavailable(struct http *http, unsigned retry_after_s, const char *detail);
+/* A JSON response that nobody may keep; BODY in the arena. */
+void app_json(struct http *http, int status, struct str body);
+
+#endif

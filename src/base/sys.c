@@ -1,0 +1,253 @@
+/*
+ * sys: clocks, entropy, secrets, hashes, files, process names, and allocation that dies loudly.
+ *
+ * Invariant: what cannot fail for the caller never returns a failure. Without memory or entropy a process cannot do
+ * anything right any more; it says so in one line on stderr, allocating nothing for it, and aborts, and the supervisor
+ * starts another.
+ *
+ * It keeps no state between calls: even the place of the process title is asked of the kernel. Comparing secrets and
+ * encoding them in base64 is left to libsodium, hashing to XXH3 (inlined from xxhash.h; no library to link). Hashes
+ * here are for tables and ETags, never for secrets.
+ */
+#include "base/sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define STAT_LIMIT 4096
+#define READ_STEP 4096
+
+static int64_t read_clock(clockid_t clock, int64_t per_second)
+{
+    struct timespec time;
+
+    clock_gettime(clock, &time);
+    return (int64_t)time.tv_sec * per_second + time.tv_nsec / (1000000000 / per_second);
+}
+
+int64_t sys_now_ms(void)
+{
+    return read_clock(CLOCK_REALTIME, 1000);
+}
+
+int64_t sys_monotonic_ms(void)
+{
+    return read_clock(CLOCK_MONOTONIC, 1000);
+}
+
+int64_t sys_monotonic_us(void)
+{
+    return read_clock(CLOCK_MONOTONIC, 1000000);
+}
+
+static _Noreturn void die(struct str line)
+{
+    ssize_t written = write(STDERR_FILENO, line.p, line.len);
+
+    (void)written;
+    abort();
+}
+
+static void *require_memory(void *p)
+{
+    if (!p)
+        die(STR("larder: out of memory; give the machine or the service's memory limit more\n"));
+    return p;
+}
+
+void *sys_alloc(size_t len)
+{
+    return require_memory(malloc(len ? len : 1));
+}
+
+void *sys_calloc(size_t count, size_t size)
+{
+    return require_memory(count && size ? calloc(count, size) : calloc(1, 1));
+}
+
+void *sys_realloc(void *old, size_t len)
+{
+    return require_memory(realloc(old, len ? len : 1));
+}
+
+char *sys_copy(struct str text)
+{
+    char *copy = sys_alloc(text.len + 1);
+
+    if (text.len > 0)
+        memcpy(copy, text.p, text.len);
+    copy[text.len] = '\0';
+    return copy;
+}
+
+void sys_random(void *out, size_t len)
+{
+    char *p = out;
+
+    while (len > 0) {
+        ssize_t got = getrandom(p, len, 0);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            die(STR("larder: the system gives no random bytes (getrandom failed)\n"));
+        p += got;
+        len -= (size_t)got;
+    }
+}
+
+bool sys_secret_equal(struct str a, struct str b)
+{
+    return a.len == b.len && sodium_memcmp(a.p, b.p, a.len) == 0;
+}
+
+uint64_t sys_hash64(struct str bytes, uint64_t seed)
+{
+    return XXH3_64bits_withSeed(bytes.p, bytes.len, seed);
+}
+
+void sys_hash128_hex(struct str bytes, struct buf *out)
+{
+    XXH128_canonical_t canonical;
+    char hex[2 * sizeof(canonical.digest) + 1];
+
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes.p, bytes.len));
+    sodium_bin2hex(hex, sizeof(hex), canonical.digest, sizeof(canonical.digest));
+    buf_add(out, hex, sizeof(hex) - 1);
+}
+
+void sys_base64(struct str bytes, struct buf *out)
+{
+    size_t len = sodium_base64_encoded_len(bytes.len, sodium_base64_VARIANT_ORIGINAL);
+
+    buf_reserve(out, len);
+    sodium_bin2base64(out->p + out->len, len, (const unsigned char *)bytes.p, bytes.len,
+                      sodium_base64_VARIANT_ORIGINAL);
+    out->len += len - 1;
+}
+
+/* Appends what FD gives up to its end; reads at most one byte past LIMIT, however long the file grows meanwhile. */
+static enum err read_all(int fd, size_t limit, struct buf *out)
+{
+    size_t before = out->len;
+
+    for (;;) {
+        size_t taken = out->len - before;
+        size_t step;
+        ssize_t got;
+
+        buf_reserve(out, READ_STEP);
+        step = out->cap - out->len - 1;
+        if (step > limit - taken)
+            step = limit - taken + 1;
+        got = read(fd, out->p + out->len, step);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return err_from_errno(errno);
+        if (got == 0)
+            return ERR_OK;
+        if ((size_t)got > limit - taken)
+            return ERR_LIMIT;
+        out->len += (size_t)got;
+    }
+}
+
+enum err sys_read_file(const char *path, size_t limit, struct buf *out)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    size_t before = out->len;
+    enum err err;
+
+    if (fd < 0)
+        return err_from_errno(errno);
+    err = read_all(fd, limit, out);
+    if (err)
+        out->len = before;
+    if (out->p)
+        out->p[out->len] = '\0';
+    close(fd);
+    return err;
+}
+
+/* Where the kernel keeps the bytes of argv and environ. proc(5): fields 48 to 51 of stat; 0 where it does not say. */
+static bool find_title(char **start, size_t *len)
+{
+    struct buf stat = {0};
+    struct str rest, field = {NULL, 0};
+    int64_t place[4] = {0};
+    char *name_end;
+    bool found = false;
+
+    if (sys_read_file("/proc/self/stat", STAT_LIMIT, &stat) != ERR_OK || !stat.p)
+        goto out;
+    name_end = strrchr(stat.p, ')');
+    if (!name_end)
+        goto out;
+    rest = str_from(name_end + 1);
+    /* What follows the name begins with field 3. */
+    for (unsigned number = 3; number <= 51; number++) {
+        field = str_word(&rest);
+        if (number >= 48 && str_to_int64(field, &place[number - 48]) != ERR_OK)
+            goto out;
+    }
+    /* The file name given to exec lies right behind them; where it does not (valgrind), the place is not ours. */
+    found = place[0] > 0 && place[1] > place[0] && place[2] == place[1] && place[3] >= place[2] &&
+            (int64_t)getauxval(AT_EXECFN) == place[3];
+    if (found) {
+        *start = (char *)(uintptr_t)place[0];
+        *len = (size_t)(place[3] - place[0]);
+    }
+out:
+    buf_free(&stat);
+    return found;
+}
+
+void sys_title_init(int argc, char **argv)
+{
+    size_t count = 0;
+    char **moved;
+
+    while (environ && environ[count])
+        count++;
+    moved = sys_calloc(count + 1, sizeof(*moved));
+    for (size_t i = 0; i < count; i++)
+        moved[i] = sys_copy(str_from(environ[i]));
+    environ = moved;
+    for (int i = 0; i < argc; i++)
+        argv[i] = sys_copy(str_from(argv[i]));
+    if (argc > 0) {
+        char *slash = strrchr(argv[0], '/');
+
+        program_invocation_name = argv[0];
+        program_invocation_short_name = slash ? slash + 1 : argv[0];
+    }
+}
+
+void sys_title_set(const char *title)
+{
+    size_t len = strlen(title), room = 0;
+    char *start = NULL;
+
+    prctl(PR_SET_NAME, (unsigned long)(uintptr_t)title, 0UL, 0UL, 0UL);
+    if (!find_title(&start, &room))
+        return;
+    /* Strings that still live there are somebody's: sys_title_init was not called. */
+    if ((uintptr_t)program_invocation_name - (uintptr_t)start < room)
+        return;
+    if (len >= room)
+        len = room - 1;
+    memcpy(start, title, len);
+    memset(start + len, 0, room - len);
+}

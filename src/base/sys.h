@@ -1,0 +1,41 @@
+/*
+ * sys: what larder asks of the system: clocks, entropy, secrets, hashes, files, and allocation that dies loudly.
+ *
+ * Clocks are read here and nowhere else; whoever decides by time is handed `now`.
+ */
+#ifndef LARDER_SYS_H
+#define LARDER_SYS_H
+
+#include "base/str.h"
+
+/* Milliseconds since the epoch (CLOCK_REALTIME), for what is stored and shown. */
+int64_t sys_now_ms(void);
+/* Milliseconds and microseconds of CLOCK_MONOTONIC, for deadlines and durations. */
+int64_t sys_monotonic_ms(void);
+int64_t sys_monotonic_us(void);
+
+/* malloc and friends; out of memory they write one line to stderr and abort. LEN 0 gives a pointer to free. */
+void *sys_alloc(size_t len);
+void *sys_calloc(size_t count, size_t size);
+void *sys_realloc(void *old, size_t len);
+char *sys_copy(struct str text); /* terminated copy */
+
+void sys_random(void *out, size_t len);
+/* Constant time in the contents; the lengths may be learnt. */
+bool sys_secret_equal(struct str a, struct str b);
+/* XXH3, 64 and 128 bits. */
+uint64_t sys_hash64(struct str bytes, uint64_t seed);
+/* Appends 32 lower-case hexadecimal digits. */
+void sys_hash128_hex(struct str bytes, struct buf *out);
+void sys_base64(struct str bytes, struct buf *out);
+
+/* Appends the whole file. ERR_LIMIT over LIMIT bytes, ERR_NOT_FOUND, ERR_DENIED, ERR_IO. */
+enum err sys_read_file(const char *path, size_t limit, struct buf *out) ERR_CHECKED;
+
+/* Name shown by ps for this process: PR_SET_NAME, and over the bytes of argv and environ once sys_title_init has moved
+ * these away. sys_title_init comes first in main: pointers to the old strings, taken earlier, would change under their
+ * holder; argv and environ themselves stay usable. */
+void sys_title_init(int argc, char **argv);
+void sys_title_set(const char *title);
+
+#endif

@@ -1,0 +1,42 @@
+/*
+ * entry: the bytes of a cached response, versioned. Pure.
+ *
+ * Layout, little-endian: "LE" | version u8 | flags u8 | status u16 | reserved u16 | stored_at i64 | fresh_until i64 |
+ * stale_until i64 | error_until i64 (all ms since the epoch, 0 to ENTRY_TIME_MAX_MS) | cost_us u32 | tags_len u32 |
+ * etag_len u32 | type_len u32 | body_len u32 | tags (each u16 length and bytes) | etag | content type | body. Flags and
+ * reserved are 0. Bytes of another version, or that do not add up, are no entry.
+ */
+#ifndef LARDER_ENTRY_H
+#define LARDER_ENTRY_H
+
+#include "base/arena.h"
+
+enum { ENTRY_TAGS_MAX = 16, ENTRY_TAG_MAX_LEN = UINT16_MAX };
+
+/* The end of the year 9999: far from where sums of times would overflow. */
+#define ENTRY_TIME_MAX_MS INT64_C(253402300799999)
+
+struct entry {
+    int status; /* 200, or 404 for a negative entry */
+    int64_t stored_at_ms, fresh_until_ms, stale_until_ms, error_until_ms;
+    uint32_t cost_us; /* what the fill took */
+    struct str tags[ENTRY_TAGS_MAX];
+    size_t tags_count;
+    struct str etag; /* with its quotes; empty without */
+    struct str content_type;
+    struct str body;
+};
+
+/* Bytes of ENTRY once encoded. */
+size_t entry_encoded_len(const struct entry *entry);
+/* Appends ENTRY's bytes. No tag may be longer than ENTRY_TAG_MAX_LEN. */
+void entry_encode(const struct entry *entry, struct buf *out);
+/* Views of *OUT lie in BYTES. ERR_VERSION or ERR_CORRUPT: treat as absent. Of an accepted entry, status and times are
+ * in range, the ETag is one (RFC 9110, section 8.8.3), and the content type has no control character. */
+enum err entry_decode(struct str bytes, struct entry *out) ERR_CHECKED;
+/* Whether ENTRY was filled with exactly TAGS. */
+bool entry_has_tags(const struct entry *entry, const struct str *tags, size_t tags_count);
+/* A strong ETag of BODY, with quotes: in ARENA. */
+struct str entry_etag(struct str body, struct arena *arena);
+
+#endif

@@ -1,0 +1,32 @@
+/*
+ * cli: what a person types. Each command is a function of its arguments that returns the exit code: 0 done, 1 failed, 2 wrong usage or configuration.
+ */
+#ifndef LARDER_CLI_H
+#define LARDER_CLI_H
+
+#include "base/report.h"
+#include "config/config.h"
+
+struct cli {
+    const char *config_path; /* NULL: the installed one where it exists, else defaults */
+    int argc;                /* of the command's own arguments */
+    char **argv;
+    bool print, sample, all, tag, key; /* --print, --sample, --all, --tag, --key */
+};
+
+int cli_serve(const struct cli *cli);
+int cli_check(const struct cli *cli);
+int cli_migrate(const struct cli *cli);
+int cli_import(const struct cli *cli);
+int cli_purge(const struct cli *cli);
+int cli_stats(const struct cli *cli);
+
+/* Loads the configuration or says on stderr what is wrong with it. */
+bool cli_load_config(const struct cli *cli, struct config **out);
+/* Prints REPORT's lines on stderr, each after `larder: `. */
+void cli_print_report(const struct report *report);
+/* Carries out purge items (`key:…`, `tag:…`, `pattern:…`): in Redis itself, or by asking the running server whose memory holds the cache.
+ * COUNT 0 means everything. *REMOVED counts keys. WHY for a person. */
+enum err cli_purge_items(const struct config *config, const struct str *items, size_t count, uint64_t *removed, struct buf *why) ERR_CHECKED;
+
+#endif

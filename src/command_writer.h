@@ -1,0 +1,18 @@
+/*
+ * command_writer: the writer for one command: the running server's where there is one, else one started for the command's own time.
+ */
+#ifndef LARDER_COMMAND_WRITER_H
+#define LARDER_COMMAND_WRITER_H
+
+#include "config/config.h"
+#include "store/writer.h"
+
+struct command_writer;
+
+/* Returns when there is a writer that clients of CONFIG can reach and the database has been migrated. WHY for a person. On failure *OUT is NULL. */
+enum err command_writer_start(const struct config *config, struct command_writer **out, struct buf *why) ERR_CHECKED;
+bool command_writer_is_servers(const struct command_writer *writer);
+/* Ends a writer of our own, when what it was given is committed. NULL is a no-op. */
+void command_writer_stop(struct command_writer **writer);
+
+#endif

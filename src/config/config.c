@@ -1,0 +1,585 @@
+/*
+ * config: larder.conf and the environment, to struct config and back to text.
+ *
+ * Every setting stands once, in CONFIG_TABLE. Reading goes in three steps: the file, then the environment, which wins,
+ * note for each setting its text and where it was given; then each text, or the default, is checked and set. So
+ * whatever is wrong is reported in one run, with the place where a person has to change it.
+ *
+ * Invariant: a struct config that was given out satisfies every range of the table, and no secret is ever part of a
+ * message or of what config_print writes.
+ *
+ * inih splits long lines, takes an indented line for more of the value above, and tells of the first mistake only; so
+ * it is fed line by line, with what it would misread reported and left out.
+ */
+#include "config/config.h"
+
+#include <assert.h>
+#include <ini.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/sys.h"
+#include "config/config_nearest.h"
+#include "config/config_value.h"
+
+#ifndef LARDER_RUNDIR
+#define LARDER_RUNDIR "/run/larder"
+#endif
+#ifndef LARDER_STATEDIR
+#define LARDER_STATEDIR "/var/lib/larder"
+#endif
+#ifndef LARDER_SQLDIR
+#define LARDER_SQLDIR "/usr/share/larder/sql"
+#endif
+
+#define SECOND INT64_C(1000)
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define KIB INT64_C(1024)
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+
+/* X(section, name, member, kind, default, least, most, description): bounds are of the number, or of the text's length.
+ */
+#define CONFIG_TABLE(X)                                                                                                \
+    X(server, socket, socket, SOCKET, LARDER_RUNDIR "/larder.sock", 1, 255,                                            \
+      "Where nginx finds larder: the path of a socket, or host:port for TCP.")                                         \
+    X(server, user, user, TEXT, "", 0, 64, "User to change to when started as root; empty: stay root.")                \
+    X(server, group, group, TEXT, "", 0, 64, "Group to change to when started as root; empty: the user's.")            \
+    X(server, socket_mode, socket_mode, MODE, "0660", 3, 4, "Permissions of the socket, in octal.")                    \
+    X(server, allow_users, allow_users, TEXT, "", 0, 4095,                                                             \
+      "Names or uids that may connect, by blanks; empty: root, larder's own and the web servers' usual ones.")         \
+    X(server, workers, workers, PROCESSES, "auto", 1, 256, "Worker processes; auto: one for each CPU, at least 2.")    \
+    X(server, pool, pool, INTEGER, "4", 1, 256, "Threads of each worker for SQL and whatever else waits.")             \
+    X(server, queue, queue, INTEGER, "256", 1, 65536, "Requests that may wait for the pool; more get 503.")            \
+    X(server, max_connections, max_connections, INTEGER, "1024", 1, 65536, "Connections from nginx to each worker.")   \
+    X(server, max_requests, max_requests, INTEGER, "0", 0, 1000000000,                                                 \
+      "Requests after which a worker is replaced by a fresh one; 0: never.")                                           \
+    X(server, request_timeout, request_timeout_ms, DURATION, "30s", SECOND, HOUR,                                      \
+      "A worker that is stuck in one request for longer is killed and replaced.")                                      \
+    X(server, head_timeout, head_timeout_ms, DURATION, "10s", 100, 10 * MINUTE,                                        \
+      "How long the head of a request may take to arrive.")                                                            \
+    X(server, drain_timeout, drain_timeout_ms, DURATION, "10s", 0, HOUR,                                               \
+      "How long requests may take to finish when larder stops or reloads.")                                            \
+    X(server, max_body, max_body, SIZE, "1M", KIB, 256 * MIB, "Largest body of a request; larger ones get 413.")       \
+    X(server, mount, mount, MOUNT, "", 0, 4095, "Path under which larder is served, for example /data; empty: /.")     \
+    X(store, database, database, TEXT, LARDER_STATEDIR "/larder.db", 1, 4095, "Path of the SQLite database.")          \
+    X(store, sql, sql, TEXT, LARDER_SQLDIR, 1, 4095, "Directory with resources/, migrations/ and import/.")            \
+    X(store, busy_timeout, busy_timeout_ms, DURATION, "1s", 0, MINUTE,                                                 \
+      "How long to wait for a database that another program has locked.")                                              \
+    X(store, write_timeout, write_timeout_ms, DURATION, "5s", 10, 10 * MINUTE,                                         \
+      "How long a write may take, waiting included.")                                                                  \
+    X(store, write_queue, write_queue, INTEGER, "1024", 1, 1048576, "Writes that may wait for the writer.")            \
+    X(store, wal_limit, wal_limit, SIZE, "64M", MIB, 1024 * GIB,                                                       \
+      "Size of the write-ahead log from which it is moved into the database and cut.")                                 \
+    X(redis, url, url, URL, "memory:", 1, 1024,                                                                        \
+      "The shared cache: redis://HOST:PORT, unix:///PATH, or memory: for this host's memory without a server.")        \
+    X(redis, user, user, TEXT, "", 0, 128, "User for AUTH; empty: Redis's default user.")                              \
+    X(redis, password, password, PASSWORD, "", 0, 1024, "Password for AUTH.")                                          \
+    X(redis, prefix, prefix, PREFIX, "larder:", 0, 64, "What every key in Redis begins with.")                         \
+    X(redis, database, database, INTEGER, "0", 0, 65535, "Number of the Redis database.")                              \
+    X(redis, cache_version, cache_version, INTEGER, "1", 0, 2147483647,                                                \
+      "Raise it to make everything that is cached invalid at once.")                                                   \
+    X(redis, connect_timeout, connect_timeout_ms, DURATION, "250ms", 1, MINUTE, "How long connecting may take.")       \
+    X(redis, timeout, timeout_ms, DURATION, "250ms", 1, MINUTE, "How long an answer of Redis may take.")               \
+    X(redis, max_entry, max_entry, SIZE, "4M", KIB, 256 * MIB, "Larger responses are not cached.")                     \
+    X(memory, size, size, SIZE, "64M", MIB, 1024 * GIB, "Memory for the cache when the url is memory:.")               \
+    X(breaker, failures, failures, INTEGER, "5", 1, 1000, "Failures in a row after which Redis is left alone.")        \
+    X(breaker, successes, successes, INTEGER, "2", 1, 1000, "Successes in a row after which it is trusted again.")     \
+    X(breaker, open, open_ms, DURATION, "10s", 100, HOUR, "How long Redis is left alone before it is tried again.")    \
+    X(auth, admin_token, admin_token, TOKEN, "", 16, 256,                                                              \
+      "Token of the admin routes, at least 16 characters; empty: they answer 403.")                                    \
+    X(log, level, level, LEVEL, "notice", 0, 0, "What is logged: error, warning, notice, info or debug.")              \
+    X(log, format, format, FORMAT, "text", 0, 0, "Form of the log: text (key=value) or json.")
+
+struct setting {
+    const char *section, *name, *fallback, *description;
+    size_t offset; /* in struct config */
+    struct config_value_rule rule;
+};
+
+#define CONFIG_ROW(section, name, member, kind, fallback, least, most, description)                                    \
+    {#section,                                                                                                         \
+     #name,                                                                                                            \
+     fallback,                                                                                                         \
+     description,                                                                                                      \
+     offsetof(struct config, section.member),                                                                          \
+     {CONFIG_VALUE_##kind, least, most}},
+static const struct setting settings[] = {CONFIG_TABLE(CONFIG_ROW)};
+#undef CONFIG_ROW
+
+/* As the environment names them, but in lower case. */
+#define CONFIG_VARIABLE(section, name, member, kind, fallback, least, most, description) #section "_" #name,
+static const char *const variables[] = {CONFIG_TABLE(CONFIG_VARIABLE)};
+#undef CONFIG_VARIABLE
+
+enum { COUNT = sizeof(settings) / sizeof(*settings), FILE_MAX = 1 << 20, SECRET_FILE_MAX = 1 << 16, SHOWN = 60 };
+
+#define FILE_SUFFIX "_file"
+
+/* The text of a setting, and where it was given. */
+struct given {
+    char *text, *place;
+    unsigned line; /* 0: PLACE is a variable */
+};
+
+/* What has been read, before it is checked. `files` are the `_file` variants of secrets. */
+struct draft {
+    struct report *report;
+    struct given values[COUNT], files[COUNT];
+    char *const *environment;
+    /* of the file being read */
+    const char *file;
+    struct str rest;
+    unsigned line;
+    bool skip; /* in a section that was reported */
+};
+
+static void keep(struct given *given, struct str text, struct str place, unsigned line)
+{
+    free(given->text);
+    free(given->place);
+    *given = (struct given){sys_copy(text), sys_copy(place), line};
+}
+
+static void forget(struct given *given)
+{
+    if (given->text)
+        explicit_bzero(given->text, strlen(given->text));
+    free(given->text);
+    free(given->place);
+    *given = (struct given){0};
+}
+
+/* The setting NAME of SECTION, or a secret's NAME_file; COUNT when there is none. */
+static size_t find_setting(struct str section, struct str name, bool *is_file)
+{
+    struct str suffix = STR(FILE_SUFFIX);
+    struct str stem = {name.p, name.len > suffix.len ? name.len - suffix.len : 0};
+    bool suffixed = stem.len > 0 && str_equal((struct str){name.p + stem.len, suffix.len}, suffix);
+
+    for (size_t i = 0; i < COUNT; i++) {
+        if (!str_equal(section, str_from(settings[i].section)))
+            continue;
+        *is_file =
+            suffixed && config_value_is_secret(settings[i].rule.kind) && str_equal(stem, str_from(settings[i].name));
+        if (*is_file || str_equal(name, str_from(settings[i].name)))
+            return i;
+    }
+    return COUNT;
+}
+
+static bool is_section(struct str name)
+{
+    for (size_t i = 0; i < COUNT; i++)
+        if (str_equal(name, str_from(settings[i].section)))
+            return true;
+    return false;
+}
+
+static void refuse_section(struct draft *draft, struct str name)
+{
+    const char *sections[COUNT];
+    const char *nearest;
+    struct buf all = {0};
+
+    for (size_t i = 0; i < COUNT; i++) {
+        sections[i] = settings[i].section;
+        if (i == 0 || strcmp(sections[i], sections[i - 1]) != 0)
+            buf_printf(&all, "%s[%s]", i == 0 ? "" : " ", sections[i]);
+    }
+    nearest = config_nearest(name, sections, COUNT);
+    if (nearest)
+        report_add(draft->report, draft->file, draft->line, 0, "there is no section [%.*s]; did you mean [%s]?",
+                   STR_ARG(name), nearest);
+    else
+        report_add(draft->report, draft->file, draft->line, 0, "there is no section [%.*s]; there are %s",
+                   STR_ARG(name), all.p);
+    buf_free(&all);
+}
+
+static void refuse_setting(struct draft *draft, struct str section, struct str name)
+{
+    const char *names[COUNT];
+    const char *nearest, *elsewhere = NULL;
+    size_t count = 0;
+
+    for (size_t i = 0; i < COUNT; i++) {
+        if (str_equal(section, str_from(settings[i].section)))
+            names[count++] = settings[i].name;
+        else if (str_equal(name, str_from(settings[i].name)))
+            elsewhere = settings[i].section;
+    }
+    nearest = config_nearest(name, names, count);
+    if (elsewhere)
+        report_add(draft->report, draft->file, draft->line, 0, "there is no `%.*s` in [%.*s]; it belongs into [%s]",
+                   STR_ARG(name), STR_ARG(section), elsewhere);
+    else if (nearest)
+        report_add(draft->report, draft->file, draft->line, 0, "there is no `%.*s` in [%.*s]; did you mean `%s`?",
+                   STR_ARG(name), STR_ARG(section), nearest);
+    else
+        report_add(draft->report, draft->file, draft->line, 0,
+                   "there is no `%.*s` in [%.*s]; `larder check --print` shows all settings", STR_ARG(name),
+                   STR_ARG(section));
+}
+
+/* What inih found: one setting. Never tells inih of a failure: all of them go to the report. */
+static int take_setting(void *user, const char *section, const char *name, const char *value)
+{
+    struct draft *draft = user;
+    struct given *given;
+    bool is_file;
+    size_t at;
+
+    if (draft->skip)
+        return 1;
+    at = find_setting(str_from(section), str_from(name), &is_file);
+    if (section[0] == '\0') {
+        report_add(draft->report, draft->file, draft->line, 0, "`%s` stands before the first [section]", name);
+    } else if (at == COUNT) {
+        refuse_setting(draft, str_from(section), str_from(name));
+    } else {
+        given = is_file ? &draft->files[at] : &draft->values[at];
+        if (given->text)
+            report_add(draft->report, draft->file, draft->line, 0, "`%s` in [%s] is set twice, first on line %u", name,
+                       section, given->line);
+        else
+            keep(given, str_from(value), str_from(draft->file), draft->line);
+    }
+    return 1;
+}
+
+/* Whether LINE, which begins with `[`, is a section that inih should see. */
+static bool screen_section(struct draft *draft, struct str line)
+{
+    const char *end = memchr(line.p, ']', line.len);
+    struct str name = {line.p + 1, end ? (size_t)(end - line.p) - 1 : 0};
+    struct str behind = {end ? end + 1 : NULL, end ? line.len - name.len - 2 : 0};
+
+    behind = str_trim(behind);
+    draft->skip = true;
+    if (!end || (behind.len > 0 && behind.p[0] != ';' && behind.p[0] != '#')) {
+        report_add(draft->report, draft->file, draft->line, 0, "a section is one name in brackets alone, as [server]");
+        return false;
+    }
+    if (!is_section(name)) {
+        refuse_section(draft, name);
+        return false;
+    }
+    draft->skip = false;
+    return true;
+}
+
+/* Whether inih should see LINE, which has no blanks at its ends. */
+static bool screen_line(struct draft *draft, struct str line, size_t room)
+{
+    size_t len = 0;
+
+    if (line.len == 0 || line.p[0] == '#' || line.p[0] == ';')
+        return false;
+    for (size_t i = 0; i < line.len; i++)
+        if (line.p[i] != '\t' && str_has_control((struct str){&line.p[i], 1})) {
+            report_add(draft->report, draft->file, draft->line, 0, "a control character has no place here");
+            return false;
+        }
+    if (!str_is_utf8(line)) {
+        report_add(draft->report, draft->file, draft->line, 0, "this is not UTF-8; save the file as UTF-8");
+        return false;
+    }
+    if (line.p[0] == '[')
+        return screen_section(draft, line);
+    while (len < line.len && line.p[len] != '=' && line.p[len] != ':' && line.p[len] != ';')
+        len++;
+    if (len == 0 || len == line.len || line.p[len] == ';') {
+        report_add(draft->report, draft->file, draft->line, 0, "this is neither a [section] nor `setting = value`");
+        return false;
+    }
+    if (line.len > room) {
+        report_add(draft->report, draft->file, draft->line, 0,
+                   "a line may have %zu bytes; give a longer value in the environment, as LARDER_SECTION_SETTING",
+                   room);
+        return false;
+    }
+    return true;
+}
+
+/* Gives inih the next line, like fgets; an empty one in place of what it should not see. */
+static char *feed(char *out, int size, void *stream)
+{
+    struct draft *draft = stream;
+    struct str line;
+    size_t len = 0;
+
+    if (draft->rest.len == 0)
+        return NULL;
+    line = str_cut(&draft->rest, '\n');
+    draft->line++;
+    if (line.len > 0 && line.p[line.len - 1] == '\r')
+        line.len--;
+    line = str_trim(line);
+    if (screen_line(draft, line, (size_t)size - 2)) {
+        memcpy(out, line.p, line.len);
+        len = line.len;
+    }
+    out[len] = '\n';
+    out[len + 1] = '\0';
+    return out;
+}
+
+static void read_file(struct draft *draft, struct str text, const char *file)
+{
+    int failed;
+
+    draft->file = file;
+    draft->rest = str_starts(text, STR("\xef\xbb\xbf")) ? (struct str){text.p + 3, text.len - 3} : text;
+    failed = ini_parse_stream(feed, draft, take_setting, draft);
+    if (failed)
+        report_add(draft->report, file, failed > 0 ? (unsigned)failed : 0, 0, "this line is not understood");
+}
+
+static void refuse_variable(struct draft *draft, const char *variable, struct str lower)
+{
+    const char *nearest = config_nearest(lower, variables, COUNT);
+    struct buf hint = {0};
+
+    for (const char *p = nearest; p && *p; p++)
+        buf_add_char(&hint, (char)(*p >= 'a' && *p <= 'z' ? *p - 'a' + 'A' : *p));
+    if (nearest)
+        report_add(draft->report, variable, 0, 0, "there is no such setting; did you mean LARDER_%s?", hint.p);
+    else
+        report_add(draft->report, variable, 0, 0,
+                   "there is no such setting; unset it (names are LARDER_SECTION_SETTING)");
+    buf_free(&hint);
+}
+
+/* Takes one NAME=value of the environment. */
+static void take_variable(struct draft *draft, struct str entry)
+{
+    struct str prefix = STR("LARDER_");
+    struct str value = entry, name = str_cut(&value, '='), section, setting;
+    char *variable;
+    struct buf lower = {0};
+    bool is_file = false;
+    size_t at;
+
+    if (!str_starts(name, prefix))
+        return;
+    for (size_t i = prefix.len; i < name.len; i++) /* a lower-case letter becomes `?`, which is in no name */
+        buf_add_char(&lower, (char)(name.p[i] >= 'A' && name.p[i] <= 'Z'   ? name.p[i] - 'A' + 'a'
+                                    : name.p[i] >= 'a' && name.p[i] <= 'z' ? '?'
+                                                                           : name.p[i]));
+    variable = sys_copy(name);
+    setting = buf_str(&lower);
+    section = str_cut(&setting, '_');
+    at = find_setting(section, setting, &is_file);
+    if (at < COUNT)
+        keep(is_file ? &draft->files[at] : &draft->values[at], value, name, 0);
+    else if (setting.len > 0) /* names of one word, as LARDER_CONFIG, are not meant as settings */
+        refuse_variable(draft, variable, buf_str(&lower));
+    free(variable);
+    buf_free(&lower);
+}
+
+static struct str find_variable(char *const *environment, const char *name)
+{
+    for (; environment && *environment; environment++) {
+        struct str value = str_from(*environment);
+
+        if (str_equal(str_cut(&value, '='), str_from(name)))
+            return value;
+    }
+    return (struct str){NULL, 0};
+}
+
+/* Reads the file that holds a secret; a relative one is one of systemd's credentials before it is a path. */
+static enum err read_secret_file(const struct draft *draft, const char *path, struct buf *out)
+{
+    struct str credentials = find_variable(draft->environment, "CREDENTIALS_DIRECTORY");
+    struct buf credential = {0};
+    enum err err = ERR_NOT_FOUND;
+
+    if (path[0] != '/' && credentials.len > 0) {
+        buf_printf(&credential, "%.*s/%s", STR_ARG(credentials), path);
+        err = sys_read_file(credential.p, SECRET_FILE_MAX, out);
+        buf_free(&credential);
+    }
+    return err == ERR_NOT_FOUND ? sys_read_file(path, SECRET_FILE_MAX, out) : err;
+}
+
+/* Replaces what was given as NAME_file by the first line of that file. */
+static bool load_secret(struct draft *draft, const struct setting *setting, struct given *given)
+{
+    struct buf bytes = {0};
+    enum err err = read_secret_file(draft, given->text, &bytes);
+    struct str rest = buf_str(&bytes);
+    struct str secret = str_cut(&rest, '\n');
+    char *text = NULL;
+
+    if (secret.len > 0 && secret.p[secret.len - 1] == '\r')
+        secret.len--;
+    if (err)
+        report_add(draft->report, given->place, given->line, 0, "`%s" FILE_SUFFIX "` in [%s]: %s cannot be read: %s",
+                   setting->name, setting->section, given->text, err_text(err));
+    else if (secret.len == 0)
+        report_add(draft->report, given->place, given->line, 0,
+                   "`%s" FILE_SUFFIX "` in [%s]: the first line of %s is empty", setting->name, setting->section,
+                   given->text);
+    else
+        text = sys_copy(secret);
+    if (bytes.p)
+        explicit_bzero(bytes.p, bytes.len);
+    buf_free(&bytes);
+    if (!text)
+        return false;
+    free(given->text);
+    given->text = text;
+    return true;
+}
+
+/* Which of a secret's two ways counts; NULL when neither was given or both were, which is reported. */
+static struct given *choose(struct draft *draft, size_t at)
+{
+    struct given *value = &draft->values[at], *file = &draft->files[at];
+
+    if (!value->text || !file->text)
+        return value->text ? value : file->text ? file : NULL;
+    if ((value->line == 0) != (file->line == 0))
+        return value->line == 0 ? value : file;
+    report_add(draft->report, file->place, file->line, 0, "`%s` and `%s" FILE_SUFFIX "` in [%s] are both set; keep one",
+               settings[at].name, settings[at].name, settings[at].section);
+    return NULL;
+}
+
+static void apply(struct draft *draft, size_t at, struct config *config)
+{
+    const struct setting *setting = &settings[at];
+    void *field = (char *)config + setting->offset;
+    struct given *given = choose(draft, at);
+    bool from_file = given == &draft->files[at];
+    struct str text = given ? str_from(given->text) : str_from(setting->fallback);
+    struct buf why = {0};
+
+    if (given && from_file) {
+        if (!load_secret(draft, setting, given))
+            return;
+        text = str_from(given->text);
+    }
+    if (config_value_parse(&setting->rule, text, field, &why) == ERR_OK) {
+        buf_free(&why);
+        return;
+    }
+    assert(given);
+    if (config_value_is_secret(setting->rule.kind) || setting->rule.kind == CONFIG_VALUE_URL || !str_is_utf8(text))
+        report_add(draft->report, given->place, given->line, 0, "`%s%s` in [%s] must be %s", setting->name,
+                   from_file ? FILE_SUFFIX : "", setting->section, why.p);
+    else
+        report_add(draft->report, given->place, given->line, 0, "`%s` in [%s] is `%.*s`; it must be %s", setting->name,
+                   setting->section, SHOWN, given->text, why.p);
+    buf_free(&why);
+}
+
+/* The defaults alone, for config_print to compare with. */
+static struct config *make_default(void)
+{
+    struct config *config = sys_calloc(1, sizeof(*config));
+    struct draft draft = {0};
+
+    for (size_t i = 0; i < COUNT; i++)
+        apply(&draft, i, config);
+    return config;
+}
+
+enum err config_parse(struct str text, const char *file, char *const *environment, struct report *report,
+                      struct config **out)
+{
+    size_t before = report_count(report);
+    struct config *config = sys_calloc(1, sizeof(*config));
+    struct draft draft = {.report = report, .environment = environment};
+
+    read_file(&draft, text, file);
+    for (char *const *entry = environment; entry && *entry; entry++)
+        take_variable(&draft, str_from(*entry));
+    for (size_t i = 0; i < COUNT; i++)
+        apply(&draft, i, config);
+    for (size_t i = 0; i < COUNT; i++) {
+        forget(&draft.values[i]);
+        forget(&draft.files[i]);
+    }
+    if (report_count(report) > before) {
+        config_free(&config);
+        return ERR_USAGE;
+    }
+    *out = config;
+    return ERR_OK;
+}
+
+enum err config_load(const char *path, struct report *report, struct config **out)
+{
+    struct buf text = {0};
+    enum err err = ERR_OK;
+
+    if (path && path[0] != '\0')
+        err = sys_read_file(path, FILE_MAX, &text);
+    if (err) {
+        report_add(report, path, 0, 0, "cannot be read: %s", err_text(err));
+        err = ERR_USAGE;
+    } else {
+        err = config_parse(buf_str(&text), path ? path : "", environ, report, out);
+    }
+    if (text.p)
+        explicit_bzero(text.p, text.len);
+    buf_free(&text);
+    return err;
+}
+
+void config_free(struct config **config)
+{
+    if (!*config)
+        return;
+    for (size_t i = 0; i < COUNT; i++) {
+        char **field = (char **)((char *)*config + settings[i].offset);
+
+        if (!config_value_is_text(settings[i].rule.kind) || !*field)
+            continue;
+        explicit_bzero(*field, strlen(*field));
+        free(*field);
+    }
+    free(*config);
+    *config = NULL;
+}
+
+static void print_setting(const struct setting *setting, const void *field, const void *fallback, struct buf *out)
+{
+    bool changed = !config_value_equal(&setting->rule, field, fallback);
+
+    buf_printf(out, "\n# %s\n%s%s =", setting->description, changed ? "" : "#", setting->name);
+    if (changed) {
+        buf_add_char(out, ' ');
+        config_value_print(&setting->rule, field, out);
+        buf_printf(out, " ; default: %s\n", setting->fallback[0] != '\0' ? setting->fallback : "empty");
+    } else {
+        buf_printf(out, "%s%s\n", setting->fallback[0] != '\0' ? " " : "", setting->fallback);
+    }
+    if (config_value_is_secret(setting->rule.kind))
+        buf_printf(out,
+                   "# Instead: a file with it in the first line; of systemd's credentials, or by its path.\n"
+                   "#%s" FILE_SUFFIX " =\n",
+                   setting->name);
+}
+
+void config_print(const struct config *config, struct buf *out)
+{
+    struct config *fallback = make_default();
+
+    buf_add_str(
+        out,
+        STR("# larder.conf: what is commented out stands at its default. A comment behind a value begins with ` ;`.\n"
+            "# The environment overrides it: LARDER_SECTION_SETTING, for example LARDER_SERVER_WORKERS=4.\n"));
+    for (size_t i = 0; i < COUNT; i++) {
+        if (i == 0 || strcmp(settings[i].section, settings[i - 1].section) != 0)
+            buf_printf(out, "\n[%s]\n", settings[i].section);
+        print_setting(&settings[i], (const char *)config + settings[i].offset,
+                      (const char *)fallback + settings[i].offset, out);
+    }
+    config_free(&fallback);
+}

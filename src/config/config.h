@@ -1,0 +1,69 @@
+/*
+ * config: larder.conf (INI, by inih) and the environment to struct config.
+ *
+ * Every setting stands once, in CONFIG_TABLE of config.c, with its default and description; the file, LARDER_SECTION_SETTING in the environment and
+ * `larder check --print` all come from there. Unknown sections and settings are errors. Everything wrong is reported at once.
+ */
+#ifndef LARDER_CONFIG_H
+#define LARDER_CONFIG_H
+
+#include "base/log.h"
+#include "base/report.h"
+#include "base/str.h"
+
+/* Strings are owned by the config, never NULL, empty when not set. */
+struct config {
+    struct {
+        char *socket;      /* path, or host:port for TCP */
+        char *user, *group; /* to change to when started as root; empty: stay */
+        char *socket_mode; /* octal */
+        char *allow_users; /* names or uids of peers, by blanks; empty: root, our own, and web servers' usual ones */
+        int64_t workers, pool, queue;
+        int64_t max_connections; /* per worker */
+        int64_t max_requests;    /* per worker life; 0: no recycling */
+        int64_t request_timeout_ms, head_timeout_ms, drain_timeout_ms;
+        uint64_t max_body;
+        char *mount; /* path prefix under which larder is served */
+    } server;
+    struct {
+        char *database;   /* path of the SQLite file */
+        char *sql;        /* directory with resources/, migrations/, import/ */
+        int64_t busy_timeout_ms, write_timeout_ms;
+        int64_t write_queue;     /* writes waiting at most */
+        uint64_t wal_limit; /* bytes after which the writer checkpoints and truncates */
+    } store;
+    struct {
+        char *url;         /* redis://, unix://, memory: */
+        char *user, *password, *prefix;
+        int64_t database;
+        int64_t cache_version;
+        int64_t connect_timeout_ms, timeout_ms;
+        uint64_t max_entry; /* larger ones are not stored */
+    } redis;
+    struct {
+        uint64_t size; /* of memory: */
+    } memory;
+    struct {
+        int64_t failures, successes, open_ms;
+    } breaker;
+    struct {
+        char *admin_token; /* empty: admin routes answer 403 */
+    } auth;
+    struct {
+        enum log_level level;
+        enum log_format format;
+    } log;
+};
+
+/* Reads PATH (NULL or empty: defaults and environment alone) and the environment. Problems go to REPORT, each with file and line (a variable's
+ * name where the file would stand). ERR_USAGE when anything was reported; *OUT is then not set. `admin_token_file`, `password_file` name files whose first line is
+ * the secret; a relative one is looked up in $CREDENTIALS_DIRECTORY first. */
+enum err config_load(const char *path, struct report *report, struct config **out) ERR_CHECKED;
+/* The same from text already read; FILE is only for messages, ENVIRONMENT (NULL-terminated NAME=value, may be NULL). */
+enum err config_parse(struct str text, const char *file, char *const *environment, struct report *report,
+                      struct config **out) ERR_CHECKED;
+void config_free(struct config **config);
+/* The whole configuration as INI with descriptions; what stands at its default is commented out; secrets as `********`. */
+void config_print(const struct config *config, struct buf *out);
+
+#endif

@@ -1,0 +1,36 @@
+/*
+ * caching: the header fields of HTTP caching: ETag and conditionals (RFC 9110, section 13), Cache-Control and Age (RFC
+ * 9111, section 5), Cache-Status (RFC 9211), CDN-Cache-Control (RFC 9213).
+ *
+ * Only formats and compares; what is fresh is decided in `cache/policy`.
+ */
+#ifndef LARDER_CACHING_H
+#define LARDER_CACHING_H
+
+#include "http/http.h"
+
+/* How a response came about, for X-Cache and Cache-Status. */
+enum caching_outcome { CACHING_HIT, CACHING_MISS, CACHING_STALE, CACHING_BYPASS, CACHING_NEGATIVE };
+
+struct caching_state {
+    enum caching_outcome outcome;
+    bool stored;        /* a miss whose answer went into the cache */
+    bool negative_hit;  /* CACHING_NEGATIVE from the cache, not fresh from the origin */
+    int64_t ttl_ms;     /* left until stale; negative when stale */
+    int64_t age_ms;     /* since the origin gave it; 0 when it did just now */
+    int64_t max_age_ms; /* for clients; 0: they revalidate */
+    const char *detail; /* "L2", "origin-failed", ...: a token (RFC 9110, section 5.6.2); NULL without */
+    bool is_private;    /* depends on who asks: shared caches must not keep it */
+};
+
+/* Whether IF_NONE_MATCH (the field's value) matches ETAG (with its quotes) by weak comparison; `*` matches. What is
+ * no list of entity tags matches as far as it is one. */
+bool caching_none_match(struct str if_none_match, struct str etag);
+/* Adds X-Cache, Cache-Status, Age (to what came from the cache), Cache-Control, CDN-Cache-Control and
+ * X-Accel-Expires. To be called when the status is set: of an error nothing is kept. */
+void caching_headers(struct http *http, const struct caching_state *state);
+/* To be called last: adds ETAG to a 200 of GET or HEAD, and makes it a 304 without body and Content-Type where
+ * If-None-Match matches. The other headers stay (RFC 9110, section 15.4.5). An empty ETAG changes nothing. */
+void caching_conditional(struct http *http, struct str etag);
+
+#endif

@@ -1,0 +1,47 @@
+/*
+ * l2_health: what the processes of a host know together about their L2: the breaker, distrust, the highest number seen.
+ *
+ * It lies in shared memory, made before the fork. All functions are safe from any process and thread and take no lock on
+ * the way of a request.
+ */
+#ifndef LARDER_L2_HEALTH_H
+#define LARDER_L2_HEALTH_H
+
+#include "config/config.h"
+#include "l2/l2.h"
+
+struct l2_health;
+
+/* ERR_FULL when there is no memory to share. */
+enum err l2_health_new(const struct config *config, struct l2_health **out) ERR_CHECKED;
+void l2_health_free(struct l2_health **health);
+/* Takes over the breaker's settings from CONFIG; for a reload. */
+void l2_health_tune(struct l2_health *health, const struct config *config);
+
+/* Whether L2 may be asked now; when not, that is counted. In the half-open state one asker at a time is let through, or
+ * everyone who is URGENT. Whoever is let through reports l2_health_succeeded or l2_health_failed. */
+bool l2_health_admit(struct l2_health *health, bool urgent);
+void l2_health_succeeded(struct l2_health *health);
+/* WHY is kept for the status. */
+void l2_health_failed(struct l2_health *health, const char *why);
+/* Keeps WHY without holding it against L2: it answers, but will not do something. */
+void l2_health_note(struct l2_health *health, const char *why);
+
+/* A purge could not be told to L2: nothing in it may be used until all of it has been invalidated. */
+void l2_health_distrust(struct l2_health *health);
+/* Whether that is so; EPOCH then says which distrust l2_health_trust would end. */
+bool l2_health_distrusted(const struct l2_health *health, uint64_t *epoch);
+/* Whether it is this caller's turn to invalidate everything: the next one is let through after a while. */
+bool l2_health_heal_due(struct l2_health *health);
+/* Everything was invalidated after EPOCH had been read. Ends the distrust unless another purge was lost since. */
+void l2_health_trust(struct l2_health *health, uint64_t epoch);
+
+/* The highest number of L2's sequence that any process of this host has seen. A read that finds a lower one than was known when it
+ * was sent has met an L2 that lost its memory. */
+uint64_t l2_health_seen(const struct l2_health *health);
+void l2_health_saw(struct l2_health *health, uint64_t seq);
+
+/* Fills in everything of OUT but the backend and where it is. */
+void l2_health_status(const struct l2_health *health, struct l2_status *out);
+
+#endif

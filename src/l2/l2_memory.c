@@ -1,0 +1,494 @@
+/*
+ * l2_memory: the shared cache in the memory of one host: shards of records in a ring, each with its lock and its index.
+ *
+ * A shard's ring is written round and round; a new record overwrites the oldest ones (first in, first out). Positions in it only grow, so that a
+ * position says by itself whether its record still stands; a record is `struct record`, the key, the bytes, padded to 8. The index
+ * is open addressing with linear probing; its slots hold a position plus 1, or 0. A record that no slot names is dead.
+ *
+ * The sequence, the floor and the tags' numbers are atomics outside the locks. A tag's number stands in one of 65,536 places, by the tag's hash: two
+ * tags that share a place invalidate each other's entries, never less. Invariant: the sequence moves before anything that a purge then
+ * does, and a fill compares it inside the shard's lock; so an entry filled from before a purge is either refused, or found and removed,
+ * or judged invalid by its stamp.
+ *
+ * A holder that dies inside a lock costs the entries of that shard. No pointer into the mapping leaves this file; times are of the
+ * monotonic clock, since the table never outlives the system that counts it. It refuses records larger than a quarter of a ring.
+ */
+#include "l2/l2_memory.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/shm.h"
+#include "base/sys.h"
+
+enum {
+    SHARDS_MIN = 16,
+    SHARDS_MAX = 64,
+    SHARD_SIZE_GOOD = 4 << 20, /* more shards only while each has this much */
+    SIZE_MIN = 4 << 20,
+    TAG_PLACES = 1 << 16,
+    BYTES_PER_SLOT = 128, /* ring bytes for each slot of the index */
+    WALK_BATCH = 256,     /* records looked at under one taking of a lock */
+    CURSOR_SHARD_BIT = 48
+};
+
+struct record {
+    uint32_t size; /* of all of it, a multiple of 8; a record with key_len NONE only fills up the ring's end */
+    uint32_t key_len;
+    uint64_t bytes_len;
+    uint64_t hash;
+    uint64_t stamp;
+    int64_t expires_ms; /* sys_monotonic_ms */
+};
+
+#define NONE UINT32_MAX
+
+struct shard {
+    _Alignas(64) struct shm_lock lock;
+    uint64_t tail, head; /* the oldest record and where the next one goes */
+    uint64_t count;      /* slots in use */
+};
+
+struct l2_memory {
+    uint64_t mapping_size;
+    uint64_t seed;
+    uint64_t shards, slots, ring_size; /* slots and ring_size of each shard */
+    size_t index_at, rings_at;         /* offsets in the mapping */
+    _Atomic uint64_t seq, floor;
+    _Atomic uint64_t tags[TAG_PLACES];
+    struct shard shard[];
+};
+
+/* A thread's view. */
+struct view {
+    struct l2_memory *memory;
+    struct buf bytes; /* of the last read */
+};
+
+static uint64_t power_of_two_below(uint64_t limit)
+{
+    uint64_t power = 1;
+
+    while (power * 2 <= limit)
+        power *= 2;
+    return power;
+}
+
+enum err l2_memory_new(uint64_t size, struct l2_memory **out)
+{
+    struct l2_memory layout = {.seq = 1, .floor = 1};
+    void *mapping;
+
+    if (size < SIZE_MIN)
+        size = SIZE_MIN;
+    layout.shards = power_of_two_below(size / SHARD_SIZE_GOOD + 1);
+    layout.shards = layout.shards < SHARDS_MIN ? SHARDS_MIN : layout.shards > SHARDS_MAX ? SHARDS_MAX : layout.shards;
+    layout.index_at = (sizeof(layout) + layout.shards * sizeof(struct shard) + 63) & ~(size_t)63;
+    layout.slots = power_of_two_below((size - layout.index_at) / layout.shards / BYTES_PER_SLOT);
+    layout.rings_at = layout.index_at + layout.shards * layout.slots * sizeof(uint64_t);
+    layout.ring_size = (size - layout.rings_at) / layout.shards & ~(uint64_t)7;
+    layout.mapping_size = size;
+
+    enum err err = shm_map(size, &mapping);
+
+    if (err)
+        return err;
+    sys_random(&layout.seed, sizeof(layout.seed));
+    memcpy(mapping, &layout, sizeof(layout));
+    *out = mapping;
+    for (uint64_t i = 0; i < layout.shards; i++)
+        shm_lock_init(&(*out)->shard[i].lock);
+    return ERR_OK;
+}
+
+void l2_memory_free(struct l2_memory **memory)
+{
+    void *mapping = *memory;
+
+    if (!mapping)
+        return;
+    *memory = NULL;
+    shm_unmap(&mapping, ((struct l2_memory *)mapping)->mapping_size);
+}
+
+static void *open_view(const struct config *config, struct l2_shared *shared, const struct loop *loop)
+{
+    struct view *view = sys_calloc(1, sizeof(*view));
+
+    (void)config;
+    (void)loop;
+    view->memory = shared->memory;
+    return view;
+}
+
+static void close_view(void *self)
+{
+    struct view *view = self;
+
+    buf_free(&view->bytes);
+    free(view);
+}
+
+/* -- one shard; its lock is held -- */
+
+static uint64_t *slots_of(struct l2_memory *memory, const struct shard *shard)
+{
+    return (uint64_t *)((char *)memory + memory->index_at) + (uint64_t)(shard - memory->shard) * memory->slots;
+}
+
+static struct record *record_at(struct l2_memory *memory, const struct shard *shard, uint64_t position)
+{
+    char *ring = (char *)memory + memory->rings_at + (uint64_t)(shard - memory->shard) * memory->ring_size;
+
+    return (struct record *)(ring + position % memory->ring_size);
+}
+
+static struct str key_of(const struct record *record)
+{
+    return (struct str){(const char *)(record + 1), record->key_len};
+}
+
+/* Bytes from POSITION to the end of the ring. */
+static uint64_t room_at(const struct l2_memory *memory, uint64_t position)
+{
+    return memory->ring_size - position % memory->ring_size;
+}
+
+static struct shard *enter(struct l2_memory *memory, uint64_t number)
+{
+    struct shard *shard = &memory->shard[number];
+
+    if (shm_lock_take(&shard->lock)) {
+        memset(slots_of(memory, shard), 0, memory->slots * sizeof(uint64_t));
+        shard->tail = shard->head = shard->count = 0;
+    }
+    return shard;
+}
+
+/* The slot that names KEY's record, or the empty one where it would go. */
+static uint64_t find_slot(struct l2_memory *memory, const struct shard *shard, uint64_t hash, struct str key)
+{
+    const uint64_t *slots = slots_of(memory, shard);
+    uint64_t at = hash & (memory->slots - 1);
+
+    for (; slots[at] != 0; at = (at + 1) & (memory->slots - 1)) {
+        const struct record *record = record_at(memory, shard, slots[at] - 1);
+
+        if (record->hash == hash && str_equal(key_of(record), key))
+            break;
+    }
+    return at;
+}
+
+/* Empties slot AT and moves up what probing would no longer reach (Knuth's algorithm R, 6.4). */
+static void clear_slot(struct l2_memory *memory, struct shard *shard, uint64_t at)
+{
+    uint64_t *slots = slots_of(memory, shard), mask = memory->slots - 1;
+
+    for (uint64_t next = (at + 1) & mask; slots[next] != 0; next = (next + 1) & mask) {
+        uint64_t home = record_at(memory, shard, slots[next] - 1)->hash & mask;
+
+        if (((next - home) & mask) >= ((next - at) & mask)) {
+            slots[at] = slots[next];
+            at = next;
+        }
+    }
+    slots[at] = 0;
+    shard->count--;
+}
+
+/* Whether POSITION's record is the one that the index names for its key; its slot then goes to *AT. */
+static bool is_live(struct l2_memory *memory, const struct shard *shard, uint64_t position, uint64_t *at)
+{
+    const struct record *record = record_at(memory, shard, position);
+
+    if (record->key_len == NONE)
+        return false;
+    *at = find_slot(memory, shard, record->hash, key_of(record));
+    return slots_of(memory, shard)[*at] == position + 1;
+}
+
+/* The position behind the record at POSITION. */
+static uint64_t after(struct l2_memory *memory, const struct shard *shard, uint64_t position)
+{
+    uint64_t room = room_at(memory, position);
+
+    if (room < sizeof(struct record))
+        return position + room;
+    return position + record_at(memory, shard, position)->size;
+}
+
+static void drop_oldest(struct l2_memory *memory, struct shard *shard)
+{
+    uint64_t at;
+
+    if (room_at(memory, shard->tail) >= sizeof(struct record) && is_live(memory, shard, shard->tail, &at))
+        clear_slot(memory, shard, at);
+    shard->tail = after(memory, shard, shard->tail);
+}
+
+/* Room for SIZE contiguous bytes at the head, at the cost of the oldest records. */
+static void make_room(struct l2_memory *memory, struct shard *shard, uint64_t size)
+{
+    uint64_t room = room_at(memory, shard->head), skip = room < size ? room : 0;
+
+    while (shard->head + skip + size - shard->tail > memory->ring_size || shard->count >= memory->slots / 4 * 3)
+        drop_oldest(memory, shard);
+    if (skip >= sizeof(struct record))
+        *record_at(memory, shard, shard->head) = (struct record){.size = (uint32_t)skip, .key_len = NONE};
+    shard->head += skip;
+}
+
+static void put(struct l2_memory *memory, struct shard *shard, const struct record *record, struct str key, struct str bytes)
+{
+    make_room(memory, shard, record->size);
+
+    struct record *place = record_at(memory, shard, shard->head);
+    uint64_t at = find_slot(memory, shard, record->hash, key);
+
+    *place = *record;
+    memcpy(place + 1, key.p, key.len);
+    if (bytes.len > 0)
+        memcpy((char *)(place + 1) + key.len, bytes.p, bytes.len);
+    shard->count += slots_of(memory, shard)[at] == 0;
+    slots_of(memory, shard)[at] = shard->head + 1;
+    shard->head += record->size;
+}
+
+/* -- the verbs -- */
+
+static uint64_t shard_of(const struct l2_memory *memory, uint64_t hash)
+{
+    return hash >> 32 & (memory->shards - 1);
+}
+
+static uint64_t hash_of(const struct l2_memory *memory, struct str key)
+{
+    return sys_hash64(key, memory->seed);
+}
+
+static _Atomic uint64_t *tag_place(struct l2_memory *memory, struct str tag)
+{
+    return &memory->tags[hash_of(memory, tag) & (TAG_PLACES - 1)];
+}
+
+static void raise_to(_Atomic uint64_t *number, uint64_t least)
+{
+    uint64_t now = *number;
+
+    while (now < least && !atomic_compare_exchange_weak(number, &now, least))
+        ;
+}
+
+/* Copies KEY's bytes to the view. */
+static bool copy_out(struct view *view, struct str key, uint64_t *stamp)
+{
+    struct l2_memory *memory = view->memory;
+    uint64_t hash = hash_of(memory, key);
+    struct shard *shard = enter(memory, shard_of(memory, hash));
+    uint64_t position = slots_of(memory, shard)[find_slot(memory, shard, hash, key)];
+    bool found = false;
+
+    buf_clear(&view->bytes);
+    if (position != 0) {
+        const struct record *record = record_at(memory, shard, position - 1);
+
+        found = record->expires_ms > sys_monotonic_ms();
+        *stamp = record->stamp;
+        if (found)
+            buf_add(&view->bytes, (const char *)(record + 1) + record->key_len, record->bytes_len);
+    }
+    shm_lock_release(&shard->lock);
+    return found;
+}
+
+static void read_entry(void *self, struct str key, const struct str *tags, size_t tags_count, l2_read_fn *fn, void *context)
+{
+    struct view *view = self;
+    uint64_t stamp = 0;
+    bool found = copy_out(view, key, &stamp) && view->memory->floor <= stamp;
+
+    /* After the entry, so that a purge in between is seen. */
+    for (size_t i = 0; found && i < tags_count; i++)
+        found = *tag_place(view->memory, tags[i]) <= stamp;
+    fn(context, &(struct l2_read){.result = found ? L2_FOUND : L2_ABSENT,
+                                  .bytes = found ? buf_str(&view->bytes) : (struct str){NULL, 0},
+                                  .stamp = view->memory->seq});
+}
+
+static enum err fill(void *self, struct str key, struct str bytes, int64_t ttl_ms, uint64_t stamp, bool *stored)
+{
+    struct l2_memory *memory = ((struct view *)self)->memory;
+    uint64_t size = (sizeof(struct record) + key.len + bytes.len + 7) & ~(uint64_t)7;
+    int64_t now_ms = sys_monotonic_ms();
+    struct record record = {.size = (uint32_t)size,
+                            .key_len = (uint32_t)key.len,
+                            .bytes_len = bytes.len,
+                            .hash = hash_of(memory, key),
+                            .stamp = stamp,
+                            .expires_ms = ttl_ms < INT64_MAX - now_ms ? now_ms + ttl_ms : INT64_MAX};
+
+    *stored = false;
+    if (key.len >= memory->ring_size || bytes.len >= memory->ring_size || size > memory->ring_size / 4 || size >= NONE)
+        return ERR_OK;
+
+    struct shard *shard = enter(memory, shard_of(memory, record.hash));
+
+    if (memory->seq == stamp) {
+        put(memory, shard, &record, key, bytes);
+        *stored = true;
+    }
+    shm_lock_release(&shard->lock);
+    return ERR_OK;
+}
+
+static enum err purge_tags(void *self, const struct str *tags, size_t tags_count)
+{
+    struct l2_memory *memory = ((struct view *)self)->memory;
+    uint64_t seq = atomic_fetch_add(&memory->seq, 1) + 1;
+
+    for (size_t i = 0; i < tags_count; i++)
+        raise_to(tag_place(memory, tags[i]), seq);
+    return ERR_OK;
+}
+
+static enum err purge_all(void *self)
+{
+    struct l2_memory *memory = ((struct view *)self)->memory;
+
+    raise_to(&memory->floor, atomic_fetch_add(&memory->seq, 1) + 1);
+    return ERR_OK;
+}
+
+static enum err purge_keys(void *self, const struct str *keys, size_t keys_count, size_t *removed)
+{
+    struct l2_memory *memory = ((struct view *)self)->memory;
+
+    *removed = 0;
+    atomic_fetch_add(&memory->seq, 1);
+    for (size_t i = 0; i < keys_count; i++) {
+        uint64_t hash = hash_of(memory, keys[i]);
+        struct shard *shard = enter(memory, shard_of(memory, hash));
+        uint64_t at = find_slot(memory, shard, hash, keys[i]);
+
+        if (slots_of(memory, shard)[at] != 0) {
+            clear_slot(memory, shard, at);
+            ++*removed;
+        }
+        shm_lock_release(&shard->lock);
+    }
+    return ERR_OK;
+}
+
+/* Calls FN for live records of a shard that match PATTERN, from *POSITION on, oldest first, until it has looked at WALK_BATCH records or FN
+ * says stop; *POSITION then is where to go on. Returns false at the shard's end. */
+typedef bool walk_fn(void *context, struct l2_memory *memory, struct shard *shard, uint64_t position, uint64_t slot);
+
+static bool walk(struct l2_memory *memory, uint64_t number, struct str pattern, uint64_t *position, walk_fn *fn, void *context)
+{
+    struct shard *shard = enter(memory, number);
+    uint64_t at = *position < shard->tail ? shard->tail : *position, slot;
+    bool going = true;
+
+    for (int i = 0; going && i < WALK_BATCH && at < shard->head; i++) {
+        if (room_at(memory, at) >= sizeof(struct record) && is_live(memory, shard, at, &slot) &&
+            str_glob_match(pattern, key_of(record_at(memory, shard, at))))
+            going = fn(context, memory, shard, at, slot);
+        at = after(memory, shard, at);
+    }
+    *position = at;
+    going = at < shard->head;
+    shm_lock_release(&shard->lock);
+    return going;
+}
+
+static bool remove_record(void *context, struct l2_memory *memory, struct shard *shard, uint64_t position, uint64_t slot)
+{
+    size_t *removed = context;
+
+    (void)position;
+    clear_slot(memory, shard, slot);
+    ++*removed;
+    return true;
+}
+
+static enum err purge_pattern(void *self, struct str pattern, size_t *removed)
+{
+    struct l2_memory *memory = ((struct view *)self)->memory;
+
+    *removed = 0;
+    atomic_fetch_add(&memory->seq, 1);
+    for (uint64_t number = 0; number < memory->shards; number++) {
+        uint64_t position = 0;
+
+        while (walk(memory, number, pattern, &position, remove_record, removed))
+            ;
+    }
+    return ERR_OK;
+}
+
+struct page {
+    struct arena *arena;
+    struct str *keys;
+    size_t count, limit;
+    int64_t now_ms;
+};
+
+static bool list_record(void *context, struct l2_memory *memory, struct shard *shard, uint64_t position, uint64_t slot)
+{
+    struct page *page = context;
+    const struct record *record = record_at(memory, shard, position);
+
+    (void)slot;
+    if (record->expires_ms > page->now_ms && record->stamp >= memory->floor)
+        page->keys[page->count++] = arena_copy(page->arena, key_of(record));
+    return page->count < page->limit;
+}
+
+static enum err scan(void *self, struct str pattern, uint64_t *cursor, size_t limit, struct arena *arena, struct str **keys,
+                     size_t *count)
+{
+    struct l2_memory *memory = ((struct view *)self)->memory;
+    struct page page = {.arena = arena, .limit = limit ? limit : 1, .now_ms = sys_monotonic_ms()};
+    uint64_t number = *cursor >> CURSOR_SHARD_BIT, position = *cursor & ((UINT64_C(1) << CURSOR_SHARD_BIT) - 1);
+
+    page.keys = arena_alloc(arena, page.limit * sizeof(*page.keys));
+    if (!page.keys)
+        return ERR_LIMIT;
+    while (number < memory->shards && page.count < page.limit)
+        if (!walk(memory, number, pattern, &position, list_record, &page)) {
+            number++;
+            position = 0;
+        }
+    *cursor = number < memory->shards ? number << CURSOR_SHARD_BIT | position : 0;
+    *keys = page.keys;
+    *count = page.count;
+    return arena_overflowed(arena) ? ERR_LIMIT : ERR_OK;
+}
+
+static void heal(void *self, uint64_t epoch)
+{
+    (void)self;
+    (void)epoch;
+}
+
+static enum err ping(void *self)
+{
+    (void)self;
+    return ERR_OK;
+}
+
+const struct l2_backend l2_memory_backend = {
+    .name = "memory",
+    .open = open_view,
+    .close = close_view,
+    .read = read_entry,
+    .heal = heal,
+    .fill = fill,
+    .purge_tags = purge_tags,
+    .purge_all = purge_all,
+    .purge_keys = purge_keys,
+    .purge_pattern = purge_pattern,
+    .scan = scan,
+    .ping = ping,
+};

@@ -1,0 +1,71 @@
+/*
+ * larder: the command table and its dispatch; nothing else.
+ *
+ * Started without a command by a FastCGI process manager, that is with a listening socket as standard input, it serves.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/sys.h"
+#include "cli.h"
+#include "server/listener.h"
+
+static const struct command {
+    const char *name, *arguments, *text;
+    int (*run)(const struct cli *cli);
+} commands[] = {
+    {"serve", "", "serve until SIGTERM; SIGHUP reloads", cli_serve},
+    {"check", "[--print]", "say everything that is wrong with configuration and resources", cli_check},
+    {"migrate", "[--sample]", "bring the database up to date; --sample adds some companies to try", cli_migrate},
+    {"import", "NAME FILE.csv", "run sql/import/NAME.sql for each row, all or nothing", cli_import},
+    {"purge", "PATTERN | --tag TAG | --key KEY | --all", "remove entries from the cache", cli_purge},
+    {"stats", "", "print the counters of the running server as JSON", cli_stats},
+};
+
+static int usage(FILE *out, int code)
+{
+    fprintf(out, "usage: larder [-c FILE] COMMAND\n\n");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        char shape[64];
+        snprintf(shape, sizeof shape, "%s %s", commands[i].name, commands[i].arguments);
+        fprintf(out, "  %-48s %s\n", shape, commands[i].text);
+    }
+    fprintf(out, "\n  -c, --config FILE   configuration (default: $LARDER_CONFIG, else " LARDER_SYSCONFDIR "/larder.conf)\n"
+                 "  -V, --version\n  -h, --help\n");
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'}, {"version", no_argument, NULL, 'V'}, {"help", no_argument, NULL, 'h'},
+        {"print", no_argument, NULL, 'p'},        {"sample", no_argument, NULL, 's'},  {"all", no_argument, NULL, 'a'},
+        {"tag", no_argument, NULL, 't'},          {"key", no_argument, NULL, 'k'},     {NULL, 0, NULL, 0}};
+    int option;
+    sys_title_init(argc, argv); /* moves the environment away: before anything looks at it */
+    struct cli cli = {.config_path = getenv("LARDER_CONFIG")};
+    while ((option = getopt_long(argc, argv, "c:Vh", options, NULL)) != -1)
+        switch (option) {
+        case 'c': cli.config_path = optarg; break;
+        case 'p': cli.print = true; break;
+        case 's': cli.sample = true; break;
+        case 'a': cli.all = true; break;
+        case 't': cli.tag = true; break;
+        case 'k': cli.key = true; break;
+        case 'V': return printf("larder " PACKAGE_VERSION "\n") < 0;
+        case 'h': return usage(stdout, 0);
+        default: return usage(stderr, 2);
+        }
+    if (optind == argc)
+        return listener_inherit(STDIN_FILENO) ? cli_serve(&cli) : usage(stderr, 2);
+    cli.argc = argc - optind - 1;
+    cli.argv = argv + optind + 1;
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(argv[optind], commands[i].name) == 0)
+            return commands[i].run(&cli);
+    fprintf(stderr, "larder: there is no command '%s'\n\n", argv[optind]);
+    return usage(stderr, 2);
+}

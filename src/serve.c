@@ -1,0 +1,288 @@
+/*
+ * A generation is one state of the files: configuration, catalogue and the application made of both. What outlives generations is made once,
+ * before the first fork: counters, the writer's state, and the shared half of L2 for as long as the settings that shape it stay the same.
+ *
+ * Invariant: a generation is complete and checked before the supervisor hears of it; a wrong file changes nothing that runs.
+ */
+#include "serve.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/metrics.h"
+#include "base/shm.h"
+#include "base/sys.h"
+#include "server/supervisor.h"
+#include "store/check.h"
+#include "store/writer.h"
+
+/* The shared half of L2, as long as a generation uses it. */
+struct shared_l2 {
+    struct l2_shared *it;
+    struct buf signature;
+    unsigned users;
+};
+
+struct loaded {
+    struct serve_files files;
+    struct app_shared shared;
+    struct shared_l2 *l2;
+    struct app *app;
+};
+
+struct serve {
+    const char *config_path;
+    struct writer_shared *writer;
+    struct shared_l2 *l2; /* of the latest generation */
+    int64_t started_ms;
+};
+
+void serve_free_files(struct serve_files *files)
+{
+    catalog_free(&files->catalog);
+    config_free(&files->config);
+}
+
+/* Reads what the checking child says, a problem a line, into REPORT. */
+static void take_problems(int fd, struct report *report)
+{
+    char line[4096];
+    FILE *in = fdopen(fd, "r");
+    while (in && fgets(line, sizeof line, in)) {
+        line[strcspn(line, "\n")] = '\0';
+        report_add(report, "", 0, 0, "%s", line);
+    }
+    if (in)
+        fclose(in);
+}
+
+static int check_in_child(const struct serve_files *files, int fd)
+{
+    struct report *report = report_new();
+    enum err err = check_statements(files->config->store.database, files->config->store.sql, files->catalog, report);
+    for (size_t i = 0; i < report_count(report); i++)
+        dprintf(fd, "%s\n", report_line(report, i));
+    return err == ERR_OK ? 0 : 2;
+}
+
+static enum err check_apart(const struct serve_files *files, struct report *report)
+{
+    int ends[2], status = -1;
+    if (pipe(ends) != 0)
+        return err_from_errno(errno);
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(ends[0]);
+        _exit(check_in_child(files, ends[1]));
+    }
+    close(ends[1]);
+    if (pid < 0) {
+        close(ends[0]);
+        return err_from_errno(errno);
+    }
+    take_problems(ends[0], report);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return ERR_OK;
+    if (report_count(report) == 0)
+        report_add(report, files->config->store.database, 0, 0, "checking the statements against this database failed: %s",
+                   WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "the checking process ended early");
+    return ERR_USAGE;
+}
+
+enum err serve_load_files(const char *config_path, struct report *report, struct serve_files *out)
+{
+    struct serve_files files = {0};
+    enum err err = config_load(config_path, report, &files.config);
+    if (err == ERR_OK)
+        err = catalog_load(files.config->store.sql, report, &files.catalog);
+    if (err == ERR_OK)
+        err = check_apart(&files, report);
+    if (err == ERR_OK)
+        *out = files;
+    else
+        serve_free_files(&files);
+    return err;
+}
+
+/* The shared half of L2 for CONFIG: the latest one while its settings are the same, else a new one. */
+static enum err take_l2(struct serve *serve, const struct serve_files *files, struct shared_l2 **out, struct buf *why)
+{
+    const struct config *config = files->config;
+    struct buf signature = {0};
+    buf_printf(&signature, "%s|%s|%lld|%lld|%llu", config->redis.url, config->redis.prefix, (long long)config->redis.cache_version,
+               (long long)config->redis.database, (unsigned long long)config->memory.size);
+    enum err err = ERR_OK;
+    if (!serve->l2 || !str_equal(buf_str(&signature), buf_str(&serve->l2->signature))) {
+        struct l2_shared *shared;
+        err = l2_shared_new(config, catalog_longest_life_ms(files->catalog), &shared, why);
+        if (err == ERR_OK) {
+            serve->l2 = sys_calloc(1, sizeof *serve->l2);
+            *serve->l2 = (struct shared_l2){.it = shared, .signature = signature};
+            signature = (struct buf){0};
+        }
+    }
+    buf_free(&signature);
+    if (err == ERR_OK) {
+        *out = serve->l2;
+        serve->l2->users++;
+    }
+    return err;
+}
+
+static void unload(void *context, struct supervisor_generation *generation)
+{
+    struct serve *serve = context;
+    struct loaded *loaded = generation->app;
+    app_free(&loaded->app);
+    if (--loaded->l2->users == 0) {
+        if (serve->l2 == loaded->l2)
+            serve->l2 = NULL;
+        l2_shared_free(&loaded->l2->it);
+        buf_free(&loaded->l2->signature);
+        free(loaded->l2);
+    }
+    serve_free_files(&loaded->files);
+    free(loaded);
+    generation->app = NULL;
+}
+
+static enum err load_generation(struct serve *serve, struct report *report, struct supervisor_generation *out)
+{
+    struct loaded *loaded = sys_calloc(1, sizeof *loaded);
+    struct buf why = {0};
+    enum err err = serve_load_files(serve->config_path, report, &loaded->files);
+    if (err == ERR_OK && (err = take_l2(serve, &loaded->files, &loaded->l2, &why)) != ERR_OK)
+        report_add(report, serve->config_path, 0, 0, "%s", why.p ? why.p : err_text(err));
+    buf_free(&why);
+    if (err != ERR_OK) {
+        serve_free_files(&loaded->files);
+        free(loaded);
+        return err;
+    }
+    loaded->shared = (struct app_shared){.l2 = loaded->l2->it, .writer = serve->writer, .started_ms = serve->started_ms};
+    struct supervisor_generation generation = {.config = loaded->files.config, .app = loaded};
+    err = app_new(loaded->files.config, loaded->files.catalog, &loaded->shared, report, &loaded->app);
+    if (err != ERR_OK) {
+        unload(serve, &generation);
+        return err;
+    }
+    *out = generation;
+    return ERR_OK;
+}
+
+static bool reload(void *context, struct supervisor_generation *out)
+{
+    struct serve *serve = context;
+    struct report *report = report_new();
+    bool loaded = load_generation(serve, report, out) == ERR_OK;
+    if (loaded) {
+        log_init(STDERR_FILENO, out->config->log.level, out->config->log.format);
+        /* Workers of the new generation wait for its writer, which may have migrations to apply. */
+        atomic_store(&serve->writer->state, WRITER_STARTING);
+    } else {
+        log_report(LOG_LEVEL_ERROR, "wrong_file", report);
+    }
+    report_free(&report);
+    return loaded;
+}
+
+static unsigned one(const struct supervisor_generation *generation)
+{
+    (void)generation;
+    return 1;
+}
+
+static unsigned count_workers(const struct supervisor_generation *generation)
+{
+    return (unsigned)generation->config->server.workers;
+}
+
+static bool writer_settled(const struct supervisor_generation *generation)
+{
+    const struct loaded *loaded = generation->app;
+    return atomic_load(&loaded->shared.writer->state) != WRITER_STARTING;
+}
+
+static int run_writer(const struct supervisor_generation *generation, const struct supervisor_child *child)
+{
+    const struct loaded *loaded = generation->app;
+    return writer_run(generation->config, loaded->shared.writer, child->stop);
+}
+
+static void *open_thread(void *app, const struct loop *loop)
+{
+    return app_thread_open(app, loop);
+}
+
+static void close_thread(void *thread)
+{
+    struct app_thread *it = thread;
+    app_thread_close(&it);
+}
+
+static enum http_step handle(void *thread, struct http *http)
+{
+    return app_handle(thread, http);
+}
+
+static void run(void *thread, struct http *http)
+{
+    app_run(thread, http);
+}
+
+static void refuse(struct http *http, int status, const char *detail)
+{
+    if (status == 503)
+        app_unavailable(http, 1, detail);
+    else
+        app_problem(http, status, "%s", detail);
+}
+
+static int run_worker(const struct supervisor_generation *generation, const struct supervisor_child *child)
+{
+    static const struct app_ops ops = {
+        .thread_open = open_thread, .thread_close = close_thread, .handle = handle, .run = run, .refuse = refuse};
+    const struct loaded *loaded = generation->app;
+    const struct worker_options options = {.config = generation->config, .ops = &ops, .app = loaded->app,
+                                           .listener = child->listener, .slot = child->slot, .stop = child->stop};
+    return worker_run(&options);
+}
+
+int serve_run(const char *config_path)
+{
+    static const struct supervisor_role roles[] = {
+        {.name = "writer", .exclusive = true, .count = one, .run = run_writer, .settled = writer_settled},
+        {.name = "worker", .count = count_workers, .run = run_worker},
+        {.name = NULL},
+    };
+    struct serve serve = {.config_path = config_path, .started_ms = sys_now_ms()};
+    struct supervisor_generation first;
+    struct report *report = report_new();
+    void *writer = NULL;
+    int code = 1;
+    if (metrics_init(SUPERVISOR_CHILDREN_MAX + 1) != ERR_OK || shm_map(sizeof *serve.writer, &writer) != ERR_OK) {
+        fprintf(stderr, "larder: no shared memory to be had\n");
+        goto out;
+    }
+    serve.writer = writer;
+    metrics_attach(SUPERVISOR_CHILDREN_MAX);
+    if (load_generation(&serve, report, &first) != ERR_OK) {
+        for (size_t i = 0; i < report_count(report); i++)
+            fprintf(stderr, "larder: %s\n", report_line(report, i));
+        code = 2;
+        goto out;
+    }
+    log_init(STDERR_FILENO, first.config->log.level, first.config->log.format);
+    log_role("supervisor");
+    const struct supervisor_ops ops = {.roles = roles, .context = &serve, .load = reload, .unload = unload};
+    code = supervisor_run(&ops, &first);
+out:
+    shm_unmap(&writer, sizeof *serve.writer);
+    report_free(&report);
+    return code;
+}

@@ -1,0 +1,75 @@
+/*
+ * connection: one kept FastCGI connection: its bytes, its request, and the answer on its way out.
+ *
+ * It knows nothing of the loop or the application. Its socket is non-blocking, but while a pool thread reads a body from it.
+ */
+#ifndef LARDER_CONNECTION_H
+#define LARDER_CONNECTION_H
+
+#include "server/gateway.h"
+#include "server/pool.h"
+
+/* Bytes peeked at in one go: a head of the greatest length, or the longest management record. */
+enum { CONNECTION_PEEK_MAX = 80 * 1024 };
+
+enum connection_state {
+    CONNECTION_IDLE,    /* between requests */
+    CONNECTION_PARTIAL, /* part of a head has come */
+    CONNECTION_BUSY,    /* a request is being answered, by whomever */
+    CONNECTION_SENDING, /* the answer waits for the peer to read */
+    CONNECTION_LINGERING, /* answered without its body having been read: input is thrown away until the peer closes */
+    CONNECTION_ENDED      /* closed; freed at the end of the round, for events of the same round may still name it */
+};
+
+struct connection {
+    struct pool_job job; /* first: a job of the pool is its connection */
+    struct connection *next, *previous;
+    struct connection *again; /* worker.c's list of those to look at again, or of those ended */
+    void *owner;
+    int fd;
+    enum connection_state state;
+    bool is_again;
+    bool input_while_busy; /* an edge came that nobody has looked at */
+    bool body_pending;     /* the body has still to be read, by the pool */
+    bool close_after;      /* the answer is the last one */
+    int64_t deadline_ms;   /* monotonic; 0: none */
+    struct gateway *gateway;
+    struct http http;
+    struct buf out;
+    size_t out_sent;
+};
+
+/* What a look at the socket found. */
+enum connection_look {
+    CONNECTION_NOTHING, /* or not a whole head yet: state says */
+    CONNECTION_REQUEST, /* *HEAD is a whole request head */
+    CONNECTION_CLOSED,  /* by the peer, or broken */
+    CONNECTION_INVALID  /* head->why */
+};
+
+enum connection_sent { CONNECTION_SENT, CONNECTION_SOME, CONNECTION_FAILED };
+
+struct connection *connection_new(int fd);
+/* Closes the descriptor. */
+void connection_close(struct connection *connection);
+/* Closes where that was not done, and frees. */
+void connection_free(struct connection **connection);
+/* Peeks, answers management records, scans. SCRATCH has CONNECTION_PEEK_MAX bytes. MAX_CONNECTIONS goes into the answer to GET_VALUES. */
+enum connection_look connection_look(struct connection *connection, char *scratch, unsigned max_connections, struct fcgi_head *head);
+/* Takes the request that HEAD describes into connection->http. Results as gateway_accept. */
+enum err connection_accept(struct connection *connection, const struct fcgi_head *head, const char **why) ERR_CHECKED;
+/* Reads a body that was not wholly there; on a pool thread, may block. As gateway_read_body. */
+enum err connection_read_body(struct connection *connection, size_t limit) ERR_CHECKED;
+/* Frames the response and begins to send it. */
+enum connection_sent connection_respond(struct connection *connection);
+/* Sends what is left. */
+enum connection_sent connection_send(struct connection *connection);
+/* The answer has been sent: back to idle. */
+void connection_finish(struct connection *connection);
+/* Throws away what has come. False once the peer has closed. */
+bool connection_discard(struct connection *connection, char *scratch);
+/* Tells the peer that no further request will be read: what it has sent already is still there to be looked at, and what it sends
+ * from now on fails at once, so that it can turn elsewhere. */
+void connection_stop_reading(struct connection *connection);
+
+#endif

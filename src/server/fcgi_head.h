@@ -1,0 +1,60 @@
+/*
+ * fcgi_head: are these bytes a whole, valid FastCGI request head? Pure.
+ *
+ * libfcgi trusts its peer: it waits in read for what is missing, allocates what a length announces, and loses the parameters after a
+ * padded BEGIN_REQUEST. So it is handed a connection only after this scan, over bytes that were merely peeked at, has found a
+ * BEGIN_REQUEST of a responder and PARAMS records to their empty end whose pairs add up (FastCGI specification 3.3, 3.4, 5).
+ */
+#ifndef LARDER_FCGI_HEAD_H
+#define LARDER_FCGI_HEAD_H
+
+#include "base/str.h"
+
+enum {
+    FCGI_HEAD_MAX = 64 * 1024, /* bytes of a head, records and all */
+    FCGI_HEAD_PARAMS_MAX = 256,
+    FCGI_HEAD_RECORD = 8 /* bytes of a record's header */
+};
+
+/* Record types and constants of the specification. */
+enum {
+    FCGI_HEAD_VERSION = 1,
+    FCGI_HEAD_BEGIN_REQUEST = 1,
+    FCGI_HEAD_ABORT_REQUEST = 2,
+    FCGI_HEAD_END_REQUEST = 3,
+    FCGI_HEAD_PARAMS = 4,
+    FCGI_HEAD_STDIN = 5,
+    FCGI_HEAD_STDOUT = 6,
+    FCGI_HEAD_STDERR = 7,
+    FCGI_HEAD_GET_VALUES = 9,
+    FCGI_HEAD_GET_VALUES_RESULT = 10,
+    FCGI_HEAD_UNKNOWN_TYPE = 11,
+    FCGI_HEAD_KEEP_CONN = 1,
+    FCGI_HEAD_RESPONDER = 1
+};
+
+enum fcgi_head_verdict {
+    FCGI_HEAD_INCOMPLETE, /* so far valid: wait for more bytes */
+    FCGI_HEAD_READY,      /* the head is whole */
+    FCGI_HEAD_MANAGEMENT, /* a whole management record comes first: `len` bytes of type `type` */
+    FCGI_HEAD_INVALID     /* close the connection; `why` says what was wrong */
+};
+
+struct fcgi_head {
+    uint16_t request_id;
+    bool keep;          /* FCGI_KEEP_CONN */
+    bool body_complete; /* the end of STDIN is among the bytes as well, and nothing follows it */
+    uint8_t type;       /* of a management record */
+    size_t len;         /* bytes of the head, or of the management record */
+    size_t body_len;    /* announced by CONTENT_LENGTH; 0 without one or where it is no number */
+    unsigned params;
+    const char *why; /* static text */
+};
+
+/* Scans BYTES from their start. *OUT is meaningful as the verdict says. */
+enum fcgi_head_verdict fcgi_head_scan(struct str bytes, struct fcgi_head *out);
+
+/* Appends the answer to a management record (4.1, 4.2): GET_VALUES_RESULT for GET_VALUES, else UNKNOWN_TYPE. RECORD is the whole record. */
+void fcgi_head_answer(struct str record, unsigned connections, struct buf *out);
+
+#endif

@@ -1,0 +1,52 @@
+/*
+ * pool: a few threads for what may block, a bounded queue into it, and a list of finished jobs out of it.
+ *
+ * One event thread submits and collects; the pool's mutex is the only lock of a worker outside shared memory. Jobs are embedded by
+ * their owner, so nothing is allocated on the way.
+ */
+#ifndef LARDER_POOL_H
+#define LARDER_POOL_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum { POOL_THREADS_MAX = 64, POOL_WHAT_MAX = 120 };
+
+/* What a thread is doing, for the supervisor's watchdog and for status. In shared memory; written by the thread alone. */
+struct pool_board {
+    _Atomic int64_t since_ms; /* monotonic; 0 when idle */
+    char what[POOL_WHAT_MAX];
+};
+
+struct pool_job {
+    struct pool_job *next;
+};
+
+struct pool_ops {
+    void *context;
+    /* On the thread, before its first job and after its last. */
+    void *(*thread_open)(void *context);
+    void (*thread_close)(void *thread);
+    /* Writes what JOB is, terminated, into WHAT. */
+    void (*describe)(const struct pool_job *job, char what[POOL_WHAT_MAX]);
+    void (*run)(void *thread, struct pool_job *job);
+};
+
+struct pool;
+
+/* Starts THREADS threads at a lower scheduling priority than the caller's, so that hits come before statements. BOARDS has one for each. OPS must outlive the
+ * pool. ERR_UNAVAILABLE when threads cannot be made. */
+enum err pool_new(unsigned threads, unsigned queue_max, const struct pool_ops *ops, struct pool_board *boards,
+                  struct pool **out) ERR_CHECKED;
+/* Waits for running jobs, drops nothing: call it when every job has been collected. */
+void pool_free(struct pool **pool);
+/* An eventfd that becomes readable when there are finished jobs. */
+int pool_fd(const struct pool *pool);
+/* ERR_LIMIT when QUEUE_MAX jobs wait already. The job is the pool's until collected. */
+enum err pool_submit(struct pool *pool, struct pool_job *job) ERR_CHECKED;
+/* Takes all finished jobs, as a list; clears the eventfd. */
+struct pool_job *pool_collect(struct pool *pool);
+
+#endif

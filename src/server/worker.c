@@ -1,0 +1,533 @@
+/*
+ * The loop. One epoll set holds the listener, the pool's eventfd, what modules ask to have watched, and the connections.
+ *
+ * Connections are edge-triggered: a level-triggered set would spin on bytes that have only been peeked at. Each edge is looked at once; one that
+ * comes while a request is being answered is remembered and looked at afterwards. What a callback of the application finishes is sent at
+ * once, but the connection's next request waits for the end of the round (`again`), so that callbacks do not nest.
+ *
+ * Invariant: nothing here blocks. Draining: the listener is let go, idle connections are closed in a way that loses no request
+ * (connection_stop_reading, then one more look), and busy ones after their answer.
+ */
+#include "server/worker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/metrics.h"
+#include "base/sys.h"
+#include "server/connection.h"
+#include "server/listener.h"
+
+#define BATCH 64
+#define TICKS_MAX 4
+#define TICK_MS 20        /* of modules' ticks while requests are under way */
+#define IDLE_TICK_MS 500
+#define SWEEP_MS 250      /* how often deadlines of connections are looked at */
+#define ACCEPT_PAUSE_MS 100
+#define LINGER_MS 2000
+
+struct worker {
+    const struct worker_options *options;
+    const struct config *config;
+    int epoll;
+    bool listening, draining;
+    int64_t now_ms, swept_ms, accept_at_ms, drain_until_ms;
+    struct loop loop;
+    struct {
+        loop_tick_fn *fn;
+        void *context;
+    } ticks[TICKS_MAX];
+    unsigned ticks_count;
+    struct pool_ops pool_ops;
+    struct pool *pool;
+    struct loop_watch pool_watch, listener_watch;
+    struct listener_peers *peers;
+    void *thread; /* the application's, of the event thread */
+    struct connection *connections, *again;
+    unsigned connections_count, busy;
+    int64_t requests;
+    char scratch[CONNECTION_PEEK_MAX];
+};
+
+static void look(struct worker *worker, struct connection *connection);
+
+/* Epoll's data is a pointer; the lowest bit tells a loop_watch from a connection. */
+static void *tag_watch(struct loop_watch *watch)
+{
+    return (char *)watch + 1;
+}
+
+static void watch_fd(void *self, struct loop_watch *watch, unsigned events)
+{
+    struct worker *worker = self;
+    struct epoll_event event = {.data.ptr = tag_watch(watch)};
+    event.events = (events & LOOP_READ ? EPOLLIN : 0u) | (events & LOOP_WRITE ? EPOLLOUT : 0u);
+    if (watch == &worker->listener_watch)
+        event.events |= EPOLLEXCLUSIVE;
+    int operation = events == 0 ? EPOLL_CTL_DEL : watch->events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+    if (events != watch->events && epoll_ctl(worker->epoll, operation, watch->fd, &event) != 0 && events != 0)
+        log_event(LOG_LEVEL_ERROR, "epoll_failed", LOG_INT("fd", watch->fd), LOG_TEXT("why", strerror(errno)));
+    watch->events = events;
+}
+
+static void add_tick(void *self, loop_tick_fn *fn, void *context)
+{
+    struct worker *worker = self;
+    if (worker->ticks_count == TICKS_MAX) {
+        log_event(LOG_LEVEL_ERROR, "too_many_ticks", LOG_INT("limit", TICKS_MAX));
+        abort();
+    }
+    worker->ticks[worker->ticks_count].fn = fn;
+    worker->ticks[worker->ticks_count++].context = context;
+}
+
+/* Accepting stops while there is no room, and for a moment when descriptors have run out. */
+static void set_listening(struct worker *worker, bool wanted)
+{
+    if (wanted != worker->listening)
+        watch_fd(worker, &worker->listener_watch, wanted ? LOOP_READ : 0);
+    worker->listening = wanted;
+}
+
+static void look_again(struct worker *worker, struct connection *connection)
+{
+    if (connection->is_again)
+        return;
+    connection->is_again = true;
+    connection->again = worker->again;
+    worker->again = connection;
+}
+
+/* The struct goes at the end of the round, by way of `again`: events already fetched may still name it. */
+static void drop(struct worker *worker, struct connection *connection)
+{
+    if (connection->previous)
+        connection->previous->next = connection->next;
+    else
+        worker->connections = connection->next;
+    if (connection->next)
+        connection->next->previous = connection->previous;
+    worker->connections_count--;
+    connection_close(connection);
+    look_again(worker, connection);
+}
+
+static void set_output_watch(struct worker *worker, struct connection *connection, bool wanted)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET | (wanted ? EPOLLOUT : 0u), .data.ptr = connection};
+    (void)epoll_ctl(worker->epoll, EPOLL_CTL_MOD, connection->fd, &event);
+}
+
+/* The answer is out: the connection waits for its next request, or ends. */
+static void finish(struct worker *worker, struct connection *connection)
+{
+    bool last = connection->close_after;
+    connection_finish(connection);
+    if (last && connection->body_pending) {
+        connection->state = CONNECTION_LINGERING;
+        connection->deadline_ms = worker->now_ms + LINGER_MS;
+        (void)shutdown(connection->fd, SHUT_WR);
+        look_again(worker, connection);
+        return;
+    }
+    if (last) {
+        drop(worker, connection);
+        return;
+    }
+    if (worker->draining)
+        connection_stop_reading(connection);
+    if (worker->draining || connection->input_while_busy)
+        look_again(worker, connection);
+}
+
+static void count_response(const struct http *http)
+{
+    static const enum metric classes[] = {METRIC_responses_2xx, METRIC_responses_3xx, METRIC_responses_4xx, METRIC_responses_5xx};
+    int index = http->status / 100 - 2;
+    metrics_add(METRIC_requests, 1);
+    metrics_add(classes[index < 0 || index > 3 ? 3 : index], 1);
+}
+
+static void continue_sending(struct worker *worker, struct connection *connection, enum connection_sent sent)
+{
+    switch (sent) {
+    case CONNECTION_SENT:
+        finish(worker, connection);
+        return;
+    case CONNECTION_SOME:
+        connection->deadline_ms = worker->now_ms + worker->config->server.request_timeout_ms;
+        return;
+    case CONNECTION_FAILED:
+        drop(worker, connection);
+        return;
+    }
+}
+
+static void respond(struct worker *worker, struct connection *connection)
+{
+    worker->busy--;
+    worker->requests++;
+    count_response(&connection->http);
+    enum connection_sent sent = connection_respond(connection);
+    if (sent == CONNECTION_SOME)
+        set_output_watch(worker, connection, true);
+    continue_sending(worker, connection, sent);
+}
+
+static void refuse(struct worker *worker, struct connection *connection, int status, const char *detail)
+{
+    worker->options->ops->refuse(&connection->http, status, detail);
+    respond(worker, connection);
+}
+
+static void hand_over(struct worker *worker, struct connection *connection)
+{
+    connection->deadline_ms = worker->now_ms + worker->config->server.request_timeout_ms;
+    if (pool_submit(worker->pool, &connection->job) == ERR_OK)
+        return;
+    metrics_add(METRIC_pool_refused, 1);
+    connection->close_after |= connection->body_pending;
+    refuse(worker, connection, 503, "The server is busy: too many requests wait for the database. Try again shortly.");
+}
+
+static void take_step(struct worker *worker, struct connection *connection, enum http_step step)
+{
+    if (step == HTTP_DONE)
+        respond(worker, connection);
+    else if (step == HTTP_HAND_OVER)
+        hand_over(worker, connection);
+}
+
+/* The application's word that a waiting request goes on. */
+static void advance(struct http *http, enum http_step step)
+{
+    struct connection *connection = http->carrier;
+    take_step(connection->owner, connection, step);
+}
+
+static const char *body_problem(enum err err, int *status)
+{
+    *status = err == ERR_LIMIT ? 413 : err == ERR_TIMEOUT ? 408 : 400;
+    return err == ERR_LIMIT     ? "The request body is larger than max_body in [server] allows."
+           : err == ERR_TIMEOUT ? "The request body did not arrive in time."
+                                : "The request body is not as long as Content-Length says, or broke off.";
+}
+
+/* A whole head is waiting: the request begins. */
+static void begin(struct worker *worker, struct connection *connection, const struct fcgi_head *head)
+{
+    const char *why;
+    connection->input_while_busy = false;
+    enum err err = connection_accept(connection, head, &why);
+    if (err == ERR_IO) {
+        drop(worker, connection);
+        return;
+    }
+    struct http *http = &connection->http;
+    http->advance = advance;
+    worker->busy++;
+    connection->deadline_ms = 0;
+    if (err != ERR_OK || http->body_len > worker->config->server.max_body) {
+        /* What is left of the body is not worth reading. */
+        connection->close_after |= connection->body_pending;
+        if (!connection->body_pending)
+            (void)!connection_read_body(connection, http->body_len);
+        refuse(worker, connection, err == ERR_OK ? 413 : 400, err == ERR_OK ? body_problem(ERR_LIMIT, &(int){0}) : why);
+        return;
+    }
+    if (connection->body_pending) {
+        hand_over(worker, connection);
+        return;
+    }
+    if ((err = connection_read_body(connection, worker->config->server.max_body)) != ERR_OK) {
+        int status;
+        const char *detail = body_problem(err, &status);
+        connection->close_after = true;
+        refuse(worker, connection, status, detail);
+        return;
+    }
+    take_step(worker, connection, worker->options->ops->handle(worker->thread, http));
+}
+
+static void reject(struct worker *worker, struct connection *connection, const char *why)
+{
+    metrics_add(METRIC_connections_rejected, 1);
+    log_event(LOG_LEVEL_NOTICE, "connection_rejected", LOG_TEXT("why", why));
+    drop(worker, connection);
+}
+
+/* Looks at what has come on an idle connection. */
+static void look(struct worker *worker, struct connection *connection)
+{
+    struct fcgi_head head;
+    connection->input_while_busy = false;
+    switch (connection_look(connection, worker->scratch, (unsigned)worker->config->server.max_connections, &head)) {
+    case CONNECTION_NOTHING:
+        if (connection->state == CONNECTION_PARTIAL && connection->deadline_ms == 0)
+            connection->deadline_ms = worker->now_ms + worker->config->server.head_timeout_ms;
+        return;
+    case CONNECTION_REQUEST:
+        begin(worker, connection, &head);
+        return;
+    case CONNECTION_CLOSED:
+        drop(worker, connection);
+        return;
+    case CONNECTION_INVALID:
+        reject(worker, connection, head.why);
+        return;
+    }
+}
+
+static void on_connection(struct worker *worker, struct connection *connection, uint32_t events)
+{
+    switch (connection->state) {
+    case CONNECTION_BUSY:
+        connection->input_while_busy = true;
+        return;
+    case CONNECTION_SENDING:
+        connection->input_while_busy |= (events & ~(uint32_t)EPOLLOUT) != 0;
+        enum connection_sent sent = connection_send(connection);
+        if (sent == CONNECTION_SENT)
+            set_output_watch(worker, connection, false);
+        continue_sending(worker, connection, sent);
+        return;
+    case CONNECTION_IDLE:
+    case CONNECTION_PARTIAL:
+        look(worker, connection);
+        return;
+    case CONNECTION_LINGERING:
+        if (!connection_discard(connection, worker->scratch))
+            drop(worker, connection);
+        return;
+    case CONNECTION_ENDED:
+        return;
+    }
+}
+
+static void adopt(struct worker *worker, int fd)
+{
+    struct connection *connection = connection_new(fd);
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = connection};
+    connection->owner = worker;
+    connection->next = worker->connections;
+    if (worker->connections)
+        worker->connections->previous = connection;
+    worker->connections = connection;
+    worker->connections_count++;
+    metrics_add(METRIC_connections, 1);
+    if (epoll_ctl(worker->epoll, EPOLL_CTL_ADD, fd, &event) != 0)
+        drop(worker, connection);
+}
+
+/* One connection for each wake-up: what else waits is left to the other workers. */
+static void on_listener(void *self, unsigned events)
+{
+    struct worker *worker = self;
+    (void)events;
+    int fd = accept4(worker->options->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+        struct timeval timeout = {.tv_sec = worker->config->server.head_timeout_ms / 1000, .tv_usec = worker->config->server.head_timeout_ms % 1000 * 1000};
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+        if (listener_allows(worker->peers, fd)) {
+            adopt(worker, fd);
+        } else {
+            metrics_add(METRIC_connections_rejected, 1);
+            close(fd);
+        }
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+        log_event(LOG_LEVEL_ERROR, "accept_failed", LOG_TEXT("why", strerror(errno)));
+        worker->accept_at_ms = worker->now_ms + ACCEPT_PAUSE_MS;
+        set_listening(worker, false);
+    }
+}
+
+static void on_pool(void *self, unsigned events)
+{
+    struct worker *worker = self;
+    struct pool_job *job = pool_collect(worker->pool), *next;
+    (void)events;
+    for (; job; job = next) {
+        next = job->next;
+        respond(worker, (struct connection *)job);
+    }
+}
+
+/* On a pool thread. */
+static void run_job(void *thread, struct pool_job *job)
+{
+    struct connection *connection = (struct connection *)job;
+    struct worker *worker = connection->owner;
+    if (connection->body_pending) {
+        enum err err = connection_read_body(connection, worker->config->server.max_body);
+        if (err != ERR_OK) {
+            int status;
+            const char *detail = body_problem(err, &status);
+            connection->close_after = true;
+            worker->options->ops->refuse(&connection->http, status, detail);
+            return;
+        }
+    }
+    worker->options->ops->run(thread, &connection->http);
+}
+
+static void describe_job(const struct pool_job *job, char what[POOL_WHAT_MAX])
+{
+    const struct http *http = &((const struct connection *)job)->http;
+    snprintf(what, POOL_WHAT_MAX, "%s %.*s", http_method_name(http->method), STR_ARG(http->path));
+}
+
+static void *open_pool_thread(void *context)
+{
+    struct worker *worker = context;
+    return worker->options->ops->thread_open(worker->options->app, NULL);
+}
+
+/* What has passed its deadline: a head or an answer that goes nowhere is closed; a request that is being worked on loses its
+ * client, so that whoever reads its body or writes its answer comes to an end. */
+static void sweep(struct worker *worker)
+{
+    struct connection *next;
+    for (struct connection *connection = worker->connections; connection; connection = next) {
+        next = connection->next;
+        if (connection->deadline_ms == 0 || connection->deadline_ms > worker->now_ms)
+            continue;
+        if (connection->state == CONNECTION_BUSY) {
+            connection->deadline_ms = 0;
+            connection->close_after = true;
+            (void)shutdown(connection->fd, SHUT_RDWR);
+        } else if (connection->state == CONNECTION_LINGERING) {
+            drop(worker, connection);
+        } else {
+            reject(worker, connection, connection->state == CONNECTION_PARTIAL ? "the request head did not arrive in time"
+                                                                               : "the answer was not read in time");
+        }
+    }
+    worker->swept_ms = worker->now_ms;
+}
+
+static void begin_drain(struct worker *worker)
+{
+    struct connection *next;
+    worker->draining = true;
+    worker->drain_until_ms = worker->now_ms + worker->config->server.drain_timeout_ms;
+    set_listening(worker, false);
+    for (struct connection *connection = worker->connections; connection; connection = next) {
+        next = connection->next;
+        if (connection->state != CONNECTION_IDLE)
+            continue;
+        connection_stop_reading(connection);
+        look(worker, connection);
+    }
+}
+
+static void look_at_again(struct worker *worker)
+{
+    while (worker->again) {
+        struct connection *connection = worker->again;
+        worker->again = connection->again;
+        connection->is_again = false;
+        if (connection->state == CONNECTION_ENDED)
+            connection_free(&connection);
+        else
+            on_connection(worker, connection, EPOLLIN);
+    }
+}
+
+/* One round's end: what callbacks left to be looked at, ticks, deadlines, life. */
+static void end_round(struct worker *worker)
+{
+    look_at_again(worker);
+    for (unsigned i = 0; i < worker->ticks_count; i++)
+        worker->ticks[i].fn(worker->ticks[i].context, worker->now_ms);
+    if (worker->now_ms - worker->swept_ms >= SWEEP_MS)
+        sweep(worker);
+    const int64_t limit = worker->config->server.max_requests;
+    if (!worker->draining && (*worker->options->stop || (limit > 0 && worker->requests >= limit)))
+        begin_drain(worker);
+    if (!worker->draining)
+        set_listening(worker, worker->connections_count < (unsigned)worker->config->server.max_connections &&
+                                  worker->now_ms >= worker->accept_at_ms);
+}
+
+static void round_of_events(struct worker *worker)
+{
+    struct epoll_event events[BATCH];
+    int64_t quiet = worker->busy > 0 || worker->draining || !worker->listening ? TICK_MS : IDLE_TICK_MS;
+    atomic_store_explicit(&worker->options->slot->event.since_ms, 0, memory_order_relaxed);
+    int count = epoll_wait(worker->epoll, events, BATCH, worker->again ? 0 : (int)quiet);
+    worker->now_ms = sys_monotonic_ms();
+    atomic_store_explicit(&worker->options->slot->event.since_ms, worker->now_ms, memory_order_relaxed);
+    for (int i = 0; i < count; i++) {
+        uintptr_t data = (uintptr_t)events[i].data.ptr;
+        if (data & 1) {
+            struct loop_watch *watch = (struct loop_watch *)(data - 1);
+            unsigned ready = (events[i].events & ~(uint32_t)EPOLLOUT ? LOOP_READ : 0u) | (events[i].events & EPOLLOUT ? LOOP_WRITE : 0u);
+            if (watch->events != 0)
+                watch->fn(watch->context, ready);
+        } else {
+            on_connection(worker, (struct connection *)data, events[i].events);
+        }
+    }
+    end_round(worker);
+}
+
+static enum err open_worker(struct worker *worker, const struct worker_options *options)
+{
+    const struct config *config = options->config;
+    *worker = (struct worker){.options = options, .config = config, .now_ms = sys_monotonic_ms()};
+    worker->loop = (struct loop){.self = worker, .watch = watch_fd, .tick = add_tick};
+    worker->pool_ops = (struct pool_ops){.context = worker, .thread_open = open_pool_thread,
+                                         .thread_close = options->ops->thread_close, .describe = describe_job, .run = run_job};
+    snprintf(options->slot->event.what, POOL_WHAT_MAX, "the event thread");
+    worker->epoll = epoll_create1(EPOLL_CLOEXEC);
+    enum err err = gateway_start();
+    if (err == ERR_OK && worker->epoll < 0)
+        err = err_from_errno(errno);
+    if (err == ERR_OK)
+        err = listener_peers_new(config, options->listener, &worker->peers);
+    if (err == ERR_OK)
+        err = pool_new((unsigned)config->server.pool, (unsigned)config->server.queue, &worker->pool_ops, options->slot->pool,
+                       &worker->pool);
+    if (err != ERR_OK)
+        return err;
+    worker->thread = options->ops->thread_open(options->app, &worker->loop);
+    worker->pool_watch = (struct loop_watch){.fn = on_pool, .context = worker, .fd = pool_fd(worker->pool)};
+    watch_fd(worker, &worker->pool_watch, LOOP_READ);
+    worker->listener_watch = (struct loop_watch){.fn = on_listener, .context = worker, .fd = options->listener};
+    set_listening(worker, true);
+    return ERR_OK;
+}
+
+static void close_worker(struct worker *worker)
+{
+    /* Jobs that outlive the drain are the supervisor's to kill. */
+    if (worker->busy == 0) {
+        pool_free(&worker->pool);
+        if (worker->thread)
+            worker->options->ops->thread_close(worker->thread);
+    }
+    while (worker->busy == 0 && worker->connections)
+        drop(worker, worker->connections);
+    look_at_again(worker);
+    listener_peers_free(&worker->peers);
+    if (worker->epoll >= 0)
+        close(worker->epoll);
+}
+
+int worker_run(const struct worker_options *options)
+{
+    struct worker *worker = sys_calloc(1, sizeof *worker);
+    enum err err = open_worker(worker, options);
+    if (err != ERR_OK)
+        log_event(LOG_LEVEL_ERROR, "worker_start_failed", LOG_TEXT("why", err_text(err)));
+    while (err == ERR_OK && !(worker->draining && (worker->connections_count == 0 || worker->now_ms >= worker->drain_until_ms)))
+        round_of_events(worker);
+    bool abandoned = worker->busy > 0;
+    close_worker(worker);
+    free(worker);
+    return err != ERR_OK || abandoned;
+}

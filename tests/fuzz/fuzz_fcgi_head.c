@@ -1,0 +1,75 @@
+/*
+ * fcgi_head_scan against its promise: what it calls ready, libfcgi reads without waiting, with as many parameters; what it calls incomplete can
+ * still become ready; and the verdict over a prefix never contradicts the one over the whole.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <fcgiapp.h>
+
+#include "server/fcgi_head.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Feeds the bytes to libfcgi over a socket that never waits. */
+static void libfcgi_agrees(struct str bytes, const struct fcgi_head *head)
+{
+    int ends[2];
+    FCGX_Request request;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) != 0)
+        abort();
+    if (write(ends[0], bytes.p, bytes.len) == (ssize_t)bytes.len) {
+        FCGX_Init();
+        FCGX_InitRequest(&request, -1, FCGI_FAIL_ACCEPT_ON_INTR);
+        request.ipcFd = ends[1];
+        request.keepConnection = 1;
+        if (FCGX_Accept_r(&request) != 0)
+            abort();
+        unsigned count = 0;
+        for (char **variable = request.envp; *variable; variable++)
+            count++;
+        assert(count == head->params + 1); /* and FCGI_ROLE */
+        char body[4096];
+        if (head->body_complete) {
+            while (FCGX_GetStr(body, sizeof body, request.in) == sizeof body)
+                ;
+            assert(FCGX_GetError(request.in) == 0);
+        }
+        request.ipcFd = -1;
+        FCGX_Free(&request, 0);
+    }
+    close(ends[0]);
+    close(ends[1]);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct str bytes = {(const char *)data, size};
+    struct fcgi_head head, part;
+    enum fcgi_head_verdict verdict = fcgi_head_scan(bytes, &head);
+    const size_t cuts[] = {size / 2, size > 0 ? size - 1 : 0, size > 8 ? 8 : 0, size > 24 ? 24 : 0};
+
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        enum fcgi_head_verdict early = fcgi_head_scan((struct str){bytes.p, cuts[i]}, &part);
+        if (early == FCGI_HEAD_INVALID)
+            assert(verdict == FCGI_HEAD_INVALID && head.why);
+        if (early == FCGI_HEAD_READY)
+            assert(verdict == FCGI_HEAD_INVALID || (verdict == FCGI_HEAD_READY && head.len == part.len));
+        if (early == FCGI_HEAD_MANAGEMENT)
+            assert(verdict == FCGI_HEAD_MANAGEMENT && head.len == part.len);
+    }
+    if (verdict == FCGI_HEAD_READY) {
+        assert(head.len <= size && head.len <= FCGI_HEAD_MAX && head.params <= FCGI_HEAD_PARAMS_MAX && head.request_id != 0);
+        libfcgi_agrees(bytes, &head);
+    }
+    if (verdict == FCGI_HEAD_MANAGEMENT) {
+        struct buf answer = {0};
+        assert(head.len <= size);
+        fcgi_head_answer((struct str){bytes.p, head.len}, 7, &answer);
+        assert(answer.len >= FCGI_HEAD_RECORD && answer.len % 8 == 0);
+        buf_free(&answer);
+    }
+    return 0;
+}

@@ -1,0 +1,177 @@
+"""The whole system, as scripts/stack starts it: real nginx, Redis and larder in a directory of their own.
+
+`stack` is one that all tests share: leave it as you found it. `make_stack` makes further ones, for tests that break things.
+LARDER in the environment names another program than build/larder.
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import pytest
+import redis
+import requests
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DATA = ROOT.parent / "shared" / "data"
+FAULTS = re.compile(r"ERROR: \w+Sanitizer|runtime error:|LeakSanitizer|Assertion .* failed|AddressSanitizer:DEADLYSIGNAL")
+
+
+def free_port(count=1):
+    """The first of COUNT neighbouring ports of 127.0.0.1 that nobody uses; below those the kernel gives away by itself."""
+    for port in range(20000 + os.getpid() % 5000, 32000, 10):
+        try:
+            for offset in range(count):
+                with socket.socket() as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", port + offset))
+            return port
+        except OSError:
+            continue
+    raise RuntimeError("no free port")
+
+
+def wait_for(what, condition, seconds=20.0):
+    """Returns condition()'s first true result, or fails after SECONDS."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        result = condition()
+        if result:
+            return result
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+def running(pid):
+    """Whether a process of that id runs; a zombie does not."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def children(pid):
+    """The processes below PID: a list of (pid, name)."""
+    found = []
+    for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            try:
+                name = pathlib.Path(f"/proc/{child}/comm").read_text().strip()
+            except FileNotFoundError:
+                continue
+            found.append((int(child), name))
+    return found
+
+
+class Stack:
+    """One running scripts/stack; its D/env as attributes in lower case (url, admin_token, larder_pid ...)."""
+
+    def __init__(self, directory, port, arguments):
+        self.dir, self.port, self.arguments = directory, port, arguments
+        self.http = requests.Session()
+
+    def script(self, action, *arguments, check=True, environment=None):
+        return subprocess.run(
+            [ROOT / "scripts" / "stack", action, "--dir", self.dir, *arguments], check=check, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=180, env={**os.environ, **(environment or {})})
+
+    def up(self, *more):
+        result = self.script("up", "--port", str(self.port), *self.arguments, *more, check=False)
+        assert result.returncode == 0, result.stdout
+        self.read_env()
+
+    def read_env(self):
+        self.env = dict(line.split("=", 1) for line in (self.dir / "env").read_text().splitlines())
+        for name, value in self.env.items():
+            setattr(self, name.lower(), int(value) if name.endswith("_PID") and value else value)
+
+    def down(self):
+        self.script("down")
+
+    def faults(self):
+        """What a sanitizer or an assertion has said in larder's logs."""
+        return [line for log in sorted(self.dir.glob("larder*.log"))
+                for line in log.read_text(errors="replace").splitlines() if FAULTS.search(line)]
+
+    def get(self, path, **options):
+        return self.http.get(self.url + path, timeout=30, **options)
+
+    def request(self, method, path, admin=False, **options):
+        headers = dict(options.pop("headers", {}))
+        if admin:
+            headers["Authorization"] = f"Bearer {self.admin_token}"
+        return self.http.request(method, self.url + path, headers=headers, timeout=30, **options)
+
+    def invalidate(self, **body):
+        answer = self.request("POST", "/api/cache/invalidate", admin=True, json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def redis(self):
+        return redis.Redis(unix_socket_path=self.redis_socket)
+
+    def larder(self, *arguments, check=True, **options):
+        """Runs a command of the program with this stack's configuration."""
+        program = os.environ.get("LARDER", ROOT / "build" / "larder")
+        return subprocess.run([program, "--config", self.dir / "larder.conf", *arguments], check=check, text=True,
+                              capture_output=True, timeout=120, **options)
+
+    def children(self, role):
+        """The ids of the supervisor's children of a role: worker, writer or housekeeper."""
+        return [pid for pid, name in children(self.larder_pid) if name == f"larder: {role}"[:15]]
+
+    def log(self, name="larder"):
+        return (self.dir / f"{name}.log").read_text(errors="replace")
+
+    def signal(self, pid, number=signal.SIGTERM):
+        os.kill(pid, number)
+
+
+def data_file(name="sp500-financials.csv"):
+    """A file of real data beside the project; without it the test is skipped."""
+    path = DATA / name
+    if not path.exists():
+        pytest.skip(f"real data is not here: {os.path.relpath(path, ROOT)}")
+    return path
+
+
+def stacks():
+    """Yields a function that starts a stack with the arguments it gets; at the end all of them are stopped and their logs read."""
+    made, faults = [], []
+
+    def make(*arguments, start=True):
+        directory = pathlib.Path(tempfile.mkdtemp(prefix="larder-", dir="/tmp"))
+        stack = Stack(directory, free_port(2), [str(argument) for argument in arguments])
+        made.append(stack)
+        if start:
+            stack.up()
+        return stack
+
+    yield make
+    for stack in made:
+        stack.down()
+        faults += stack.faults()
+        shutil.rmtree(stack.dir, ignore_errors=True)
+    assert not faults, "\n".join(faults)
+
+
+make_stack = pytest.fixture(stacks, name="make_stack")
+make_session_stack = pytest.fixture(stacks, scope="session", name="make_session_stack")
+
+
+@pytest.fixture(scope="session")
+def stack(make_session_stack):
+    """The stack that tests share, with larder's own sample data."""
+    return make_session_stack()
+
+
+@pytest.fixture(scope="session")
+def data_stack(make_session_stack):
+    """Another shared one, with the real data of the S&P 500."""
+    return make_session_stack("--data", data_file())

@@ -1,0 +1,170 @@
+#include "store_fixture.h"
+
+#include "store/migrate.h"
+
+static enum err migrate(const struct fixture *fixture, unsigned *applied, struct report *report)
+{
+    return migrate_run(fixture->database, fixture->dir, applied, report, NULL, NULL);
+}
+
+/* Migrates and expects ERR with these lines in the report. */
+static void expect_failure(const struct fixture *fixture, enum err expected, const char *const *lines, size_t count)
+{
+    struct report *report = report_new();
+    unsigned applied = 0;
+    enum err err = migrate(fixture, &applied, report);
+
+    fixture_expect_report(report, lines, count);
+    assert_int_equal(err, expected);
+    report_free(&report);
+}
+
+static void expect_success(const struct fixture *fixture, unsigned expected)
+{
+    struct report *report = report_new();
+    unsigned applied = 99;
+    enum err err = migrate(fixture, &applied, report);
+
+    fixture_expect_report(report, NULL, 0);
+    assert_int_equal(err, ERR_OK);
+    assert_int_equal(applied, expected);
+    report_free(&report);
+}
+
+static void keep_name(void *context, const char *file)
+{
+    buf_printf(context, "%s ", file);
+}
+
+static void files_are_applied_once_and_in_order(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct report *report = report_new();
+    struct buf names = {0};
+    unsigned applied;
+
+    fixture_write(fixture, "migrations/0002-b.sql", "INSERT INTO t VALUES (2);\nCREATE INDEX i ON t (a);");
+    fixture_write(fixture, "migrations/0001-a.sql", "-- first\nCREATE TABLE t (a);");
+    assert_int_equal(migrate_run(fixture->database, fixture->dir, &applied, report, keep_name, &names), ERR_OK);
+    assert_int_equal(applied, 2);
+    assert_string_equal(names.p, "0001-a.sql 0002-b.sql ");
+    assert_int_equal(fixture_integer(fixture->database, "PRAGMA user_version"), 2);
+    expect_success(fixture, 0);
+    fixture_write(fixture, "migrations/0003-c.sql", "INSERT INTO t SELECT a + 1 FROM t");
+    expect_success(fixture, 1);
+    assert_int_equal(fixture_integer(fixture->database, "SELECT sum(a) FROM t"), 5);
+    report_free(&report);
+    buf_free(&names);
+}
+
+static void a_database_that_is_made_here_is_in_wal_mode(void **state)
+{
+    const struct fixture *fixture = *state;
+
+    fixture_write(fixture, "migrations/0001-a.sql", "CREATE TABLE t (a)");
+    expect_success(fixture, 1);
+    assert_int_equal(fixture_integer(fixture->database, "SELECT journal_mode = 'wal' FROM pragma_journal_mode"), 1);
+}
+
+static void a_failing_file_is_placed_and_leaves_the_database_as_it_was(void **state)
+{
+    static const struct {
+        const char *sql, *line;
+    } cases[] = {
+        {"CREATE TABLE u (x);\n\n  SELEC 1;", "0002-b.sql:3:3: near \"SELEC\""},
+        {"CREATE TABLE u (x);\nINSERT INTO u (y) VALUES (1)", "0002-b.sql:2:1: table u has no column named y"},
+        {"CREATE TABLE u (x);\n-- twice\nINSERT INTO t VALUES (1)", "0002-b.sql:3:1: UNIQUE constraint failed"},
+        {"CREATE TABLE u (x);\nCOMMIT;\nSELEC", "0002-b.sql:2:1: not authorized"},
+        {"CREATE TABLE u (x); ATTACH ':memory:' AS m", "0002-b.sql:1:21: not authorized"},
+    };
+    const struct fixture *fixture = *state;
+
+    fixture_write(fixture, "migrations/0001-a.sql", "CREATE TABLE t (a UNIQUE); INSERT INTO t VALUES (1)");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        fixture_write(fixture, "migrations/0002-b.sql", cases[i].sql);
+        expect_failure(fixture, ERR_USAGE, &cases[i].line, 1);
+        assert_int_equal(fixture_integer(fixture->database, "PRAGMA user_version"), 1);
+        assert_int_equal(fixture_integer(fixture->database, "SELECT count(*) FROM sqlite_schema WHERE name = 'u'"), 0);
+    }
+}
+
+static void wrong_names_and_gaps_are_all_reported_and_nothing_runs(void **state)
+{
+    static const char *const lines[] = {
+        "0001-b.sql: there are two migrations with the number 0001",
+        "0003-c.sql: the number 0002 is missing before this one",
+        "0004_d.sql: a migration is named NNNN-name.sql",
+        "5-e.sql: a migration is named NNNN-name.sql",
+    };
+    const struct fixture *fixture = *state;
+
+    fixture_write(fixture, "migrations/0001-a.sql", "CREATE TABLE t (a)");
+    fixture_write(fixture, "migrations/0001-b.sql", "");
+    fixture_write(fixture, "migrations/0003-c.sql", "");
+    fixture_write(fixture, "migrations/0004_d.sql", "");
+    fixture_write(fixture, "migrations/5-e.sql", "");
+    fixture_write(fixture, "migrations/README", "not a migration");
+    fixture_write(fixture, "migrations/.0002-x.sql", "an editor's leftover");
+    expect_failure(fixture, ERR_USAGE, lines, sizeof lines / sizeof *lines);
+    assert_int_equal(fixture_integer(fixture->database, "SELECT count(*) FROM sqlite_schema"), 0);
+}
+
+static void a_database_that_is_newer_is_refused_untouched(void **state)
+{
+    static const char *const lines[] = {"the database has version 7, but "};
+    const struct fixture *fixture = *state;
+
+    fixture_write(fixture, "migrations/0001-a.sql", "CREATE TABLE t (a)");
+    fixture_execute(fixture->database, "PRAGMA user_version = 7");
+    expect_failure(fixture, ERR_VERSION, lines, 1);
+    assert_int_equal(fixture_integer(fixture->database, "PRAGMA user_version"), 7);
+}
+
+static void without_migrations_the_database_is_left_alone(void **state)
+{
+    const struct fixture *fixture = *state;
+
+    fixture_execute(fixture->database, "CREATE TABLE mine (a); PRAGMA user_version = 7");
+    expect_success(fixture, 0);
+    fixture_write(fixture, "migrations/README", "none yet");
+    expect_success(fixture, 0);
+    assert_int_equal(fixture_integer(fixture->database, "PRAGMA user_version"), 7);
+}
+
+static void a_file_that_is_no_database_is_reported(void **state)
+{
+    static const char *const lines[] = {"data.db: file is not a database"};
+    const struct fixture *fixture = *state;
+
+    fixture_write(fixture, "migrations/0001-a.sql", "CREATE TABLE t (a)");
+    fixture_write(fixture, "data.db", "This is a letter to my aunt, and it is long enough to be taken for a header.\n"
+                                      "It goes on for a while, so that there can be no doubt about it whatsoever.");
+    expect_failure(fixture, ERR_CORRUPT, lines, 1);
+}
+
+static void a_directory_that_is_missing_is_reported(void **state)
+{
+    struct fixture away = *(const struct fixture *)*state;
+    static const char *const lines[] = {"data.db: cannot be opened: unable to open database file (No such file or directory)"};
+
+    strcat(away.dir, "/away");
+    snprintf(away.database, sizeof away.database, "%.70s/data.db", away.dir);
+    expect_failure(&away, ERR_UNAVAILABLE, lines, 1);
+}
+
+int main(void)
+{
+#define CASE(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+    const struct CMUnitTest tests[] = {
+        CASE(files_are_applied_once_and_in_order),
+        CASE(a_database_that_is_made_here_is_in_wal_mode),
+        CASE(a_failing_file_is_placed_and_leaves_the_database_as_it_was),
+        CASE(wrong_names_and_gaps_are_all_reported_and_nothing_runs),
+        CASE(a_database_that_is_newer_is_refused_untouched),
+        CASE(without_migrations_the_database_is_left_alone),
+        CASE(a_file_that_is_no_database_is_reported),
+        CASE(a_directory_that_is_missing_is_reported),
+    };
+
+    return cmocka_run_group_tests_name("migrate", tests, NULL, NULL);
+}

@@ -1,0 +1,182 @@
+#include "store_fixture.h"
+
+#include "store/statement.h"
+
+static sqlite3 *open_memory(void)
+{
+    sqlite3 *db = NULL;
+
+    assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "CREATE TABLE t (a, b)", NULL, NULL, NULL), SQLITE_OK);
+    return db;
+}
+
+static enum err prepare_one(sqlite3 *db, const char *sql, unsigned *line, unsigned *column, struct buf *why)
+{
+    struct str text = str_from(sql), rest = text;
+    sqlite3_stmt *statement = NULL;
+    const char *error = text.p;
+    enum err err = statement_prepare(db, &rest, 0, &statement, &error, why);
+
+    if (err != ERR_OK)
+        statement_place(text, 1, error, line, column);
+    sqlite3_finalize(statement);
+    return err;
+}
+
+static void a_text_is_cut_into_its_statements(void **state)
+{
+    static const struct {
+        const char *sql;
+        unsigned count;
+    } cases[] = {
+        {"", 0},
+        {" \n\t", 0},
+        {"-- only a comment", 0},
+        {"/* one */ -- two\n;; ;", 0},
+        {"/* never closed", 0},
+        {"SELECT 1", 1},
+        {"SELECT 1;", 1},
+        {"SELECT ';' ; -- ;\n SELECT 2; /* ; */", 2},
+        {"CREATE TRIGGER r AFTER INSERT ON t BEGIN DELETE FROM t; END; SELECT 1", 2},
+    };
+    sqlite3 *db = open_memory();
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct str rest = str_from(cases[i].sql);
+        struct buf why = {0};
+        unsigned count = 0;
+        for (;;) {
+            sqlite3_stmt *statement = NULL;
+            const char *error = NULL;
+            assert_int_equal(statement_prepare(db, &rest, 0, &statement, &error, &why), ERR_OK);
+            if (!statement)
+                break;
+            count++;
+            sqlite3_finalize(statement);
+        }
+        assert_int_equal(rest.len, 0);
+        assert_int_equal(count, cases[i].count);
+        buf_free(&why);
+    }
+    sqlite3_close(db);
+}
+
+static void an_error_is_at_its_line_and_column(void **state)
+{
+    static const struct {
+        const char *sql;
+        unsigned line, column;
+    } cases[] = {
+        {"SELECT nothing FROM t", 1, 8},
+        {"-- why\n\n  SELECT a,\n    c FROM t", 4, 5},
+        {"SELECT a FROM nowhere", 1, 1}, /* SQLite tells no place for it: the statement's */
+        {"\n\n   SELEC a", 3, 4},
+        {"SELECT 'open", 1, 8},
+    };
+    sqlite3 *db = open_memory();
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf why = {0};
+        unsigned line = 0, column = 0;
+        assert_int_equal(prepare_one(db, cases[i].sql, &line, &column, &why), ERR_STATEMENT);
+        assert_int_equal(line, cases[i].line);
+        assert_int_equal(column, cases[i].column);
+        assert_true(why.len > 0);
+        buf_free(&why);
+    }
+    sqlite3_close(db);
+}
+
+static void a_zero_byte_does_not_hide_what_follows(void **state)
+{
+    static const char sql[] = "SELECT 1;\n \0DROP TABLE t";
+    sqlite3 *db = open_memory();
+    struct str text = {sql, sizeof sql - 1}, rest = text;
+    sqlite3_stmt *statement = NULL;
+    const char *error = NULL;
+    struct buf why = {0};
+    unsigned line, column;
+
+    (void)state;
+    assert_int_equal(statement_prepare(db, &rest, 0, &statement, &error, &why), ERR_SYNTAX);
+    statement_place(text, 7, error, &line, &column);
+    assert_int_equal(line, 8);
+    assert_int_equal(column, 2);
+    buf_free(&why);
+    sqlite3_close(db);
+}
+
+static void a_guard_refuses_what_is_not_its_kind(void **state)
+{
+    enum { R = 1 << STATEMENT_GUARD_READING, W = 1 << STATEMENT_GUARD_WRITING, M = 1 << STATEMENT_GUARD_MIGRATING };
+    static const struct {
+        const char *sql;
+        int allowed;
+    } cases[] = {
+        {"SELECT a, count(*) FROM t GROUP BY 1", R | W | M},
+        {"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 3) SELECT i FROM n", R | W | M},
+        {"INSERT INTO t VALUES (1, 2) RETURNING a", W | M},
+        {"UPDATE t SET a = 1", W | M},
+        {"DELETE FROM t WHERE a = 1", W | M},
+        {"CREATE TABLE u (x)", M},
+        {"CREATE TEMP TABLE u (x)", M},
+        {"DROP TABLE t", M},
+        {"ALTER TABLE t ADD COLUMN c", M},
+        {"PRAGMA user_version = 9", M},
+        {"PRAGMA writable_schema = 1", M},
+        {"SELECT name FROM pragma_table_info('t')", M},
+        {"BEGIN", 0},
+        {"COMMIT", 0},
+        {"ROLLBACK", 0},
+        {"SAVEPOINT s", M},
+        {"ATTACH '/tmp/other.db' AS other", 0},
+        {"DETACH main", 0},
+        {"SELECT load_extension('/tmp/x.so')", 0},
+    };
+    sqlite3 *db = open_memory();
+    unsigned line, column;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        for (int guard = STATEMENT_GUARD_READING; guard <= STATEMENT_GUARD_MIGRATING; guard++) {
+            struct buf why = {0};
+            statement_guard(db, (enum statement_guard)guard);
+            bool allowed = prepare_one(db, cases[i].sql, &line, &column, &why) == ERR_OK;
+            if (allowed != ((cases[i].allowed & (1 << guard)) != 0))
+                fail_msg("guard %d, `%s`: %s", guard, cases[i].sql, why.p ? why.p : "allowed");
+            buf_free(&why);
+        }
+    }
+    sqlite3_close(db);
+}
+
+static void without_a_guard_everything_is_allowed(void **state)
+{
+    sqlite3 *db = open_memory();
+    struct buf why = {0};
+    unsigned line, column;
+
+    (void)state;
+    statement_guard(db, STATEMENT_GUARD_READING);
+    statement_guard(db, STATEMENT_GUARD_NONE);
+    assert_int_equal(prepare_one(db, "BEGIN IMMEDIATE", &line, &column, &why), ERR_OK);
+    assert_int_equal(prepare_one(db, "DROP TABLE t", &line, &column, &why), ERR_OK);
+    buf_free(&why);
+    sqlite3_close(db);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_text_is_cut_into_its_statements),
+        cmocka_unit_test(an_error_is_at_its_line_and_column),
+        cmocka_unit_test(a_zero_byte_does_not_hide_what_follows),
+        cmocka_unit_test(a_guard_refuses_what_is_not_its_kind),
+        cmocka_unit_test(without_a_guard_everything_is_allowed),
+    };
+
+    return cmocka_run_group_tests_name("statement", tests, NULL, NULL);
+}

@@ -1,0 +1,389 @@
+/* The worker over real sockets, with an application of four routes: at once, after a while in the pool, large, and echo. */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/sys.h"
+#include "server/fcgi_client.h"
+#include "server/fcgi_head.h"
+#include "server/listener.h"
+#include "server/worker.h"
+
+#define LARGE (3u << 20)
+#define SLOW_MS 600
+
+struct fixture {
+    char directory[64], socket[96];
+    struct config config;
+    int listener;
+    pid_t pid;
+};
+
+static volatile sig_atomic_t stop;
+
+static void on_signal(int number)
+{
+    (void)number;
+    stop = 1;
+}
+
+static void *open_thread(void *app, const struct loop *loop)
+{
+    (void)loop;
+    return app;
+}
+
+static void close_thread(void *thread)
+{
+    (void)thread;
+}
+
+static void answer(struct http *http, int status, struct str body)
+{
+    http->status = status;
+    http->content_type = STR("text/plain");
+    http->out = body;
+}
+
+static void run(void *thread, struct http *http)
+{
+    (void)thread;
+    if (str_equal(http->path, STR("/slow")))
+        usleep(SLOW_MS * 1000);
+    if (str_equal(http->path, STR("/large"))) {
+        char *body = arena_alloc(http->arena, LARGE);
+        memset(body, 'x', LARGE);
+        answer(http, 200, (struct str){body, LARGE});
+        return;
+    }
+    answer(http, 200, http->body.len > 0 ? http->body : STR("ok"));
+}
+
+static enum http_step handle(void *thread, struct http *http)
+{
+    if (!str_equal(http->path, STR("/quick")))
+        return HTTP_HAND_OVER;
+    run(thread, http);
+    return HTTP_DONE;
+}
+
+static void refuse(struct http *http, int status, const char *detail)
+{
+    answer(http, status, str_from(detail));
+}
+
+static const struct app_ops ops = {open_thread, close_thread, handle, run, refuse};
+
+static int start(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    struct buf why = {0};
+    strcpy(fixture->directory, "/tmp/larder-test.XXXXXX");
+    if (!mkdtemp(fixture->directory))
+        return -1;
+    snprintf(fixture->socket, sizeof fixture->socket, "%s/s", fixture->directory);
+    fixture->config.server.socket = fixture->socket;
+    fixture->config.server.socket_mode = (char *)"0600";
+    fixture->config.server.user = fixture->config.server.group = fixture->config.server.allow_users = (char *)"";
+    fixture->config.server.pool = 2;
+    fixture->config.server.queue = 2;
+    fixture->config.server.max_connections = 64;
+    fixture->config.server.request_timeout_ms = 5000;
+    fixture->config.server.head_timeout_ms = 400;
+    fixture->config.server.drain_timeout_ms = 3000;
+    fixture->config.server.max_body = 100000;
+    if (listener_open(&fixture->config, &fixture->listener, &why) != ERR_OK)
+        return -1;
+    fixture->pid = fork();
+    if (fixture->pid == 0) {
+        struct worker_slot slot = {0};
+        const struct worker_options options = {
+            .config = &fixture->config, .ops = &ops, .listener = fixture->listener, .slot = &slot, .stop = &stop};
+        struct sigaction action = {.sa_handler = on_signal};
+        sigaction(SIGTERM, &action, NULL);
+        log_init(2, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+        int code = worker_run(&options);
+        close(fixture->listener);
+        free(fixture);
+        _exit(code);
+    }
+    *state = fixture;
+    return 0;
+}
+
+static int end_worker(struct fixture *fixture)
+{
+    int status = -1;
+    kill(fixture->pid, SIGTERM);
+    while (waitpid(fixture->pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    fixture->pid = 0;
+    return status;
+}
+
+static int end(void **state)
+{
+    struct fixture *fixture = *state;
+    int status = fixture->pid > 0 ? end_worker(fixture) : 0;
+    close(fixture->listener);
+    unlink(fixture->socket);
+    rmdir(fixture->directory);
+    free(fixture);
+    return status;
+}
+
+static int ask(const struct fixture *fixture, const char *uri, struct str body, struct buf *out)
+{
+    const struct fcgi_client_request request = {.socket = fixture->socket, .method = body.len > 0 ? "PUT" : "GET", .uri = uri,
+                                                .body = body, .content_type = body.len > 0 ? "text/plain" : NULL, .timeout_ms = 5000};
+    int status = 0;
+    return fcgi_client_ask(&request, &status, out) == ERR_OK ? status : -1;
+}
+
+static int dial(const struct fixture *fixture)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const struct timeval timeout = {.tv_sec = 5};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    memcpy(address.sun_path, fixture->socket, strlen(fixture->socket));
+    assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+    return fd;
+}
+
+/* A kept request for URI. */
+static struct buf kept_request(const char *uri)
+{
+    struct buf out = {0};
+    unsigned char len = (unsigned char)strlen(uri);
+    const unsigned char begin[16] = {1, FCGI_HEAD_BEGIN_REQUEST, 0, 9, 0, 8, 0, 0, 0, FCGI_HEAD_RESPONDER, FCGI_HEAD_KEEP_CONN};
+    const unsigned char params[8] = {1, FCGI_HEAD_PARAMS, 0, 9, 0, (unsigned char)(13 + len + 19), 0, 0};
+    buf_add(&out, begin, sizeof begin);
+    buf_add(&out, params, sizeof params);
+    buf_add_char(&out, 11);
+    buf_add_char(&out, (char)len);
+    buf_printf(&out, "REQUEST_URI%s", uri);
+    buf_add_char(&out, 14);
+    buf_add_char(&out, 3);
+    buf_add_str(&out, STR("REQUEST_METHODGET"));
+    buf_add(&out, "\1\4\0\11\0\0\0\0\1\5\0\11\0\0\0\0", 16);
+    return out;
+}
+
+/* The first bytes of the answer last read: `Status: 200`. */
+static char status_line[11];
+
+/* Reads one answer to its END_REQUEST; its bytes of STDOUT, or -1 when the connection ended. */
+static ssize_t read_answer(int fd)
+{
+    ssize_t total = 0;
+    for (;;) {
+        unsigned char header[8];
+        if (recv(fd, header, 8, MSG_WAITALL) != 8)
+            return -1;
+        size_t len = (size_t)header[4] << 8 | header[5];
+        char content[65536 + 256];
+        if (len + header[6] > 0 && recv(fd, content, len + header[6], MSG_WAITALL) != (ssize_t)(len + header[6]))
+            return -1;
+        if (header[1] == FCGI_HEAD_END_REQUEST)
+            return total;
+        if (total == 0)
+            memcpy(status_line, content, sizeof status_line);
+        total += (ssize_t)len;
+    }
+}
+
+static void a_kept_connection_answers_many_requests(void **state)
+{
+    int fd = dial(*state);
+    struct buf request = kept_request("/quick");
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(send(fd, request.p, request.len, 0), request.len);
+        assert_true(read_answer(fd) > 0);
+    }
+    close(fd);
+    buf_free(&request);
+}
+
+static void a_request_may_come_byte_by_byte(void **state)
+{
+    int fd = dial(*state);
+    struct buf request = kept_request("/quick");
+    for (size_t i = 0; i < request.len; i++)
+        assert_int_equal(send(fd, request.p + i, 1, 0), 1);
+    assert_true(read_answer(fd) > 0);
+    close(fd);
+    buf_free(&request);
+}
+
+static void bodies_short_and_long_come_back_whole(void **state)
+{
+    static char body[90000];
+    static const size_t lengths[] = {1, 8000, 8192, 47000, 49000, 65528, 65536, 90000};
+    for (size_t i = 0; i < sizeof body; i++)
+        body[i] = (char)('a' + i % 23);
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        struct buf out = {0};
+        assert_int_equal(ask(*state, "/echo", (struct str){body, lengths[i]}, &out), 200);
+        assert_true(str_equal(buf_str(&out), (struct str){body, lengths[i]}));
+        buf_free(&out);
+    }
+}
+
+static void a_body_over_the_limit_is_413_and_the_answer_arrives(void **state)
+{
+    static char body[300000];
+    struct buf out = {0};
+    assert_int_equal(ask(*state, "/echo", (struct str){body, sizeof body}, &out), 413);
+    buf_free(&out);
+}
+
+static void a_large_answer_to_a_slow_reader_delays_nobody(void **state)
+{
+    int fd = dial(*state);
+    struct buf request = kept_request("/large"), out = {0};
+    assert_int_equal(send(fd, request.p, request.len, 0), request.len);
+    usleep(100000);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(ask(*state, "/quick", (struct str){NULL, 0}, &out), 200);
+    assert_true(read_answer(fd) > (ssize_t)LARGE);
+    assert_int_equal(send(fd, request.p, request.len, 0), request.len);
+    assert_true(read_answer(fd) > (ssize_t)LARGE);
+    close(fd);
+    buf_free(&request);
+    buf_free(&out);
+}
+
+static void slow_work_in_the_pool_does_not_delay_quick_requests(void **state)
+{
+    int slow = dial(*state);
+    struct buf request = kept_request("/slow"), out = {0};
+    assert_int_equal(send(slow, request.p, request.len, 0), request.len);
+    usleep(50000);
+    int quick = dial(*state);
+    struct buf hit = kept_request("/quick");
+    for (int i = 0; i < 50; i++) {
+        assert_int_equal(send(quick, hit.p, hit.len, 0), hit.len);
+        assert_true(read_answer(quick) > 0);
+    }
+    /* The slow answer has not come yet: fifty quick ones went first. */
+    char byte;
+    assert_int_equal(recv(slow, &byte, 1, MSG_DONTWAIT), -1);
+    assert_true(read_answer(slow) > 0);
+    close(slow);
+    close(quick);
+    buf_free(&request);
+    buf_free(&hit);
+    buf_free(&out);
+}
+
+static void a_full_queue_is_answered_at_once(void **state)
+{
+    int fds[8];
+    struct buf request = kept_request("/slow");
+    for (int i = 0; i < 8; i++) {
+        fds[i] = dial(*state);
+        assert_int_equal(send(fds[i], request.p, request.len, 0), request.len);
+    }
+    int refused = 0;
+    for (int i = 0; i < 8; i++) {
+        assert_true(read_answer(fds[i]) > 0);
+        refused += memcmp(status_line, "Status: 503", sizeof status_line) == 0;
+        close(fds[i]);
+    }
+    /* Two run and two wait. */
+    assert_in_range(refused, 1, 6);
+    buf_free(&request);
+}
+
+static void a_head_that_stops_coming_is_closed_and_harms_nobody(void **state)
+{
+    int fd = dial(*state);
+    struct buf request = kept_request("/quick"), out = {0};
+    char byte;
+    assert_int_equal(send(fd, request.p, 20, 0), 20);
+    assert_int_equal(ask(*state, "/quick", (struct str){NULL, 0}, &out), 200);
+    assert_true(recv(fd, &byte, 1, 0) <= 0);
+    close(fd);
+    buf_free(&request);
+    buf_free(&out);
+}
+
+static void garbage_is_closed_and_harms_nobody(void **state)
+{
+    int fd = dial(*state);
+    struct buf out = {0};
+    char byte;
+    assert_int_equal(send(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27, 0), 27);
+    assert_true(recv(fd, &byte, 1, 0) <= 0);
+    assert_int_equal(ask(*state, "/quick", (struct str){NULL, 0}, &out), 200);
+    close(fd);
+    buf_free(&out);
+}
+
+static void management_records_are_answered_between_requests(void **state)
+{
+    int fd = dial(*state);
+    char answer[64];
+    static const char get_values[] = "\1\x09\0\0\0\x10\0\0\x0e\0FCGI_MAX_CONNS";
+    assert_int_equal(send(fd, get_values, 24, 0), 24);
+    assert_int_equal(recv(fd, answer, 8, MSG_WAITALL), 8);
+    assert_int_equal(answer[1], FCGI_HEAD_GET_VALUES_RESULT);
+    size_t len = (size_t)(unsigned char)answer[5] + (unsigned char)answer[6];
+    assert_int_equal(recv(fd, answer, len, MSG_WAITALL), len);
+    struct buf request = kept_request("/quick");
+    assert_int_equal(send(fd, request.p, request.len, 0), request.len);
+    assert_true(read_answer(fd) > 0);
+    close(fd);
+    buf_free(&request);
+}
+
+static void draining_answers_what_is_under_way_and_loses_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    int busy = dial(fixture), idle = dial(fixture);
+    struct buf slow = kept_request("/slow"), quick = kept_request("/quick");
+    char byte;
+    assert_int_equal(send(idle, quick.p, quick.len, 0), quick.len);
+    assert_true(read_answer(idle) > 0);
+    assert_int_equal(send(busy, slow.p, slow.len, 0), slow.len);
+    usleep(100000);
+    kill(fixture->pid, SIGTERM);
+    assert_int_equal(recv(idle, &byte, 1, 0), 0);
+    assert_true(read_answer(busy) > 0);
+    assert_int_equal(end_worker(fixture), 0);
+    close(busy);
+    close(idle);
+    buf_free(&slow);
+    buf_free(&quick);
+}
+
+int main(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_kept_connection_answers_many_requests, start, end),
+        cmocka_unit_test_setup_teardown(a_request_may_come_byte_by_byte, start, end),
+        cmocka_unit_test_setup_teardown(bodies_short_and_long_come_back_whole, start, end),
+        cmocka_unit_test_setup_teardown(a_body_over_the_limit_is_413_and_the_answer_arrives, start, end),
+        cmocka_unit_test_setup_teardown(a_large_answer_to_a_slow_reader_delays_nobody, start, end),
+        cmocka_unit_test_setup_teardown(slow_work_in_the_pool_does_not_delay_quick_requests, start, end),
+        cmocka_unit_test_setup_teardown(a_full_queue_is_answered_at_once, start, end),
+        cmocka_unit_test_setup_teardown(a_head_that_stops_coming_is_closed_and_harms_nobody, start, end),
+        cmocka_unit_test_setup_teardown(garbage_is_closed_and_harms_nobody, start, end),
+        cmocka_unit_test_setup_teardown(management_records_are_answered_between_requests, start, end),
+        cmocka_unit_test_setup_teardown(draining_answers_what_is_under_way_and_loses_nothing, start, end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
