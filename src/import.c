@@ -169,7 +169,8 @@ static enum err send_rows(struct import *import, const struct config *config, st
     enum err err = writer_client_batch_begin(client, sql, &why);
     while (err == ERR_OK && (err = read_row(import, &values)) == ERR_OK) {
         err = writer_client_batch_row(client, &values, &why);
-        show_progress(import, ++done, done == import->rows);
+        done++;
+        show_progress(import, done, done == import->rows);
     }
     if (err == ERR_NOT_FOUND) {
         failed_row = UINT64_MAX;

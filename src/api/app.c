@@ -21,6 +21,7 @@
 #include "api/route_cache.h"
 #include "api/route_meta.h"
 #include "api/route_resource.h"
+#include "api/route_write.h"
 #include "base/sys.h"
 
 #define SLOW_US (1000 * 1000)
@@ -29,7 +30,7 @@
 #define BUILT_IN_ROUTES(X)                                                                                             \
     X(GET, "/healthz", NONE, route_meta_health, false)                                                                 \
     X(GET, "/readyz", NONE, route_meta_ready, true)                                                                    \
-    X(GET, "/stats", NONE, route_meta_stats, true)                                                                     \
+    X(GET, "/stats", NONE, route_meta_stats, false)                                                                    \
     X(GET, "/api/cache/status", ADMIN, route_cache_status, true)                                                       \
     X(POST, "/api/cache/invalidate", ADMIN, route_cache_invalidate, true)                                              \
     X(GET, "/api/cache/keys", ADMIN, route_cache_keys, true)                                                           \
@@ -64,7 +65,7 @@ static enum err add_resource(struct app *app, const struct resource *resource, s
     *route = (struct route){.method = http_method_from(resource->method),
                             .pattern = resource->path,
                             .auth = resource->auth,
-                            .handle = resource->reading ? route_resource_read : route_resource_write,
+                            .handle = resource->reading ? route_resource_read : route_write_handle,
                             .blocking = !resource->reading,
                             .resource = resource};
     enum err err = router_add(app->router, route->method, route->pattern, route);
@@ -184,7 +185,7 @@ void app_json(struct http *http, int status, struct str body)
         app_unavailable(http, 1, "The answer is too large to be given at once.");
         return;
     }
-    reply(http, status, STR("application/json"), body);
+    reply(http, status, body.len > 0 ? STR("application/json") : STR(""), body);
 }
 
 void app_note(struct exchange *exchange, const char *event, struct str why)

@@ -92,7 +92,7 @@ void app_problem(struct http *http, int status, const char *detail_format, ...) 
 struct str app_problem_body(struct arena *arena, int status, struct str detail);
 /* 503 with Retry-After. */
 void app_unavailable(struct http *http, unsigned retry_after_s, const char *detail);
-/* A JSON response that nobody may keep; BODY in the arena. */
+/* A JSON response that nobody may keep; BODY in the arena, or empty. */
 void app_json(struct http *http, int status, struct str body);
 
 #endif

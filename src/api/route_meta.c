@@ -1,77 +1,104 @@
 /*
- * /healthz says that this process answers, and touches nothing else. /readyz says whether requests can be served: the database must be readable; a
- * missing writer or shared cache makes some of them slower or refused, and is told, but is no reason to take this host out.
+ * route_meta: /healthz, /readyz and /stats.
+ *
+ * Invariant: health is about this process alone and asks nobody, so an orchestrator never kills a well larder for a sick
+ * database. Readiness is about serving reads: the database must be readable and its schema in place. A cache that is
+ * away makes answers slower, a writer that is away makes them read-only; both are told, and neither is unready.
  */
 #include "api/route_meta.h"
 
+#include <inttypes.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include "base/metrics.h"
+#include "base/sys.h"
+#include "store/writer.h"
 
-static enum http_step healthz(struct exchange *exchange)
+enum http_step route_meta_health(struct exchange *exchange)
 {
     app_json(exchange->http, 200, STR("{\"status\":\"ok\"}"));
     return HTTP_DONE;
 }
 
-static const char *writer_state(const struct app_shared *shared)
+static int writer_state(const struct app *app)
 {
-    switch ((enum writer_state)atomic_load(&shared->writer->state)) {
-    case WRITER_STARTING:
-        return "starting";
+    return atomic_load(&app->shared->writer->state);
+}
+
+static const char *writer_word(int state)
+{
+    switch (state) {
     case WRITER_READY:
         return "ready";
     case WRITER_LOCKED_OUT:
         return "locked out: another larder writes to this database";
     case WRITER_FAILED:
         return "failed";
+    default:
+        return "starting";
     }
-    return "unknown";
 }
 
-static enum http_step check_ready(struct exchange *exchange)
+/* Why resources cannot be served; NULL when they can. WHY for the log. */
+static const char *find_obstacle(struct exchange *exchange, int state, struct buf *why)
+{
+    enum err err = store_ping(exchange->thread->store, why);
+
+    if (err != ERR_OK) {
+        if (why->len == 0)
+            buf_add_str(why, str_from(err_text(err)));
+        return "The database cannot be read.";
+    }
+    return state == WRITER_STARTING ? "The writer is still bringing the database up to date." : NULL;
+}
+
+enum http_step route_meta_ready(struct exchange *exchange)
 {
     struct http *http = exchange->http;
-    const struct app_thread *thread = exchange->thread;
+    int state = writer_state(exchange->thread->app);
     struct buf why = {0}, body = {0};
-    bool readable = store_ping(thread->store, &why) == ERR_OK;
-    bool cached = l2_ping(cache_l2(thread->cache)) == ERR_OK;
-    buf_printf(&body, "{\"status\":\"%s\",\"database\":", readable ? "ready" : "not ready");
-    buf_add_json(&body, readable ? STR("readable") : buf_str(&why));
-    buf_printf(&body, ",\"writer\":\"%s\",\"l2\":\"%s\"}", writer_state(thread->app->shared), cached ? "answers" : "away");
+    const char *obstacle = find_obstacle(exchange, state, &why);
+
+    if (obstacle) {
+        app_unavailable(http, 1, obstacle);
+        app_note(exchange, "not_ready", buf_str(&why));
+    } else {
+        bool reached = l2_ping(cache_l2(exchange->thread->cache)) == ERR_OK;
+
+        buf_printf(&body, "{\"status\":\"ready\",\"database\":\"ok\",\"writer\":\"%s\",\"cache\":\"%s\"}",
+                   writer_word(state), reached ? "ok" : "away");
+        app_json(http, 200, arena_take_buf(http->arena, &body));
+    }
     buf_free(&why);
-    if (!readable)
-        http_header(http, "Retry-After", STR("1"));
-    app_json(http, readable ? 200 : 503, arena_take_buf(http->arena, &body));
     return HTTP_DONE;
 }
 
-static enum http_step readyz(struct exchange *exchange)
+static void add_counters(struct buf *out)
 {
-    return app_hand_over(exchange, check_ready);
+    for (enum metric metric = 0; metric < METRIC_COUNT; metric++)
+        buf_printf(out, "%s\"%s\":%" PRIu64, metric == 0 ? "" : ",", metrics_name(metric), metrics_sum(metric));
 }
 
-static enum http_step stats(struct exchange *exchange)
+static void add_writer(const struct writer_shared *writer, int state, struct buf *out)
 {
-    struct http *http = exchange->http;
+    buf_printf(out, ",\"writer\":{\"state\":\"%s\",\"committed\":%" PRIu64 ",\"commits\":%" PRIu64 "}",
+               writer_word(state), atomic_load(&writer->committed), atomic_load(&writer->commits));
+}
+
+enum http_step route_meta_stats(struct exchange *exchange)
+{
     const struct app *app = exchange->thread->app;
-    const struct writer_shared *writer = app->shared->writer;
+    struct http *http = exchange->http;
+    int64_t uptime_ms = http->now_ms - app->shared->started_ms;
     struct buf body = {0};
-    buf_printf(&body, "{\"version\":\"%s\",\"pid\":%d,\"uptime_ms\":%lld,\"resources\":%zu,\"workers\":%lld", PACKAGE_VERSION,
-               (int)getpid(), (long long)(http->now_ms - app->shared->started_ms), app->catalog->count,
-               (long long)app->config->server.workers);
-    buf_printf(&body, ",\"writer\":{\"state\":\"%s\",\"committed\":%llu,\"commits\":%llu},\"counters\":{", writer_state(app->shared),
-               (unsigned long long)atomic_load(&writer->committed), (unsigned long long)atomic_load(&writer->commits));
-    for (enum metric metric = 0; metric < METRIC_COUNT; metric++)
-        buf_printf(&body, "%s\"%s\":%llu", metric > 0 ? "," : "", metrics_name(metric), (unsigned long long)metrics_sum(metric));
-    buf_add_str(&body, STR("}}"));
+
+    buf_printf(&body, "{\"version\":\"%s\",\"pid\":%d,\"uptime_s\":%" PRId64 ",\"resources\":%zu,\"counters\":{",
+               PACKAGE_VERSION, (int)getpid(), uptime_ms / 1000, app->catalog->count);
+    add_counters(&body);
+    buf_add_char(&body, '}');
+    add_writer(app->shared->writer, writer_state(app), &body);
+    buf_add_char(&body, '}');
     app_json(http, 200, arena_take_buf(http->arena, &body));
     return HTTP_DONE;
 }
-
-const struct route route_meta_table[] = {
-    {HTTP_GET, {"/healthz", 8}, CATALOG_AUTH_NONE, healthz, NULL},
-    {HTTP_GET, {"/readyz", 7}, CATALOG_AUTH_NONE, readyz, NULL},
-    {HTTP_GET, {"/stats", 6}, CATALOG_AUTH_NONE, stats, NULL},
-    {.handle = NULL},
-};

@@ -12,11 +12,14 @@
  */
 #include "api/route_resource.h"
 
+#include "api/route_cache.h"
 #include "base/metrics.h"
 #include "base/sys.h"
+#include "cache/purge.h"
+#include "http/caching.h"
 
 /* No value can make this: in a key, `%` is always followed by two digits. */
-#define CALLER_MARK "%@"
+static const char caller_mark[] = "%@";
 
 /* The state of a read, in the arena. */
 struct reading {
@@ -69,16 +72,14 @@ static bool bind_values(struct exchange *exchange, struct params_values *values)
     return err == ERR_OK;
 }
 
-/* KEY for this caller alone. The parts are told apart by lines, which no header value holds. */
+/* KEY for this caller alone: the address is all that is known of one. */
 static struct str add_caller(struct str key, const struct store_caller *caller, struct arena *arena)
 {
-    struct str who = arena_printf(arena, "%.*s\n%.*s\n%.*s", STR_ARG(caller->address), STR_ARG(caller->project),
-                                  STR_ARG(caller->key_id));
     char space[64];
     struct buf digits = {.p = space, .cap = sizeof space};
 
-    sys_hash128_hex(who, &digits);
-    return arena_printf(arena, "%.*s" CALLER_MARK "%.*s", STR_ARG(key), STR_ARG(buf_str(&digits)));
+    sys_hash128_hex(caller->address, &digits);
+    return arena_printf(arena, "%.*s%s%s", STR_ARG(key), caller_mark, digits.p);
 }
 
 static void make_ask(const struct exchange *exchange, struct reading *reading)
@@ -287,7 +288,7 @@ static struct str purge_item(const struct resource *resource, struct str key, st
 {
     if (!resource->uses_caller)
         return arena_printf(arena, "key:%.*s", STR_ARG(key));
-    return arena_printf(arena, "pattern:%.*s" CALLER_MARK "*", STR_ARG(key));
+    return arena_printf(arena, "pattern:%.*s%s*", STR_ARG(key), caller_mark);
 }
 
 static void answer_purged(struct exchange *exchange, struct str key, size_t removed)
@@ -316,11 +317,9 @@ enum http_step route_resource_purge(struct exchange *exchange)
     struct str key = params_expand(resource->key, &values, arena);
     struct str item = purge_item(resource, key, arena);
     enum err err = resource->ttl_ms == 0 ? ERR_OK : purge_items(exchange->thread->cache, &item, 1, &result);
-    if (err == ERR_OK) {
+    if (err == ERR_OK)
         answer_purged(exchange, key, result.removed);
-    } else {
-        app_note(exchange, "purge_failed", str_from(err_text(err)));
-        app_unavailable(exchange->http, 1, ROUTE_RESOURCE_DISTRUSTED);
-    }
+    else
+        route_cache_unreachable(exchange, err);
     return HTTP_DONE;
 }

@@ -1,6 +1,5 @@
 /*
- * route_resource: the routes that .sql files declare: reading through the cache, writing through the writer, and PURGE
- * of what a URL would serve.
+ * route_resource: the reading routes that .sql files declare, through the cache; and PURGE of what a URL would serve.
  */
 #ifndef LARDER_ROUTE_RESOURCE_H
 #define LARDER_ROUTE_RESOURCE_H
@@ -12,10 +11,8 @@ enum http_step route_resource_read(struct exchange *exchange);
 /* First step of PURGE: removes what the URL would serve, for every caller. May block. 404 when the URL is no
  * resource's. */
 enum http_step route_resource_purge(struct exchange *exchange);
-/* First step of a writing resource. May block. */
-enum http_step route_resource_write(struct exchange *exchange);
 
-/* For these routes: who asks, and when. */
+/* For routes of resources: who asks, and when. */
 struct store_caller route_resource_caller(const struct http *http);
 /* The path's values and the query, decoded, into RAW, which has room for PARAMS_MAX + ROUTER_SEGMENTS_MAX. False when
  * the query is malformed: answered with 400. */

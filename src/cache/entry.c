@@ -35,10 +35,15 @@ static size_t tags_len(const struct entry *entry)
     return len;
 }
 
+size_t entry_encoded_len(const struct entry *entry)
+{
+    return HEAD_LEN + tags_len(entry) + entry->etag.len + entry->content_type.len + entry->body.len;
+}
+
 void entry_encode(const struct entry *entry, struct buf *out)
 {
     size_t tags = tags_len(entry);
-    buf_reserve(out, HEAD_LEN + tags + entry->etag.len + entry->content_type.len + entry->body.len);
+    buf_reserve(out, entry_encoded_len(entry));
     buf_add(out, "LE", 2);
     put(out, VERSION, 1);
     put(out, 0, 1); /* flags */
@@ -84,6 +89,28 @@ static enum err decode_tags(struct str tags, struct entry *out)
     return ERR_OK;
 }
 
+static bool is_time(int64_t ms)
+{
+    return ms >= 0 && ms <= ENTRY_TIME_MAX_MS;
+}
+
+/* An entity tag in quotes (RFC 9110, section 8.8.3), or nothing. */
+static bool is_etag(struct str text)
+{
+    for (size_t i = 1; i + 1 < text.len; i++)
+        if ((unsigned char)text.p[i] < 0x21 || text.p[i] == '"' || text.p[i] == 0x7f)
+            return false;
+    return text.len == 0 || (text.len >= 2 && text.p[0] == '"' && text.p[text.len - 1] == '"');
+}
+
+/* What goes into headers and sums must be what it is taken for, whoever wrote the bytes. */
+static bool is_sound(const struct entry *entry)
+{
+    return (entry->status == 200 || entry->status == 404) && is_time(entry->stored_at_ms) && is_time(entry->fresh_until_ms) &&
+           is_time(entry->stale_until_ms) && is_time(entry->error_until_ms) && is_etag(entry->etag) &&
+           !str_has_control(entry->content_type);
+}
+
 enum err entry_decode(struct str bytes, struct entry *out)
 {
     const char *p = bytes.p;
@@ -97,8 +124,6 @@ enum err entry_decode(struct str bytes, struct entry *out)
     struct entry entry = {.status = (int)get(p + 4, 2), .stored_at_ms = (int64_t)get(p + 8, 8),
                           .fresh_until_ms = (int64_t)get(p + 16, 8), .stale_until_ms = (int64_t)get(p + 24, 8),
                           .error_until_ms = (int64_t)get(p + 32, 8), .cost_us = (uint32_t)get(p + 40, 4)};
-    if (entry.status != 200 && entry.status != 404)
-        return ERR_CORRUPT;
     struct str rest = {p + HEAD_LEN, bytes.len - HEAD_LEN};
     enum err err = decode_tags(take(&rest, tags), &entry);
     if (err != ERR_OK)
@@ -106,8 +131,20 @@ enum err entry_decode(struct str bytes, struct entry *out)
     entry.etag = take(&rest, etag);
     entry.content_type = take(&rest, type);
     entry.body = rest;
+    if (!is_sound(&entry))
+        return ERR_CORRUPT;
     *out = entry;
     return ERR_OK;
+}
+
+bool entry_has_tags(const struct entry *entry, const struct str *tags, size_t tags_count)
+{
+    if (entry->tags_count != tags_count)
+        return false;
+    for (size_t i = 0; i < tags_count; i++)
+        if (!str_equal(entry->tags[i], tags[i]))
+            return false;
+    return true;
 }
 
 struct str entry_etag(struct str body, struct arena *arena)

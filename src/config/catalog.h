@@ -1,7 +1,8 @@
 /*
  * catalog: the front matter of sql/resources (one .sql file each) to struct resource; the resource file.
  *
- * A catalogue is immutable once loaded; a reload makes a new one. It knows nothing of SQLite: statements are prepared by `store`.
+ * A catalogue is immutable once loaded; a reload makes a new one. It knows nothing of SQLite: statements are prepared
+ * by `store`.
  */
 #ifndef LARDER_CATALOG_H
 #define LARDER_CATALOG_H
@@ -18,7 +19,7 @@ enum catalog_write { CATALOG_WRITE_THROUGH, CATALOG_WRITE_BEHIND };
 
 /* Views lie in `storage`, or belong to `params`, `tags` and `purge`. */
 struct resource {
-    size_t index; /* in the catalogue */
+    size_t index;  /* in the catalogue */
     char *storage; /* the file's name and text, each terminated by a NUL */
     struct str name, doc, file;
     unsigned sql_line; /* line of FILE at which `sql` begins */
@@ -39,7 +40,8 @@ struct resource {
     enum catalog_auth auth;
     struct str auth_scope; /* of key:SCOPE */
     struct str limit;
-    bool uses_caller; /* reads larder_project, larder_key_id or larder_address: part of the key, private to shared caches */
+    bool uses_caller; /* reads larder_project, larder_key_id or larder_address: part of the key, private to shared
+                         caches */
 };
 
 struct catalog {
@@ -47,12 +49,13 @@ struct catalog {
     size_t count;
 };
 
-/* Reads every .sql file of DIR/resources in order of names. Everything wrong goes to REPORT with file, line and column; ERR_USAGE when
- * anything was, and *OUT is then not set. A directory that is not there is reported too. Two files of one name or one route are wrong, and two
- * whose keys could be equal. */
+/* Reads every .sql file of DIR/resources in order of names. Everything wrong goes to REPORT with file, line and column;
+ * ERR_USAGE when anything was, and *OUT is then not set. A directory that is not there is reported too. Two files of
+ * one name or one route are wrong, and two whose keys could be equal. */
 enum err catalog_load(const char *dir, struct report *report, struct catalog **out) ERR_CHECKED;
 void catalog_free(struct catalog **catalog);
-/* Parses one resource file; for catalog_load and the fuzzer. All views of *OUT are owned by it: catalog_resource_fini. */
+/* Parses one resource file; for catalog_load and the fuzzer. All views of *OUT are owned by it: catalog_resource_fini.
+ */
 enum err catalog_parse(struct str text, const char *file, struct report *report, struct resource *out) ERR_CHECKED;
 void catalog_resource_fini(struct resource *resource);
 /* Where in its file a byte of RESOURCE's views (name, method, path, key, tags, purge, sql ...) stands; both from 1. */
@@ -60,8 +63,9 @@ void catalog_locate(const struct resource *resource, const char *at, unsigned *l
 /* The longest time that an entry of any resource may live, for how long purges must be remembered. */
 int64_t catalog_longest_life_ms(const struct catalog *catalog);
 
-/* The front matter of an import file: `purge:`, and `name:` and `doc:` for people; it may be absent. The SQL follows. Same ownership as
- * catalog_parse. */
-enum err catalog_parse_import(struct str text, const char *file, struct report *report, struct resource *out) ERR_CHECKED;
+/* The front matter of an import file: `purge:`, and `name:` and `doc:` for people; it may be absent. The SQL follows.
+ * Same ownership as catalog_parse. */
+enum err catalog_parse_import(struct str text, const char *file, struct report *report,
+                              struct resource *out) ERR_CHECKED;
 
 #endif

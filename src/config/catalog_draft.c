@@ -52,7 +52,7 @@ static bool is_letter(char c)
 
 static bool is_word_char(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+    return is_letter(c) || (c >= '0' && c <= '9') || c == '_' || c == '-';
 }
 
 /* Cuts a line, without its end, from *REST. */
@@ -159,8 +159,7 @@ static void read_front_matter(struct catalog_draft *draft, struct str text)
     find_late_words(draft, rest);
 }
 
-/* What cannot be shown to a person, or means different things to different readers, is refused before anything is read.
- */
+/* What cannot be shown to a person, or not in one way, is refused before anything is read. */
 static bool check_encoding(struct catalog_draft *draft, struct str text)
 {
     for (size_t i = 0, len; i < text.len; i += len) {

@@ -403,7 +403,10 @@ static void parse_key(struct catalog_draft *draft)
         catalog_draft_complain(draft, key.p, "key: a key is one word of at most %d bytes", KEY_MAX);
         return;
     }
-    if (check_template(draft, CATALOG_DRAFT_KEY, key, false))
+    if (key.p[0] == '{')
+        catalog_draft_complain(draft, key.p, "key: let it begin with a word of its own, as `stocks:%.*s`",
+                               STR_ARG(key));
+    else if (check_template(draft, CATALOG_DRAFT_KEY, key, false))
         check_key_tells_apart(draft, key);
     draft->out.key = key;
 }

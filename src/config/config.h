@@ -1,8 +1,9 @@
 /*
  * config: larder.conf (INI, by inih) and the environment to struct config.
  *
- * Every setting stands once, in CONFIG_TABLE of config.c, with its default and description; the file, LARDER_SECTION_SETTING in the environment and
- * `larder check --print` all come from there. Unknown sections and settings are errors. Everything wrong is reported at once.
+ * Every setting stands once, in CONFIG_TABLE of config.c, with its default and description; the file,
+ * LARDER_SECTION_SETTING in the environment and `larder check --print` all come from there. Unknown sections and
+ * settings are errors. Everything wrong is reported at once.
  */
 #ifndef LARDER_CONFIG_H
 #define LARDER_CONFIG_H
@@ -14,10 +15,10 @@
 /* Strings are owned by the config, never NULL, empty when not set. */
 struct config {
     struct {
-        char *socket;      /* path, or host:port for TCP */
+        char *socket;       /* path, or host:port for TCP */
         char *user, *group; /* to change to when started as root; empty: stay */
-        char *socket_mode; /* octal */
-        char *allow_users; /* names or uids of peers, by blanks; empty: root, our own, and web servers' usual ones */
+        char *socket_mode;  /* octal */
+        char *allow_users;  /* names or uids of peers, by blanks; empty: root, our own, and web servers' usual ones */
         int64_t workers, pool, queue;
         int64_t max_connections; /* per worker */
         int64_t max_requests;    /* per worker life; 0: no recycling */
@@ -26,14 +27,14 @@ struct config {
         char *mount; /* path prefix under which larder is served */
     } server;
     struct {
-        char *database;   /* path of the SQLite file */
-        char *sql;        /* directory with resources/, migrations/, import/ */
+        char *database; /* path of the SQLite file */
+        char *sql;      /* directory with resources/, migrations/, import/ */
         int64_t busy_timeout_ms, write_timeout_ms;
-        int64_t write_queue;     /* writes waiting at most */
-        uint64_t wal_limit; /* bytes after which the writer checkpoints and truncates */
+        int64_t write_queue; /* writes waiting at most */
+        uint64_t wal_limit;  /* bytes after which the writer checkpoints and truncates */
     } store;
     struct {
-        char *url;         /* redis://, unix://, memory: */
+        char *url; /* redis://, unix://, memory: */
         char *user, *password, *prefix;
         int64_t database;
         int64_t cache_version;
@@ -55,15 +56,17 @@ struct config {
     } log;
 };
 
-/* Reads PATH (NULL or empty: defaults and environment alone) and the environment. Problems go to REPORT, each with file and line (a variable's
- * name where the file would stand). ERR_USAGE when anything was reported; *OUT is then not set. `admin_token_file`, `password_file` name files whose first line is
- * the secret; a relative one is looked up in $CREDENTIALS_DIRECTORY first. */
+/* Reads PATH (NULL or empty: defaults and environment alone) and the environment. Problems go to REPORT, each with file
+ * and line (a variable's name where the file would stand). ERR_USAGE when anything was reported; *OUT is then not set.
+ * `admin_token_file`, `password_file` name files whose first line is the secret; a relative one is looked up in
+ * $CREDENTIALS_DIRECTORY first. */
 enum err config_load(const char *path, struct report *report, struct config **out) ERR_CHECKED;
 /* The same from text already read; FILE is only for messages, ENVIRONMENT (NULL-terminated NAME=value, may be NULL). */
 enum err config_parse(struct str text, const char *file, char *const *environment, struct report *report,
                       struct config **out) ERR_CHECKED;
 void config_free(struct config **config);
-/* The whole configuration as INI with descriptions; what stands at its default is commented out; secrets as `********`. */
+/* The whole configuration as INI with descriptions; what stands at its default is commented out; secrets as `********`.
+ */
 void config_print(const struct config *config, struct buf *out);
 
 #endif

@@ -1,18 +1,19 @@
 /*
  * config_nearest: spelling suggestions for settings and for the words of front matter.
  *
- * The distance of two words is how many letters one has to change, add, drop or swap with a neighbour to make one of the
- * other (optimal string alignment); case does not count. A word is near within one such step, or one for each three letters.
+ * The distance of two words is how many letters one has to change, add, drop or swap with a neighbour to make one of
+ * the other (optimal string alignment); case does not count. A word is near within one such step, or one for each three
+ * letters.
  *
- * Invariant: bounded by the longest word it looks at; longer ones are near to nothing. It never decides: what it finds is
- * only ever shown to a person.
+ * Invariant: bounded by the longest word it looks at; longer ones are near to nothing. It never decides: what it finds
+ * is only ever shown to a person.
  */
 #include "config/config_nearest.h"
 
 /* Optimal string alignment: how many letters to change, add, drop or swap with a neighbour; case does not count. */
 static size_t distance(struct str a, struct str b)
 {
-    enum { LONGEST = 48 };
+    enum { LONGEST = 32 };
     size_t rows[3][LONGEST + 1];
     size_t *before = rows[0], *above = rows[1], *row = rows[2], *spare;
 
@@ -44,16 +45,21 @@ static size_t distance(struct str a, struct str b)
 
 const char *config_nearest(struct str word, const char *const *words, size_t count)
 {
+    size_t allowed = word.len >= 6 ? word.len / 3 : 1;
+    size_t least = allowed + 1;
     const char *nearest = NULL;
-    size_t least = SIZE_MAX;
 
     for (size_t i = 0; i < count; i++) {
-        size_t letters = distance(word, str_from(words[i]));
+        size_t len = strlen(words[i]), letters;
 
+        /* Lengths alone put most words out of reach. */
+        if (len > word.len + allowed || word.len > len + allowed)
+            continue;
+        letters = distance(word, (struct str){words[i], len});
         if (letters < least) {
             least = letters;
             nearest = words[i];
         }
     }
-    return least <= 1 || least <= word.len / 3 ? nearest : NULL;
+    return nearest;
 }

@@ -1,8 +1,8 @@
 /*
  * params: typed, validated parameters of a route, and the key and tag templates made of them.
  *
- * What cannot be valid never reaches a cache: unknown, repeated, ill-typed and out-of-range parameters end here. Each value has
- * one normalised form (case folded, number re-printed), so that one answer has one key.
+ * What cannot be valid never reaches a cache: unknown, repeated, ill-typed and out-of-range parameters end here. Each
+ * value has one normalised form (case folded, number re-printed), so that one answer has one key.
  */
 #ifndef LARDER_PARAMS_H
 #define LARDER_PARAMS_H
@@ -20,11 +20,11 @@ struct params_spec {
     struct str name;
     enum params_type type;
     enum params_case letter_case;
-    bool in_path;        /* named by the route */
-    bool optional;       /* `?`: NULL when absent */
-    bool has_default;    /* default_text is used when absent, already checked against the rest */
+    bool in_path;     /* named by the route */
+    bool optional;    /* `?`: NULL when absent */
+    bool has_default; /* default_text is used when absent, already checked against the rest */
     bool has_min, has_max;
-    double min, max;     /* for numbers; for text: of the length in characters */
+    double min, max;           /* for numbers; for text: of the length in characters */
     const struct str *choices; /* `in a,b,c` */
     size_t choices_count;
     struct str pattern_text; /* `~ regex`, POSIX extended; empty without */
@@ -54,29 +54,31 @@ struct params_raw {
     struct str name, value;
 };
 
-/* Parses one `param:` line of front matter: NAME TYPE then any of upper, lower, 1..200 (or 1.. or ..200), `in a,b`, `~ regex`, `= default`, `?`,
- * in any order, each at most once; choices, regex and default are single words. The spec's views and regex are owned by SPEC; free with
- * params_spec_fini. On error WHY says what, for a person, and SPEC needs no fini. */
+/* Parses one `param:` line of front matter: NAME TYPE then any of upper, lower, 1..200 (or 1.. or ..200), `in a,b`, `~
+ * regex`, `= default`, `?`, in any order, each at most once; choices, regex and default are single words. The spec's
+ * views and regex are owned by SPEC; free with params_spec_fini. On error WHY says what, for a person, and SPEC needs
+ * no fini. */
 enum err params_spec_parse(struct str line, struct params_spec *spec, struct buf *why) ERR_CHECKED;
 void params_spec_fini(struct params_spec *spec);
 
-/* Splits an encoded query into raw pairs, at most PARAMS_MAX. Empty pairs are skipped. ERR_SYNTAX for what cannot be decoded,
- * ERR_LIMIT for too many. WHY explains. Views of OUT lie in QUERY or in ARENA. */
+/* Splits an encoded query into raw pairs, at most PARAMS_MAX. Empty pairs are skipped. ERR_SYNTAX for what cannot be
+ * decoded, ERR_LIMIT for too many. WHY explains. Views of OUT lie in QUERY or in ARENA. */
 enum err params_split_query(struct str query, struct arena *arena, struct params_raw *out, size_t *count,
                             struct buf *why) ERR_CHECKED;
 
-/* Checks RAW against SPECS and fills VALUES in the order of SPECS. Any other result than ERR_OK has its sentence in WHY: it
- * names the parameter and what is allowed. ERR_SYNTAX unknown, repeated or missing; ERR_TYPE; ERR_RANGE; ERR_LIMIT when ARENA is
- * full. Views of VALUES lie in ARENA or belong to SPECS. */
-enum err params_bind(const struct params_spec *specs, size_t specs_count, const struct params_raw *raw, size_t raw_count,
-                     struct arena *arena, struct params_values *values, struct buf *why) ERR_CHECKED;
+/* Checks RAW against SPECS and fills VALUES in the order of SPECS. Any other result than ERR_OK has its sentence in
+ * WHY: it names the parameter and what is allowed. ERR_SYNTAX unknown, repeated or missing; ERR_TYPE; ERR_RANGE;
+ * ERR_LIMIT when ARENA is full. Views of VALUES lie in ARENA or belong to SPECS. */
+enum err params_bind(const struct params_spec *specs, size_t specs_count, const struct params_raw *raw,
+                     size_t raw_count, struct arena *arena, struct params_values *values, struct buf *why) ERR_CHECKED;
 /* One value against one spec; params_bind is a loop of these. */
 enum err params_check(const struct params_spec *spec, struct str raw, struct arena *arena, struct params_value *value,
                       struct buf *why) ERR_CHECKED;
 
-/* TEMPLATE with each `{name}` replaced by the value's normalised text (a NULL by nothing) and `{*}` by a 128-bit hash, in hex, of all values in
- * order of their names. In a value, `%`, `:`, `*`, `?`, `[`, `]`, `\`, blanks and control characters are percent-encoded, so a key is one word, never a
- * pattern, and a `:` in it always comes from the template. In ARENA. */
+/* TEMPLATE with each `{name}` replaced by the value's normalised text (a NULL by nothing) and `{*}` by a 128-bit hash,
+ * in hex, of all values in order of their names. In a value, `%`, `:`, `*`, `?`, `[`, `]`, `\`, blanks and control
+ * characters are percent-encoded, so a key is one word, never a pattern, and a `:` in it always comes from the
+ * template. In ARENA. */
 struct str params_expand(struct str template_text, const struct params_values *values, struct arena *arena);
 /* Whether every {name} of TEMPLATE is declared; the first that is not goes to *UNKNOWN. */
 bool params_template_valid(struct str template_text, const struct params_spec *specs, size_t specs_count,

@@ -16,7 +16,7 @@
 
 #include "base/sys.h"
 
-enum { NAME_MAX_LEN = 64, PATTERN_MAX = 256, DEPTH_MAX = 16, EXPANDED_MAX = 8192, SCRATCH = 4096, SCRATCH_MAX = 65536 };
+enum { NAME_MAX_LEN = 64, PATTERN_MAX = 256, DEPTH_MAX = 16, EXPANDED_MAX = 1024, SCRATCH = 4096, SCRATCH_MAX = 65536 };
 
 /* What a line says, before it is made into a spec. */
 struct line {

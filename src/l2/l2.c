@@ -1,12 +1,14 @@
 /*
  * l2: the door to the cache that hosts share: asks the breaker, keeps purges that were lost, hands on to the backend.
  *
- * Invariant: while a purge is known that L2 has not been told, nothing that L2 holds is returned, nothing is stored there, and whoever comes by (at
- * most one every 50 ms, on the host) first invalidates everything in it. So no outage brings back what was purged during it.
+ * Invariant: while a purge is known that L2 has not been told, nothing that L2 holds is returned, nothing is stored
+ * there, and whoever comes by (at most one every 50 ms, on the host) first invalidates everything in it. So no outage
+ * brings back what was purged during it.
  *
- * Nothing here knows a protocol or the layout of what is stored: that is the backends' business (l2_backend.h). No failure
- * of L2 becomes an error of a reader: it gets L2_UNAVAILABLE and goes on to the origin. Purges do report failure, so that
- * whoever asked can be told that other hosts may not know yet; on this host the purge holds in any case.
+ * Nothing here knows a protocol or the layout of what is stored: that is the backends' business (l2_backend.h). No
+ * failure of L2 becomes an error of a reader: it gets L2_UNAVAILABLE and goes on to the origin. Purges do report
+ * failure, so that whoever asked can be told that other hosts may not know yet; on this host the purge holds in any
+ * case.
  */
 #include "l2/l2.h"
 
@@ -159,8 +161,8 @@ enum err l2_purge_pattern(struct l2 *l2, struct str pattern, size_t *removed)
     return settle(l2, l2->backend->purge_pattern(l2->self, pattern, removed));
 }
 
-enum err l2_scan(struct l2 *l2, struct str pattern, uint64_t *cursor, size_t limit, struct arena *arena, struct str **keys,
-                 size_t *count)
+enum err l2_scan(struct l2 *l2, struct str pattern, uint64_t *cursor, size_t limit, struct arena *arena,
+                 struct str **keys, size_t *count)
 {
     if (!usable(l2))
         return ERR_UNAVAILABLE;

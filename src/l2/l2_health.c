@@ -1,14 +1,17 @@
 /*
  * l2_health: the circuit breaker in front of L2, and whether L2 can be trusted.
  *
- * The breaker opens after so many failures in a row, lets nobody through for a while, is then half open (one probe at a time), and closes after so
- * many successes. A probe that is never reported on, because its process died, is forgotten after PROBE_LOST_MS.
+ * The breaker opens after so many failures in a row, lets nobody through for a while, is then half open (one probe at a
+ * time), and closes after so many successes. A probe that is never reported on, because its process died, is forgotten
+ * after PROBE_LOST_MS.
  *
- * Distrust is a pair of counters: `lost` counts purges that L2 was never told, `made_good` says up to which of them everything has been
- * invalidated since. Invariant: `made_good` never passes a purge lost after the invalidation began, so distrust cannot end too early.
+ * Distrust is a pair of counters: `lost` counts purges that L2 was never told, `made_good` says up to which of them
+ * everything has been invalidated since. Invariant: `made_good` never passes a purge lost after the invalidation began,
+ * so distrust cannot end too early.
  *
- * All of it is atomics; the lock guards the texts of errors alone, is taken on failures only, and a holder that dies leaves no more
- * than a torn text. Neither states nor counters are ever guessed from time but for the two waits named above.
+ * All of it is atomics; the lock guards the texts of errors alone, is taken on failures only, and a holder that dies
+ * leaves no more than a torn text. Neither states nor counters are ever guessed from time but for the two waits named
+ * above.
  */
 #include "l2/l2_health.h"
 

@@ -1,8 +1,8 @@
 /*
  * l2_health: what the processes of a host know together about their L2: the breaker, distrust, the highest number seen.
  *
- * It lies in shared memory, made before the fork. All functions are safe from any process and thread and take no lock on
- * the way of a request.
+ * It lies in shared memory, made before the fork. All functions are safe from any process and thread and take no lock
+ * on the way of a request.
  */
 #ifndef LARDER_L2_HEALTH_H
 #define LARDER_L2_HEALTH_H
@@ -36,8 +36,8 @@ bool l2_health_heal_due(struct l2_health *health);
 /* Everything was invalidated after EPOCH had been read. Ends the distrust unless another purge was lost since. */
 void l2_health_trust(struct l2_health *health, uint64_t epoch);
 
-/* The highest number of L2's sequence that any process of this host has seen. A read that finds a lower one than was known when it
- * was sent has met an L2 that lost its memory. */
+/* The highest number of L2's sequence that any process of this host has seen. A read that finds a lower one than was
+ * known when it was sent has met an L2 that lost its memory. */
 uint64_t l2_health_seen(const struct l2_health *health);
 void l2_health_saw(struct l2_health *health, uint64_t seq);
 

@@ -1,17 +1,19 @@
 /*
  * l2_memory: the shared cache in the memory of one host: shards of records in a ring, each with its lock and its index.
  *
- * A shard's ring is written round and round; a new record overwrites the oldest ones (first in, first out). Positions in it only grow, so that a
- * position says by itself whether its record still stands; a record is `struct record`, the key, the bytes, padded to 8. The index
- * is open addressing with linear probing; its slots hold a position plus 1, or 0. A record that no slot names is dead.
+ * A shard's ring is written round and round; a new record overwrites the oldest ones (first in, first out). Positions
+ * in it only grow, so that a position says by itself whether its record still stands; a record is `struct record`, the
+ * key, the bytes, padded to 8. The index is open addressing with linear probing; its slots hold a position plus 1, or
+ * 0. A record that no slot names is dead.
  *
- * The sequence, the floor and the tags' numbers are atomics outside the locks. A tag's number stands in one of 65,536 places, by the tag's hash: two
- * tags that share a place invalidate each other's entries, never less. Invariant: the sequence moves before anything that a purge then
- * does, and a fill compares it inside the shard's lock; so an entry filled from before a purge is either refused, or found and removed,
- * or judged invalid by its stamp.
+ * The sequence, the floor and the tags' numbers are atomics outside the locks. A tag's number stands in one of 65,536
+ * places, by the tag's hash: two tags that share a place invalidate each other's entries, never less. Invariant: the
+ * sequence moves before anything that a purge then does, and a fill compares it inside the shard's lock; so an entry
+ * filled from before a purge is either refused, or found and removed, or judged invalid by its stamp.
  *
- * A holder that dies inside a lock costs the entries of that shard. No pointer into the mapping leaves this file; times are of the
- * monotonic clock, since the table never outlives the system that counts it. It refuses records larger than a quarter of a ring.
+ * A holder that dies inside a lock costs the entries of that shard. No pointer into the mapping leaves this file; times
+ * are of the monotonic clock, since the table never outlives the system that counts it. It refuses records larger than
+ * a quarter of a ring.
  */
 #include "l2/l2_memory.h"
 
@@ -62,6 +64,7 @@ struct l2_memory {
 /* A thread's view. */
 struct view {
     struct l2_memory *memory;
+    struct l2_health *health;
     struct buf bytes; /* of the last read */
 };
 
@@ -74,30 +77,37 @@ static uint64_t power_of_two_below(uint64_t limit)
     return power;
 }
 
+static void lay_out(struct l2_memory *memory, uint64_t size)
+{
+    uint64_t shards = power_of_two_below(size / SHARD_SIZE_GOOD + 1);
+
+    memory->shards = shards < SHARDS_MIN ? SHARDS_MIN : shards > SHARDS_MAX ? SHARDS_MAX : shards;
+    memory->index_at = (sizeof(*memory) + memory->shards * sizeof(struct shard) + 63) & ~(size_t)63;
+    memory->slots = power_of_two_below((size - memory->index_at) / memory->shards / BYTES_PER_SLOT);
+    memory->rings_at = memory->index_at + memory->shards * memory->slots * sizeof(uint64_t);
+    memory->ring_size = (size - memory->rings_at) / memory->shards & ~(uint64_t)7;
+}
+
 enum err l2_memory_new(uint64_t size, struct l2_memory **out)
 {
-    struct l2_memory layout = {.seq = 1, .floor = 1};
+    struct l2_memory *memory;
     void *mapping;
 
     if (size < SIZE_MIN)
         size = SIZE_MIN;
-    layout.shards = power_of_two_below(size / SHARD_SIZE_GOOD + 1);
-    layout.shards = layout.shards < SHARDS_MIN ? SHARDS_MIN : layout.shards > SHARDS_MAX ? SHARDS_MAX : layout.shards;
-    layout.index_at = (sizeof(layout) + layout.shards * sizeof(struct shard) + 63) & ~(size_t)63;
-    layout.slots = power_of_two_below((size - layout.index_at) / layout.shards / BYTES_PER_SLOT);
-    layout.rings_at = layout.index_at + layout.shards * layout.slots * sizeof(uint64_t);
-    layout.ring_size = (size - layout.rings_at) / layout.shards & ~(uint64_t)7;
-    layout.mapping_size = size;
 
     enum err err = shm_map(size, &mapping);
 
     if (err)
         return err;
-    sys_random(&layout.seed, sizeof(layout.seed));
-    memcpy(mapping, &layout, sizeof(layout));
-    *out = mapping;
-    for (uint64_t i = 0; i < layout.shards; i++)
-        shm_lock_init(&(*out)->shard[i].lock);
+    memory = mapping;
+    memory->mapping_size = size;
+    memory->seq = memory->floor = 1;
+    sys_random(&memory->seed, sizeof(memory->seed));
+    lay_out(memory, size);
+    for (uint64_t i = 0; i < memory->shards; i++)
+        shm_lock_init(&memory->shard[i].lock);
+    *out = memory;
     return ERR_OK;
 }
 
@@ -118,6 +128,7 @@ static void *open_view(const struct config *config, struct l2_shared *shared, co
     (void)config;
     (void)loop;
     view->memory = shared->memory;
+    view->health = shared->health;
     return view;
 }
 
@@ -128,8 +139,6 @@ static void close_view(void *self)
     buf_free(&view->bytes);
     free(view);
 }
-
-/* -- one shard; its lock is held -- */
 
 static uint64_t *slots_of(struct l2_memory *memory, const struct shard *shard)
 {
@@ -154,13 +163,17 @@ static uint64_t room_at(const struct l2_memory *memory, uint64_t position)
     return memory->ring_size - position % memory->ring_size;
 }
 
+/* Takes the lock of shard NUMBER. What a dead holder left is emptied; positions go on, so that none is ever used twice.
+ */
 static struct shard *enter(struct l2_memory *memory, uint64_t number)
 {
     struct shard *shard = &memory->shard[number];
 
     if (shm_lock_take(&shard->lock)) {
         memset(slots_of(memory, shard), 0, memory->slots * sizeof(uint64_t));
-        shard->tail = shard->head = shard->count = 0;
+        shard->head += room_at(memory, shard->head);
+        shard->tail = shard->head;
+        shard->count = 0;
     }
     return shard;
 }
@@ -239,7 +252,8 @@ static void make_room(struct l2_memory *memory, struct shard *shard, uint64_t si
     shard->head += skip;
 }
 
-static void put(struct l2_memory *memory, struct shard *shard, const struct record *record, struct str key, struct str bytes)
+static void put(struct l2_memory *memory, struct shard *shard, const struct record *record, struct str key,
+                struct str bytes)
 {
     make_room(memory, shard, record->size);
 
@@ -254,8 +268,6 @@ static void put(struct l2_memory *memory, struct shard *shard, const struct reco
     slots_of(memory, shard)[at] = shard->head + 1;
     shard->head += record->size;
 }
-
-/* -- the verbs -- */
 
 static uint64_t shard_of(const struct l2_memory *memory, uint64_t hash)
 {
@@ -302,7 +314,8 @@ static bool copy_out(struct view *view, struct str key, uint64_t *stamp)
     return found;
 }
 
-static void read_entry(void *self, struct str key, const struct str *tags, size_t tags_count, l2_read_fn *fn, void *context)
+static void read_entry(void *self, struct str key, const struct str *tags, size_t tags_count, l2_read_fn *fn,
+                       void *context)
 {
     struct view *view = self;
     uint64_t stamp = 0;
@@ -380,11 +393,12 @@ static enum err purge_keys(void *self, const struct str *keys, size_t keys_count
     return ERR_OK;
 }
 
-/* Calls FN for live records of a shard that match PATTERN, from *POSITION on, oldest first, until it has looked at WALK_BATCH records or FN
- * says stop; *POSITION then is where to go on. Returns false at the shard's end. */
 typedef bool walk_fn(void *context, struct l2_memory *memory, struct shard *shard, uint64_t position, uint64_t slot);
 
-static bool walk(struct l2_memory *memory, uint64_t number, struct str pattern, uint64_t *position, walk_fn *fn, void *context)
+/* Calls FN for live records of a shard that match PATTERN, from *POSITION on, oldest first, until it has looked at
+ * WALK_BATCH records or FN says stop; *POSITION then is where to go on. Returns false at the shard's end. */
+static bool walk(struct l2_memory *memory, uint64_t number, struct str pattern, uint64_t *position, walk_fn *fn,
+                 void *context)
 {
     struct shard *shard = enter(memory, number);
     uint64_t at = *position < shard->tail ? shard->tail : *position, slot;
@@ -402,7 +416,8 @@ static bool walk(struct l2_memory *memory, uint64_t number, struct str pattern, 
     return going;
 }
 
-static bool remove_record(void *context, struct l2_memory *memory, struct shard *shard, uint64_t position, uint64_t slot)
+static bool remove_record(void *context, struct l2_memory *memory, struct shard *shard, uint64_t position,
+                          uint64_t slot)
 {
     size_t *removed = context;
 
@@ -445,13 +460,27 @@ static bool list_record(void *context, struct l2_memory *memory, struct shard *s
     return page->count < page->limit;
 }
 
-static enum err scan(void *self, struct str pattern, uint64_t *cursor, size_t limit, struct arena *arena, struct str **keys,
-                     size_t *count)
+/* The first record at or behind POSITION: a cursor comes from outside, and may be anything. */
+static uint64_t seek(struct l2_memory *memory, uint64_t number, uint64_t position)
+{
+    struct shard *shard = enter(memory, number);
+    uint64_t at = shard->tail;
+
+    while (at < position && at < shard->head)
+        at = after(memory, shard, at);
+    shm_lock_release(&shard->lock);
+    return at;
+}
+
+static enum err scan(void *self, struct str pattern, uint64_t *cursor, size_t limit, struct arena *arena,
+                     struct str **keys, size_t *count)
 {
     struct l2_memory *memory = ((struct view *)self)->memory;
     struct page page = {.arena = arena, .limit = limit ? limit : 1, .now_ms = sys_monotonic_ms()};
     uint64_t number = *cursor >> CURSOR_SHARD_BIT, position = *cursor & ((UINT64_C(1) << CURSOR_SHARD_BIT) - 1);
 
+    if (number < memory->shards)
+        position = seek(memory, number, position);
     page.keys = arena_alloc(arena, page.limit * sizeof(*page.keys));
     if (!page.keys)
         return ERR_LIMIT;
@@ -468,8 +497,8 @@ static enum err scan(void *self, struct str pattern, uint64_t *cursor, size_t li
 
 static void heal(void *self, uint64_t epoch)
 {
-    (void)self;
-    (void)epoch;
+    if (purge_all(self) == ERR_OK)
+        l2_health_trust(((struct view *)self)->health, epoch);
 }
 
 static enum err ping(void *self)

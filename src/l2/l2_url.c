@@ -3,9 +3,10 @@
  *
  * Invariant: what was parsed and printed again names the same server, without its secrets.
  *
- * It refuses whatever could be read in two ways: an empty host, a port or database that is no plain number, a socket path that is
- * relative or longer than the system takes (which would be cut in silence when connecting), and characters that only look harmless.
- * It resolves no names and opens nothing. Messages name the part that is wrong, never the text of credentials.
+ * It refuses whatever could be read in two ways: an empty host, a port or database that is no plain number, a socket
+ * path that is relative or longer than the system takes (which would be cut in silence when connecting), and characters
+ * that only look harmless. It resolves no names and opens nothing. Messages name the part that is wrong, never the text
+ * of credentials.
  */
 #include "l2/l2_url.h"
 
@@ -44,7 +45,8 @@ static enum err parse_database(struct str text, struct l2_url *url, struct buf *
     return ERR_OK;
 }
 
-/* Cuts `user[:password]@` off the front of *AUTHORITY. The last `@` ends it: a raw one in a password is then still read as meant. */
+/* Cuts `user[:password]@` off the front of *AUTHORITY. The last `@` ends it: a raw one in a password is then still read
+ * as meant. */
 static enum err parse_credentials(struct str *authority, struct l2_url *url, struct buf *why)
 {
     size_t end = authority->len;
@@ -191,7 +193,8 @@ void l2_url_print(const struct l2_url *url, int64_t database, struct buf *out)
     if (url->kind == L2_URL_MEMORY) {
         buf_add_str(out, STR("memory:"));
     } else if (url->kind == L2_URL_TCP) {
-        buf_printf(out, is_ipv6 ? "redis://[%s]:%d/%lld" : "redis://%s:%d/%lld", url->host, url->port, (long long)database);
+        buf_printf(out, is_ipv6 ? "redis://[%s]:%d/%lld" : "redis://%s:%d/%lld", url->host, url->port,
+                   (long long)database);
     } else {
         buf_add_str(out, STR("unix://"));
         print_path(url->path, out);

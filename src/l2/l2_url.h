@@ -16,11 +16,11 @@ enum l2_url_kind { L2_URL_MEMORY, L2_URL_TCP, L2_URL_UNIX };
 
 struct l2_url {
     enum l2_url_kind kind;
-    char *host;              /* L2_URL_TCP */
-    int port;                /* L2_URL_TCP */
-    char *path;              /* L2_URL_UNIX */
-    char *user, *password;   /* NULL where the URL does not say */
-    int64_t database;        /* -1 where the URL does not say */
+    char *host;            /* L2_URL_TCP */
+    int port;              /* L2_URL_TCP */
+    char *path;            /* L2_URL_UNIX */
+    char *user, *password; /* NULL where the URL does not say */
+    int64_t database;      /* -1 where the URL does not say */
 };
 
 /* ERR_SYNTAX with a sentence in WHY that repeats nothing secret; *OUT then needs no fini. */

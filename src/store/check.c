@@ -1,13 +1,13 @@
 /*
  * check: would every statement prepare, and is it what its front matter says?
  *
- * The answer must hold for the database as it will be after the next start, so a twin of it is made in memory: the schema
- * copied from the file, which is only read, then the pending migrations applied. Statements are prepared against the twin
- * under the same guards as in service, and never run.
+ * The answer must hold for the database as it will be after the next start, so a twin of it is made in memory: the
+ * schema copied from the file, which is only read, then the pending migrations applied. Statements are prepared against
+ * the twin under the same guards as in service, and never run.
  *
  * Invariant: nothing here changes a file. Everything wrong is reported, a file up to the first statement that does not
- * prepare; but where the twin cannot be made, the statements are left alone, for what they would be accused of would not be
- * their fault.
+ * prepare; but where the twin cannot be made, the statements are left alone, for what they would be accused of would
+ * not be their fault.
  */
 #include "store/check.h"
 

@@ -7,11 +7,12 @@
 #include "base/report.h"
 #include "config/catalog.h"
 
-/* Prepares every statement against the database as it will be once all migrations have run, without touching it: in a memory database
- * with the schema of PATH (none when PATH does not exist) and the pending migrations. Wrong are: what SQLite refuses; a named
- * parameter that is neither declared nor built in (an import's names are its file's columns, so they are free); a reading file that is
- * not exactly one statement, or does more than read; a writing file that writes nothing, or meddles with transactions; columns
- * that do not make the shape. Everything goes to REPORT as file:line:column, in order of files. ERR_USAGE when anything was. */
+/* Prepares every statement against the database as it will be once all migrations have run, without touching it: in a
+ * memory database with the schema of PATH (none when PATH does not exist) and the pending migrations. Wrong are: what
+ * SQLite refuses; a named parameter that is neither declared nor built in (an import's names are its file's columns, so
+ * they are free); a reading file that is not exactly one statement, or does more than read; a writing file that writes
+ * nothing, or meddles with transactions; columns that do not make the shape. Everything goes to REPORT as
+ * file:line:column, in order of files. ERR_USAGE when anything was. */
 enum err check_statements(const char *path, const char *sql_dir, const struct catalog *catalog,
                           struct report *report) ERR_CHECKED;
 

@@ -1,12 +1,13 @@
 /*
  * csv: a strict reader of RFC 4180, for people's spreadsheets.
  *
- * One record at a time; a cell borrows from the text unless doubled quotes had to be undone. Where the RFC leaves room, or
- * where programs guess, this one stops and says at which line: a guess here becomes wrong data in somebody's database.
+ * One record at a time; a cell borrows from the text unless doubled quotes had to be undone. Where the RFC leaves room,
+ * or where programs guess, this one stops and says at which line: a guess here becomes wrong data in somebody's
+ * database.
  *
- * Invariant: every byte of the text is in exactly one record or between records, and `line` has counted each line end up to the
- * rest, inside quotes too. Nothing is trimmed, and an empty quoted cell is the same as an empty bare one. What the cells mean
- * is not known here.
+ * Invariant: every byte of the text is in exactly one record or between records, and `line` has counted each line end
+ * up to the rest, inside quotes too. Nothing is trimmed, and an empty quoted cell is the same as an empty bare one.
+ * What the cells mean is not known here.
  */
 #include "store/csv.h"
 
@@ -103,8 +104,8 @@ static enum err bare_cell(struct csv *csv, struct str *cell, const char **why)
 
 static enum err read_cell(struct csv *csv, struct arena *arena, struct str *cell, const char **why)
 {
-    enum err err = csv->rest.len > 0 && csv->rest.p[0] == '"' ? quoted_cell(csv, arena, cell, why)
-                                                               : bare_cell(csv, cell, why);
+    enum err err =
+        csv->rest.len > 0 && csv->rest.p[0] == '"' ? quoted_cell(csv, arena, cell, why) : bare_cell(csv, cell, why);
 
     if (err != ERR_OK)
         return err;

@@ -1,13 +1,13 @@
 /*
  * migrate: brings a database to the version of the files in SQL_DIR/migrations.
  *
- * The files are listed and their numbers proved to be 1, 2, 3 … before anything runs. Each is then run statement by statement
- * inside BEGIN IMMEDIATE … PRAGMA user_version = N; COMMIT.
+ * The files are listed and their numbers proved to be 1, 2, 3 … before anything runs. Each is then run statement by
+ * statement inside BEGIN IMMEDIATE … PRAGMA user_version = N; COMMIT.
  *
- * Invariant: user_version is N if and only if the files 1 to N, whole, are in the database. A file that fails leaves the
- * database as the file before it left it. Files cannot break out of their transaction: the guard refuses BEGIN, COMMIT,
- * ROLLBACK and ATTACH. There is no way back: a database is never taken to a lower version, and one that is newer than
- * the files is refused untouched.
+ * Invariant: user_version is N if and only if the files 1 to N, whole, are in the database. A file that fails leaves
+ * the database as the file before it left it. Files cannot break out of their transaction: the guard refuses BEGIN,
+ * COMMIT, ROLLBACK and ATTACH. There is no way back: a database is never taken to a lower version, and one that is
+ * newer than the files is refused untouched.
  */
 #include "store/migrate.h"
 
@@ -77,7 +77,8 @@ static enum err list_files(const char *dir, struct files *files, struct report *
 
         buf_printf(&path, "%s/%s", dir, name);
         if (number == 0)
-            report_add(report, path.p, 0, 0, "a migration is named NNNN-name.sql: four digits from 0001, a hyphen, then "
+            report_add(report, path.p, 0, 0,
+                       "a migration is named NNNN-name.sql: four digits from 0001, a hyphen, then "
                        "small letters, digits and hyphens");
         else if (number == last)
             report_add(report, path.p, 0, 0, "there are two migrations with the number %04u", number);
@@ -189,10 +190,11 @@ enum err migrate_pending(sqlite3 *db, const char *path, const char *sql_dir, uns
         goto out;
     }
     if (version < 0 || version > files.count) {
-        report_add(report, path, 0, 0,
-                   "the database has version %lld, but %s ends at %d: a newer release has used it; install that release, "
-                   "or go back to a copy made before it",
-                   (long long)version, dir.p, files.count);
+        report_add(
+            report, path, 0, 0,
+            "the database has version %lld, but %s ends at %d: a newer release has used it; install that release, "
+            "or go back to a copy made before it",
+            (long long)version, dir.p, files.count);
         err = ERR_VERSION;
         goto out;
     }

@@ -5,9 +5,9 @@
  * from SQLite's column accessors into one buffer, with no tree in between. A statement that runs often keeps a struct
  * rows_plan: its columns' kinds, and their names escaped already.
  *
- * Invariant: what rows_collect appends is one valid JSON value, whatever bytes the database holds; on an error the buffer is
- * as it was. This module prepares, resets and finalises nothing, and decides nothing about transactions or time limits:
- * those belong to whoever owns the connection.
+ * Invariant: what rows_collect appends is one valid JSON value, whatever bytes the database holds; on an error the
+ * buffer is as it was. This module prepares, resets and finalises nothing, and decides nothing about transactions or
+ * time limits: those belong to whoever owns the connection.
  */
 #include "store/rows.h"
 

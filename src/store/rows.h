@@ -1,9 +1,10 @@
 /*
  * rows: what store and writer share: binding parameters, and rows to JSON.
  *
- * Integers and reals keep their value, NULL is null, text that is not UTF-8 is mended with U+FFFD, a blob is base64 text. A column
- * alias ending in `:json` passes JSON text through (null when it is no valid JSON), `:bool` makes true or false; a column named `:total`
- * becomes the list's `total` and stands in no item. A list without rows has no `total`: no row came to say it.
+ * Integers and reals keep their value, NULL is null, text that is not UTF-8 is mended with U+FFFD, a blob is base64
+ * text. A column alias ending in `:json` passes JSON text through (null when it is no valid JSON), `:bool` makes true
+ * or false; a column named `:total` becomes the list's `total` and stands in no item. A list without rows has no
+ * `total`: no row came to say it.
  */
 #ifndef LARDER_ROWS_H
 #define LARDER_ROWS_H
@@ -17,15 +18,15 @@ enum err rows_err(int code);
 /* The same for the last call on DB that failed, with SQLite's words appended to WHY. */
 enum err rows_failed(sqlite3 *db, struct buf *why);
 
-/* Binds what the statement names: values, then the builtins. Texts are borrowed: VALUES and CALLER must live until the bindings are
- * cleared. CALLER may be NULL. ERR_STATEMENT for a name that is neither, with WHY. */
+/* Binds what the statement names: values, then the builtins. Texts are borrowed: VALUES and CALLER must live until the
+ * bindings are cleared. CALLER may be NULL. ERR_STATEMENT for a name that is neither, with WHY. */
 enum err rows_bind(sqlite3_stmt *statement, const struct params_values *values, const struct store_caller *caller,
                    struct buf *why) ERR_CHECKED;
 /* Whether NAME is one of CATALOG_BUILTINS. */
 bool rows_is_builtin(struct str name);
 
-/* Steps STATEMENT to its end and appends its rows as SHAPE says (object and value: the first row). ERR_LIMIT when the JSON would pass
- * LIMIT bytes. The statement is not reset. */
+/* Steps STATEMENT to its end and appends its rows as SHAPE says (object and value: the first row). ERR_LIMIT when the
+ * JSON would pass LIMIT bytes. The statement is not reset. */
 enum err rows_collect(sqlite3 *db, sqlite3_stmt *statement, enum catalog_shape shape, size_t limit, struct buf *json,
                       bool *found, struct buf *why) ERR_CHECKED;
 
@@ -36,7 +37,7 @@ struct rows_plan {
     struct rows_column {
         enum rows_kind kind;
         size_t label, label_len; /* the member `"name":` in `labels` */
-    } *columns;
+    } * columns;
     int count;
     int reprepared; /* SQLite's count when the plan was made: a changed schema may have changed the columns */
     struct buf labels;

@@ -1,18 +1,18 @@
 /*
  * statement: SQL text cut into statements, and what a statement may do.
  *
- * A file of SQL is prepared piece by piece, so that an error is at a line and column of the file and not of "the SQL". What a
- * piece may do is SQLite's own authorizer's to say, at prepare time: by then nothing has happened yet.
+ * A file of SQL is prepared piece by piece, so that an error is at a line and column of the file and not of "the SQL".
+ * What a piece may do is SQLite's own authorizer's to say, at prepare time: by then nothing has happened yet.
  *
- * Invariant: under any guard but NONE no statement can begin or end a transaction, attach a database or load an extension.
- * It runs nothing.
+ * Invariant: under any guard but NONE no statement can begin or end a transaction, attach a database or load an
+ * extension. It runs nothing.
  */
 #include "store/statement.h"
 
 #include "store/rows.h"
 
-/* Whether TABLE may be one of those that virtual tables prepare to write when they are only opened: the schema and an R*Tree's
- * own. That they are not written is for statement_prepare_reading to see. */
+/* Whether TABLE may be one of those that virtual tables prepare to write when they are only opened: the schema and an
+ * R*Tree's own. That they are not written is for statement_prepare_reading to see. */
 static bool is_internal(const char *table)
 {
     static const char *const suffixes[] = {"_node", "_rowid", "_parent"};
@@ -53,8 +53,8 @@ static int allow_reading(void *unused, int action, const char *first, const char
     }
 }
 
-static int allow_writing(void *unused, int action, const char *first, const char *second, const char *schema,
-                         const char *trigger)
+int statement_allow_writing(void *unused, int action, const char *first, const char *second, const char *schema,
+                            const char *trigger)
 {
     switch (action) {
     case SQLITE_INSERT:
@@ -87,7 +87,7 @@ void statement_guard(sqlite3 *db, enum statement_guard guard)
     static int (*const authorizers[])(void *, int, const char *, const char *, const char *, const char *) = {
         [STATEMENT_GUARD_NONE] = NULL,
         [STATEMENT_GUARD_READING] = allow_reading,
-        [STATEMENT_GUARD_WRITING] = allow_writing,
+        [STATEMENT_GUARD_WRITING] = statement_allow_writing,
         [STATEMENT_GUARD_MIGRATING] = allow_migrating,
     };
 

@@ -18,8 +18,13 @@ enum statement_guard {
 /* Sets the authorizer of DB: what is refused cannot be prepared. */
 void statement_guard(sqlite3 *db, enum statement_guard guard);
 
-/* Prepares the first statement of *REST and moves *REST behind it. *STATEMENT is NULL when only blanks and comments were left; else
- * the caller finalises it. On an error *ERROR is where in the text it is, and WHY says what. FLAGS are SQLITE_PREPARE_*. */
+/* The authorizer behind STATEMENT_GUARD_WRITING, for a connection that has statements of its own to let by. UNUSED is NULL. */
+int statement_allow_writing(void *unused, int action, const char *first, const char *second, const char *schema,
+                            const char *trigger);
+
+/* Prepares the first statement of *REST and moves *REST behind it. *STATEMENT is NULL when only blanks and comments
+ * were left; else the caller finalises it. On an error *ERROR is where in the text it is, and WHY says what. FLAGS are
+ * SQLITE_PREPARE_*. */
 enum err statement_prepare(sqlite3 *db, struct str *rest, unsigned flags, sqlite3_stmt **statement, const char **error,
                            struct buf *why) ERR_CHECKED;
 /* The same for a connection under STATEMENT_GUARD_READING, refusing what would change anything all the same. */

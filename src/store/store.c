@@ -1,14 +1,14 @@
 /*
  * store: one thread's read-only connection to the database, and the prepared statement of each resource.
  *
- * The connection is opened by the first read that needs it and dropped after anything that casts doubt on it (damage, input
- * or output errors, a file that is gone or has been replaced), so the next read starts afresh. Statements are prepared
- * once, kept by the resource's index, and stay prepared across changes of the schema.
+ * The connection is opened by the first read that needs it and dropped after anything that casts doubt on it (damage,
+ * input or output errors, a file that is gone or has been replaced), so the next read starts afresh. Statements are
+ * prepared once, kept by the resource's index, and stay prepared across changes of the schema.
  *
- * Invariant: outside store_read and store_ping no statement is active, so an idle thread holds no read transaction and never
- * keeps the writer from checkpointing. It refuses to write three times over: the file is opened read-only, query_only
- * is set, and the authorizer lets nothing but reading be prepared. The file is not mapped into memory: a database cut short by
- * somebody else would then be a SIGBUS instead of an error.
+ * Invariant: outside store_read and store_ping no statement is active, so an idle thread holds no read transaction and
+ * never keeps the writer from checkpointing. It refuses to write three times over: the file is opened read-only,
+ * query_only is set, and the authorizer lets nothing but reading be prepared. The file is not mapped into memory: a
+ * database cut short by somebody else would then be a SIGBUS instead of an error.
  */
 #include "store/store.h"
 
@@ -106,8 +106,10 @@ static void explain_unreadable(const struct store *store, struct buf *why)
     else if (access(store->path, R_OK) != 0)
         buf_add_str(why, STR(": this process may not read the file"));
     else
-        buf_add_str(why, STR(": a database in WAL mode needs its -shm file, which is made by the writer; start the writer, or let "
-                             "this process write to the directory"));
+        buf_add_str(
+            why,
+            STR(": a database in WAL mode needs its -shm file, which is made by the writer; start the writer, or let "
+                "this process write to the directory"));
     buf_add_char(why, ')');
 }
 
@@ -211,8 +213,8 @@ static enum err prepare(struct store *store, const struct resource *resource, st
     if (prepared->statement)
         return ERR_OK;
     struct buf reason = {0};
-    enum err err = statement_prepare_reading(store->db, &rest, SQLITE_PREPARE_PERSISTENT, &prepared->statement, &point,
-                                             &reason);
+    enum err err =
+        statement_prepare_reading(store->db, &rest, SQLITE_PREPARE_PERSISTENT, &prepared->statement, &point, &reason);
     if (err == ERR_OK && !prepared->statement) {
         buf_add_str(&reason, STR("there is no statement in the file"));
         err = ERR_STATEMENT;

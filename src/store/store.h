@@ -1,9 +1,10 @@
 /*
- * store: the origin as readers see it. A read-only SQLite connection and the prepared statements of one catalogue's resources.
+ * store: the origin as readers see it. A read-only SQLite connection and the prepared statements of one catalogue's
+ * resources.
  *
- * A struct store belongs to the thread that opened it, never crosses a fork, and cannot write: it is opened read-only and its
- * statements are prepared under an authorizer. Every statement is reset before the function that ran it returns. Writing is the
- * writer's; the schema is migrate's; check looks at all statements ahead of time.
+ * A struct store belongs to the thread that opened it, never crosses a fork, and cannot write: it is opened read-only
+ * and its statements are prepared under an authorizer. Every statement is reset before the function that ran it
+ * returns. Writing is the writer's; the schema is migrate's; check looks at all statements ahead of time.
  */
 #ifndef LARDER_STORE_H
 #define LARDER_STORE_H
@@ -25,13 +26,14 @@ struct store_answer {
     int64_t changes; /* of a writing statement: rows changed by all of its statements */
 };
 
-/* Opens PATH read-only; lazily, so a database that comes later, or takes the place of another, is found by the next statement (a
- * replaced one within a second). For the resources of one catalogue. Never NULL. */
+/* Opens PATH read-only; lazily, so a database that comes later, or takes the place of another, is found by the next
+ * statement (a replaced one within a second). For the resources of one catalogue. Never NULL. */
 struct store *store_open(const char *path, int64_t busy_timeout_ms);
 void store_close(struct store **store);
 
 /* Runs a reading RESOURCE with VALUES under its timeout. On any error WHY says what, for the log and the operator:
- * ERR_TIMEOUT, ERR_BUSY, ERR_CORRUPT, ERR_UNAVAILABLE (no database), ERR_LIMIT (arena), ERR_STATEMENT. A statement over a changed schema is prepared again. */
+ * ERR_TIMEOUT, ERR_BUSY, ERR_CORRUPT, ERR_UNAVAILABLE (no database), ERR_LIMIT (arena), ERR_STATEMENT. A statement over
+ * a changed schema is prepared again. */
 enum err store_read(struct store *store, const struct resource *resource, const struct params_values *values,
                     const struct store_caller *caller, struct arena *arena, struct store_answer *out,
                     struct buf *why) ERR_CHECKED;

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by every script of this directory. Sets the working directory to the tree that is looked at: the first argument,
 # or the one that this file lies in. A script prints `file:line: message` for each violation and fails if there is any.
 

@@ -3,7 +3,8 @@
 #include "store/check.h"
 
 static const char front_reading[] = "-- name: r\n-- route: GET /r\n-- param: a text\n-- key: r:{a}\n-- ttl: 1m\n";
-static const char front_value[] = "-- name: r\n-- route: GET /r\n-- param: a text\n-- key: r:{a}\n-- ttl: 1m\n-- shape: value\n";
+static const char front_value[] =
+    "-- name: r\n-- route: GET /r\n-- param: a text\n-- key: r:{a}\n-- ttl: 1m\n-- shape: value\n";
 static const char front_writing[] = "-- name: r\n-- route: PUT /r/{a}\n-- param: a text\n-- param: b integer ?\n\n";
 
 /* Checks the resources and imports of the fixture's directory. */
@@ -50,7 +51,7 @@ static void a_reading_file_is_one_statement_that_reads(void **state)
         {"\n\nSELECT a,\n  c FROM t WHERE a = :a", "r.sql:9:3: no such column: c"},
         {"SELECT a FROM nowhere WHERE a = :a", "r.sql:6:1: no such table: nowhere"},
         {"SELECT a FROM t WHERE a = :a;\nSELECT b FROM t", "r.sql:7:1: a GET resource is one statement"},
-        {"SELECT a FROM t\n WHERE a = :a AND b = :abc", "r.sql:7:24: :abc is neither declared"},
+        {"SELECT a FROM t\n WHERE a = :a AND b = :abc", "r.sql:7:23: :abc is neither declared"},
         {"SELECT a FROM t WHERE a = :a AND b = ?", "the parameter ? has no name"},
         {"SELECT a FROM t WHERE a = $a", "r.sql:6:27: the parameter $a has no name"},
         {"DELETE FROM t WHERE a = :a RETURNING a", "r.sql:6:1: not authorized"},
@@ -67,7 +68,8 @@ static void a_reading_file_is_one_statement_that_reads(void **state)
 static void a_value_is_one_column(void **state)
 {
     expect_line(*state, front_value, "SELECT a FROM t WHERE a = :a", NULL);
-    expect_line(*state, front_value, "SELECT a, b FROM t WHERE a = :a", "r.sql:7:1: a statement of shape value gives exactly one");
+    expect_line(*state, front_value, "SELECT a, b FROM t WHERE a = :a",
+                "r.sql:7:1: a statement of shape value gives exactly one");
 }
 
 static void a_writing_file_writes_and_leaves_transactions_alone(void **state)
@@ -76,7 +78,8 @@ static void a_writing_file_writes_and_leaves_transactions_alone(void **state)
         const char *sql, *line;
     } cases[] = {
         {"INSERT INTO t VALUES (:a, :b) RETURNING *", NULL},
-        {"DELETE FROM t WHERE a = :a;\nINSERT INTO t VALUES (:a, :larder_key_id);\nSELECT a FROM t WHERE a = :a;", NULL},
+        {"DELETE FROM t WHERE a = :a;\nINSERT INTO t VALUES (:a, :larder_key_id);\nSELECT a FROM t WHERE a = :a;",
+         NULL},
         {"SELECT a FROM t WHERE a = :a", "r.sql:6:1: none of the statements writes"},
         {"DELETE FROM t WHERE a = :a;\nCOMMIT;", "r.sql:7:1: not authorized"},
         {"DROP TABLE t", "r.sql:6:1: not authorized"},
@@ -91,12 +94,15 @@ static void the_schema_is_that_of_the_file_after_its_pending_migrations(void **s
 {
     const struct fixture *fixture = *state;
 
-    fixture_execute(fixture->database,
-                    "CREATE TABLE t (a, b); CREATE TABLE kept (x); CREATE VIEW v AS SELECT x FROM kept; CREATE INDEX i ON kept (x);"
-                    "CREATE TRIGGER g AFTER INSERT ON kept BEGIN DELETE FROM t; END; CREATE TABLE n (i INTEGER PRIMARY KEY AUTOINCREMENT);"
-                    "CREATE VIRTUAL TABLE words USING fts5(w); ANALYZE; PRAGMA user_version = 1");
+    fixture_execute(
+        fixture->database,
+        "CREATE TABLE t (a, b); CREATE TABLE kept (x); CREATE VIEW v AS SELECT x FROM kept; CREATE INDEX i ON kept (x);"
+        "CREATE TRIGGER g AFTER INSERT ON kept BEGIN DELETE FROM t; END; CREATE TABLE n (i INTEGER PRIMARY KEY "
+        "AUTOINCREMENT);"
+        "CREATE VIRTUAL TABLE words USING fts5(w); ANALYZE; PRAGMA user_version = 1");
     fixture_write(fixture, "migrations/0002-u.sql", "ALTER TABLE kept ADD COLUMN y; CREATE TABLE u AS SELECT * FROM v");
-    expect_line(fixture, front_reading, "SELECT x, y FROM kept JOIN u USING (x) JOIN words ON w = y WHERE words MATCH :a", NULL);
+    expect_line(fixture, front_reading,
+                "SELECT x, y FROM kept JOIN u USING (x) JOIN words ON w = y WHERE words MATCH :a", NULL);
     assert_int_equal(fixture_integer(fixture->database, "PRAGMA user_version"), 1);
     assert_int_equal(fixture_integer(fixture->database, "SELECT count(*) FROM sqlite_schema WHERE name = 'u'"), 0);
 }
@@ -119,9 +125,11 @@ static void what_is_wrong_before_the_statements_is_reported_alone(void **state)
     fixture_execute(fixture->database, "PRAGMA user_version = 9");
     expect_line(fixture, front_reading, "SELECT a FROM u WHERE a = :a", "data.db: the database has version 9");
     unlink(fixture->database);
-    fixture_write(fixture, "data.db", "This is a letter to my aunt, and it is long enough to be taken for a header.\n"
-                                      "It goes on for a while, so that there can be no doubt about it whatsoever.");
-    expect_line(fixture, front_reading, "SELECT a FROM u WHERE a = :a", "data.db: the schema cannot be read: file is not a database");
+    fixture_write(fixture, "data.db",
+                  "This is a letter to my aunt, and it is long enough to be taken for a header.\n"
+                  "It goes on for a while, so that there can be no doubt about it whatsoever.");
+    expect_line(fixture, front_reading, "SELECT a FROM u WHERE a = :a",
+                "data.db: the schema cannot be read: file is not a database");
 }
 
 static void imports_are_checked_with_their_own_parameter_names(void **state)
@@ -141,15 +149,16 @@ static void imports_are_checked_with_their_own_parameter_names(void **state)
 static void everything_wrong_is_reported_in_order_of_files(void **state)
 {
     static const char *const lines[] = {
-        "resources/a.sql:6:13: :x is neither",
-        "resources/a.sql:6:17: :y is neither",
+        "resources/a.sql:6:12: :x is neither",
+        "resources/a.sql:6:16: :y is neither",
         "resources/b.sql:5:1: no such table: nowhere",
     };
     const struct fixture *fixture = *state;
 
     fixture_write(fixture, "resources/a.sql",
                   "-- name: a\n-- route: GET /a\n-- param: z text\n-- key: a:{z}\n-- ttl: 1m\nSELECT :z, :x, :y, 1");
-    fixture_write(fixture, "resources/b.sql", "-- name: b\n-- route: GET /b\n-- key: b\n-- ttl: 1m\nSELECT 1 FROM nowhere");
+    fixture_write(fixture, "resources/b.sql",
+                  "-- name: b\n-- route: GET /b\n-- key: b\n-- ttl: 1m\nSELECT 1 FROM nowhere");
     expect_report(fixture, lines, sizeof lines / sizeof *lines);
 }
 

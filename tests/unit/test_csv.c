@@ -45,9 +45,15 @@ static void records_are_cut_into_cells(void **state)
         {"\"a\nb\r\nc\",d", "a\nb\r\nc|d;"},
         {"\"say \"\"hi\"\"\"", "say \"hi\";"},
         {"\"\"\"\"", "\";"},
-        {"\xef\xbb\xbf" "a\nb", "a;b;"},
-        {"BF.B,Brown\xe2\x80\x93" "Forman", "BF.B|Brown\xe2\x80\x93" "Forman;"},
-        {"ABNB,\"Hotels, Resorts & Cruise Lines\",http://x/?a=b&c", "ABNB|Hotels, Resorts & Cruise Lines|http://x/?a=b&c;"},
+        {"\xef\xbb\xbf"
+         "a\nb",
+         "a;b;"},
+        {"BF.B,Brown\xe2\x80\x93"
+         "Forman",
+         "BF.B|Brown\xe2\x80\x93"
+         "Forman;"},
+        {"ABNB,\"Hotels, Resorts & Cruise Lines\",http://x/?a=b&c",
+         "ABNB|Hotels, Resorts & Cruise Lines|http://x/?a=b&c;"},
     };
 
     (void)state;
@@ -81,7 +87,9 @@ static void what_is_not_csv_is_named_by_its_line(void **state)
         {STR("\"a\"\rb"), 1, "follows a closing quote"},
         {STR("a\nb\0c"), 2, "zero byte"},
         {STR("\"a\0\""), 1, "zero byte"},
-        {STR("Est\xe9" "e"), 1, "not UTF-8"},
+        {STR("Est\xe9"
+             "e"),
+         1, "not UTF-8"},
         {STR("\""), 1, "never closed"},
         {STR("\"\"\""), 1, "never closed"},
     };
@@ -168,12 +176,8 @@ static void a_header_cell_becomes_a_parameter_name(void **state)
     static const struct {
         const char *header, *name;
     } cases[] = {
-        {"Symbol", "symbol"},
-        {"Price/Earnings", "price_earnings"},
-        {"52 Week Low", "52_week_low"},
-        {"SEC Filings", "sec_filings"},
-        {"Erl\xc3\xb6s (\xe2\x82\xac)", "erl_s____"},
-        {"", ""},
+        {"Symbol", "symbol"},           {"Price/Earnings", "price_earnings"},         {"52 Week Low", "52_week_low"},
+        {"SEC Filings", "sec_filings"}, {"Erl\xc3\xb6s (\xe2\x82\xac)", "erl_s____"}, {"", ""},
     };
     struct arena *arena = arena_new(1024, 65536);
 

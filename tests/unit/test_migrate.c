@@ -137,15 +137,17 @@ static void a_file_that_is_no_database_is_reported(void **state)
     const struct fixture *fixture = *state;
 
     fixture_write(fixture, "migrations/0001-a.sql", "CREATE TABLE t (a)");
-    fixture_write(fixture, "data.db", "This is a letter to my aunt, and it is long enough to be taken for a header.\n"
-                                      "It goes on for a while, so that there can be no doubt about it whatsoever.");
+    fixture_write(fixture, "data.db",
+                  "This is a letter to my aunt, and it is long enough to be taken for a header.\n"
+                  "It goes on for a while, so that there can be no doubt about it whatsoever.");
     expect_failure(fixture, ERR_CORRUPT, lines, 1);
 }
 
 static void a_directory_that_is_missing_is_reported(void **state)
 {
     struct fixture away = *(const struct fixture *)*state;
-    static const char *const lines[] = {"data.db: cannot be opened: unable to open database file (No such file or directory)"};
+    static const char *const lines[] = {
+        "data.db: cannot be opened: unable to open database file (No such file or directory)"};
 
     strcat(away.dir, "/away");
     snprintf(away.database, sizeof away.database, "%.70s/data.db", away.dir);

@@ -88,7 +88,8 @@ static void a_value_keeps_its_type(void **state)
         {"SELECT NULL AS a", "{\"a\":null}"},
         {"SELECT '' AS a", "{\"a\":\"\"}"},
         {"SELECT 'q\"\\' || char(10) AS \"na\"\"me\"", "{\"na\\\"me\":\"q\\\"\\\\\\n\"}"},
-        {"SELECT CAST(x'41ff42' AS TEXT) AS a", "{\"a\":\"A\xef\xbf\xbd" "B\"}"},
+        {"SELECT CAST(x'41ff42' AS TEXT) AS a", "{\"a\":\"A\xef\xbf\xbd"
+                                                "B\"}"},
         {"SELECT x'00ff10' AS a", "{\"a\":\"AP8Q\"}"},
         {"SELECT x'' AS a", "{\"a\":\"\"}"},
         {"SELECT 1 AS a, 'x' AS b", "{\"a\":1,\"b\":\"x\"}"},
@@ -199,7 +200,8 @@ static void an_answer_over_the_limit_is_refused(void **state)
 static void a_statement_that_fails_half_way_leaves_no_json(void **state)
 {
     sqlite3 *db = open_memory();
-    sqlite3_stmt *statement = prepare(db, "SELECT abs(a) AS a FROM (SELECT 1 AS a UNION ALL SELECT -9223372036854775807 - 1)");
+    sqlite3_stmt *statement =
+        prepare(db, "SELECT abs(a) AS a FROM (SELECT 1 AS a UNION ALL SELECT -9223372036854775807 - 1)");
     struct buf json = {0}, why = {0};
     bool found;
 
@@ -242,20 +244,21 @@ static void parameters_are_bound_by_name_and_type(void **state)
 {
     const struct params_values values = {
         .count = 6,
-        .items = {
-            {.name = STR("t"), .type = PARAMS_TEXT, .text = STR("12")},
-            {.name = STR("e"), .type = PARAMS_TEXT},
-            {.name = STR("i"), .type = PARAMS_INTEGER, .integer = 12},
-            {.name = STR("n"), .type = PARAMS_NUMBER, .number = 0.5},
-            {.name = STR("b"), .type = PARAMS_BOOLEAN, .integer = 1},
-            {.name = STR("52_week_low"), .type = PARAMS_TEXT, .is_null = true, .text = STR("x")},
-        },
+        .items =
+            {
+                {.name = STR("t"), .type = PARAMS_TEXT, .text = STR("12")},
+                {.name = STR("e"), .type = PARAMS_TEXT},
+                {.name = STR("i"), .type = PARAMS_INTEGER, .integer = 12},
+                {.name = STR("n"), .type = PARAMS_NUMBER, .number = 0.5},
+                {.name = STR("b"), .type = PARAMS_BOOLEAN, .integer = 1},
+                {.name = STR("52_week_low"), .type = PARAMS_TEXT, .is_null = true, .text = STR("x")},
+            },
     };
     const struct store_caller caller = {.now_ms = 1700000000999, .address = STR("::1"), .key_id = STR("k1")};
     sqlite3 *db = open_memory();
-    sqlite3_stmt *statement = prepare(
-        db, "SELECT typeof(:t) || typeof(:e) || length(:e) || typeof(:i) || typeof(:n) || typeof(:b) || typeof(:52_week_low), "
-            ":larder_now, :larder_address, :larder_project, :larder_key_id, :t");
+    sqlite3_stmt *statement = prepare(db, "SELECT typeof(:t) || typeof(:e) || length(:e) || typeof(:i) || typeof(:n) "
+                                          "|| typeof(:b) || typeof(:52_week_low), "
+                                          ":larder_now, :larder_address, :larder_project, :larder_key_id, :t");
     struct buf json = {0}, why = {0};
     bool found;
 
@@ -279,7 +282,8 @@ static void parameters_are_bound_by_name_and_type(void **state)
 
 static void a_parameter_that_nobody_gives_is_an_error(void **state)
 {
-    static const char *const cases[] = {"SELECT :x", "SELECT ?", "SELECT ?3", "SELECT @a", "SELECT $a", "SELECT :a, :larder_nobody"};
+    static const char *const cases[] = {"SELECT :x", "SELECT ?",  "SELECT ?3",
+                                        "SELECT @a", "SELECT $a", "SELECT :a, :larder_nobody"};
     const struct params_values values = {.count = 1, .items = {{.name = STR("a"), .type = PARAMS_INTEGER}}};
     sqlite3 *db = open_memory();
 
@@ -301,16 +305,46 @@ static void json_text_is_judged_by_the_grammar(void **state)
         const char *text;
         bool valid;
     } cases[] = {
-        {"null", true},       {"true", true},          {"false", true},      {"0", true},
-        {"-0.5e+10", true},   {" [ ] ", true},         {"{}", true},         {"[1,[2,{\"a\":[]}]]", true},
-        {"\"\"", true},       {"\"\\u00e9\\n\"", true}, {"\"\xc3\xa9\"", true}, {"{ \"a\" : 1 , \"b\" : 2 }", true},
-        {"", false},          {" ", false},            {"nul", false},       {"nulll", false},
-        {"01", false},        {"1.", false},           {".5", false},        {"+1", false},
-        {"1e", false},        {"-", false},            {"NaN", false},       {"[1,]", false},
-        {"[,1]", false},      {"[1", false},           {"{\"a\"}", false},   {"{\"a\":1,}", false},
-        {"{a:1}", false},     {"{\"a\" 1}", false},    {"\"", false},        {"\"\\x\"", false},
-        {"\"\\u12\"", false}, {"\"\n\"", false},       {"1 2", false},       {"\"\xff\"", false},
-        {"'a'", false},       {"\"\\", false},         {"[1}", false},       {"]", false},
+        {"null", true},
+        {"true", true},
+        {"false", true},
+        {"0", true},
+        {"-0.5e+10", true},
+        {" [ ] ", true},
+        {"{}", true},
+        {"[1,[2,{\"a\":[]}]]", true},
+        {"\"\"", true},
+        {"\"\\u00e9\\n\"", true},
+        {"\"\xc3\xa9\"", true},
+        {"{ \"a\" : 1 , \"b\" : 2 }", true},
+        {"", false},
+        {" ", false},
+        {"nul", false},
+        {"nulll", false},
+        {"01", false},
+        {"1.", false},
+        {".5", false},
+        {"+1", false},
+        {"1e", false},
+        {"-", false},
+        {"NaN", false},
+        {"[1,]", false},
+        {"[,1]", false},
+        {"[1", false},
+        {"{\"a\"}", false},
+        {"{\"a\":1,}", false},
+        {"{a:1}", false},
+        {"{\"a\" 1}", false},
+        {"\"", false},
+        {"\"\\x\"", false},
+        {"\"\\u12\"", false},
+        {"\"\n\"", false},
+        {"1 2", false},
+        {"\"\xff\"", false},
+        {"'a'", false},
+        {"\"\\", false},
+        {"[1}", false},
+        {"]", false},
     };
 
     (void)state;

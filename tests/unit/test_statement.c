@@ -69,11 +69,9 @@ static void an_error_is_at_its_line_and_column(void **state)
         const char *sql;
         unsigned line, column;
     } cases[] = {
-        {"SELECT nothing FROM t", 1, 8},
-        {"-- why\n\n  SELECT a,\n    c FROM t", 4, 5},
+        {"SELECT nothing FROM t", 1, 8}, {"-- why\n\n  SELECT a,\n    c FROM t", 4, 5},
         {"SELECT a FROM nowhere", 1, 1}, /* SQLite tells no place for it: the statement's */
-        {"\n\n   SELEC a", 3, 4},
-        {"SELECT 'open", 1, 8},
+        {"\n\n   SELEC a", 3, 4},        {"SELECT 'open", 1, 8},
     };
     sqlite3 *db = open_memory();
 

@@ -75,7 +75,8 @@ static void rows_are_answered_as_json(void **state)
     const struct resource now = make_resource(3, CATALOG_VALUE, "SELECT :larder_now");
     struct params_values values = {.count = 1, .items = {{.name = STR("a"), .type = PARAMS_INTEGER, .integer = 2}}};
 
-    fixture_execute(fixture->database, "PRAGMA journal_mode = WAL; CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 'x'), (2, 'y')");
+    fixture_execute(fixture->database,
+                    "PRAGMA journal_mode = WAL; CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 'x'), (2, 'y')");
     for (int turn = 0; turn < 3; turn++) {
         values.items[0].integer = 2;
         expect_json(&reading, &object, &values, "{\"a\":2,\"b\":\"y\"}");
@@ -136,11 +137,15 @@ static void virtual_tables_can_be_read(void **state)
     const struct resource places = make_resource(1, CATALOG_VALUE, "SELECT id FROM places WHERE west < 2 AND east > 1");
     const struct resource wrong = make_resource(2, CATALOG_LIST, "DELETE FROM places_node RETURNING nodeno");
 
-    fixture_execute(fixture->database, "CREATE VIRTUAL TABLE words USING fts5(name, tokenize = 'unicode61 remove_diacritics 2');"
-                                       "INSERT INTO words VALUES ('Est\xc3\xa9" "e Lauder');"
-                                       "CREATE VIRTUAL TABLE places USING rtree(id, west, east);"
-                                       "INSERT INTO places VALUES (7, 1, 3)");
-    expect_json(&reading, &words, NULL, "{\"items\":[{\"name\":\"Est\xc3\xa9" "e Lauder\"}],\"count\":1}");
+    fixture_execute(fixture->database,
+                    "CREATE VIRTUAL TABLE words USING fts5(name, tokenize = 'unicode61 remove_diacritics 2');"
+                    "INSERT INTO words VALUES ('Est\xc3\xa9"
+                    "e Lauder');"
+                    "CREATE VIRTUAL TABLE places USING rtree(id, west, east);"
+                    "INSERT INTO places VALUES (7, 1, 3)");
+    expect_json(&reading, &words, NULL,
+                "{\"items\":[{\"name\":\"Est\xc3\xa9"
+                "e Lauder\"}],\"count\":1}");
     expect_json(&reading, &places, NULL, "7");
     expect_failure(&reading, &wrong, ERR_STATEMENT, "under-test.sql:10:1");
     close_reading(&reading);
@@ -268,8 +273,9 @@ static void a_damaged_database_is_an_error_and_a_mended_one_is_read_again(void *
 
     snprintf(copy, sizeof copy, "%s/copy.db", fixture->dir);
     snprintf(mend, sizeof mend, "cp %s %s", copy, fixture->database);
-    fixture_execute(copy, "CREATE TABLE t (a, b); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 500) "
-                          "INSERT INTO t SELECT i, printf('%0500d', i) FROM n");
+    fixture_execute(copy,
+                    "CREATE TABLE t (a, b); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 500) "
+                    "INSERT INTO t SELECT i, printf('%0500d', i) FROM n");
     for (int turn = 0; turn < 2; turn++) {
         assert_int_equal(system(mend), 0);
         expect_json(&reading, &all, NULL, "500");
@@ -296,9 +302,10 @@ static void a_database_cut_short_while_it_is_open_does_not_end_the_process(void 
     const struct resource some = make_resource(0, CATALOG_VALUE, "SELECT count(b) FROM t WHERE a < 3");
     const struct resource all = make_resource(1, CATALOG_VALUE, "SELECT count(b) FROM t WHERE b > ''");
 
-    fixture_execute(fixture->database,
-                    "CREATE TABLE t (a PRIMARY KEY, b); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 500) "
-                    "INSERT INTO t SELECT i, printf('%0500d', i) FROM n");
+    fixture_execute(
+        fixture->database,
+        "CREATE TABLE t (a PRIMARY KEY, b); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 500) "
+        "INSERT INTO t SELECT i, printf('%0500d', i) FROM n");
     expect_json(&reading, &some, NULL, "2");
     assert_int_equal(truncate(fixture->database, 8192), 0);
     enum err err = read_with(&reading, &all, NULL);

@@ -1,0 +1,327 @@
+/*
+ * l2_redis_async: one connection per event thread, a queue of what has been asked, answers in the order of the
+ * questions.
+ *
+ * States: closed; connecting (questions gather); open. The first question opens it. Any failure (connecting, time-out,
+ * end of stream, an answer that makes no sense) closes it and answers everything that was asked on it with
+ * L2_UNAVAILABLE, each a failure for the breaker, which decides when the next question may open it again. So a Redis
+ * that hangs costs each event thread one time-out.
+ *
+ * Invariant: the queue holds exactly the questions whose answers are still to come, oldest first; each is answered
+ * once. Before a callback runs, its question has left the queue, and on failure the connection is closed, so callbacks
+ * may ask again.
+ *
+ * Writing waits for the loop's tick, at the end of each round, so that all questions of a round leave together.
+ * Deadlines are looked at there too.
+ */
+#include "l2/l2_redis_async.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/sys.h"
+#include "l2/l2_redis_link.h"
+
+enum { QUEUE_FIRST = 64, RECEIVES_MAX = 64 };
+
+enum kind {
+    KIND_READ,   /* two replies: the entry, then the purges */
+    KIND_NUMBER, /* the sequence was lost: one reply, the new one */
+    KIND_HEAL    /* everything invalidated: one reply, a number */
+};
+
+struct question {
+    enum kind kind;
+    uint64_t connection; /* on which it was asked */
+    int64_t asked_ms;
+    l2_read_fn *fn; /* KIND_READ and KIND_NUMBER */
+    void *context;
+    uint64_t seen;     /* KIND_READ: the highest number known when it was asked */
+    redisReply *entry; /* KIND_READ, once it is there */
+    uint64_t epoch;    /* KIND_HEAL */
+};
+
+struct l2_redis_async {
+    const struct l2_redis_setup *setup;
+    const struct loop *loop;
+    struct loop_watch watch;
+    struct l2_redis_link link;
+    uint64_t connection;    /* counts them */
+    int64_t since_ms;       /* connecting or open since */
+    struct question *queue; /* a ring of CAPACITY, a power of two */
+    size_t capacity, first, count;
+};
+
+static void ready(void *context, unsigned events);
+static void tick(void *context, int64_t now_ms);
+
+struct l2_redis_async *l2_redis_async_open(const struct l2_redis_setup *setup, const struct loop *loop)
+{
+    struct l2_redis_async *async = sys_calloc(1, sizeof(*async));
+
+    async->setup = setup;
+    async->loop = loop;
+    async->watch = (struct loop_watch){.fn = ready, .context = async, .fd = -1};
+    async->capacity = QUEUE_FIRST;
+    async->queue = sys_calloc(async->capacity, sizeof(*async->queue));
+    loop->tick(loop->self, tick, async);
+    return async;
+}
+
+static struct question *oldest(struct l2_redis_async *async)
+{
+    return &async->queue[async->first];
+}
+
+static void push(struct l2_redis_async *async, struct question question)
+{
+    if (async->count == async->capacity) {
+        struct question *wider = sys_calloc(async->capacity * 2, sizeof(*wider));
+
+        for (size_t i = 0; i < async->count; i++)
+            wider[i] = async->queue[(async->first + i) & (async->capacity - 1)];
+        free(async->queue);
+        async->queue = wider;
+        async->first = 0;
+        async->capacity *= 2;
+    }
+    question.connection = async->connection;
+    question.asked_ms = sys_monotonic_ms();
+    async->queue[(async->first + async->count++) & (async->capacity - 1)] = question;
+}
+
+static struct question pop(struct l2_redis_async *async)
+{
+    struct question question = *oldest(async);
+
+    async->first = (async->first + 1) & (async->capacity - 1);
+    async->count--;
+    return question;
+}
+
+static void watch(struct l2_redis_async *async, unsigned events)
+{
+    if (async->watch.events != events)
+        async->loop->watch(async->loop->self, &async->watch, events);
+}
+
+static void disconnect(struct l2_redis_async *async)
+{
+    if (!async->link.context)
+        return;
+    watch(async, 0);
+    l2_redis_link_close(&async->link);
+}
+
+/* Answers everything asked on the connection that has just been closed; with WHY, as a failure of L2. */
+static void give_up(struct l2_redis_async *async, const char *why)
+{
+    static const struct l2_read unavailable = {.result = L2_UNAVAILABLE};
+    uint64_t lost = async->connection;
+
+    while (async->count > 0 && oldest(async)->connection <= lost) {
+        struct question question = pop(async);
+
+        if (question.entry)
+            freeReplyObject(question.entry);
+        if (why)
+            l2_health_failed(async->setup->health, why);
+        if (question.fn)
+            question.fn(question.context, &unavailable);
+    }
+}
+
+static void drop(struct l2_redis_async *async)
+{
+    char why[sizeof(async->link.why)];
+
+    snprintf(why, sizeof(why), "%s", async->link.why);
+    disconnect(async);
+    give_up(async, why);
+}
+
+void l2_redis_async_close(struct l2_redis_async **async)
+{
+    if (!*async)
+        return;
+    disconnect(*async);
+    give_up(*async, NULL);
+    l2_redis_link_fini(&(*async)->link);
+    free((*async)->queue);
+    free(*async);
+    *async = NULL;
+}
+
+/* Sees to it that there is a connection to ask on. */
+static bool connect_link(struct l2_redis_async *async)
+{
+    if (async->link.context)
+        return true;
+    if (l2_redis_link_open(&async->link, async->setup) != ERR_OK) {
+        l2_health_failed(async->setup->health, async->link.why);
+        return false;
+    }
+    async->connection++;
+    async->since_ms = sys_monotonic_ms();
+    async->watch.fd = async->link.context->fd;
+    watch(async, LOOP_READ | LOOP_WRITE);
+    return true;
+}
+
+void l2_redis_async_read(struct l2_redis_async *async, struct str key, const struct str *tags, size_t tags_count,
+                         l2_read_fn *fn, void *context)
+{
+    if (!connect_link(async)) {
+        fn(context, &(struct l2_read){.result = L2_UNAVAILABLE});
+        return;
+    }
+    l2_redis_wire_read(&async->link.out, async->setup, key, tags, tags_count);
+    push(async, (struct question){
+                    .kind = KIND_READ, .fn = fn, .context = context, .seen = l2_health_seen(async->setup->health)});
+}
+
+void l2_redis_async_heal(struct l2_redis_async *async, uint64_t epoch)
+{
+    if (!connect_link(async))
+        return;
+    l2_redis_wire_draw(&async->link.out, async->setup, L2_REDIS_ALL, NULL, 0);
+    push(async, (struct question){.kind = KIND_HEAL, .epoch = epoch});
+}
+
+static enum err senseless(struct l2_redis_async *async, const redisReply *reply)
+{
+    if (reply->type == REDIS_REPLY_ERROR)
+        snprintf(async->link.why, sizeof(async->link.why), "Redis answered: %.*s", (int)reply->len, reply->str);
+    else
+        snprintf(async->link.why, sizeof(async->link.why), "Redis gave an answer that makes no sense");
+    return ERR_CORRUPT;
+}
+
+/* The second reply of a read: REPLY judges the entry that came before. */
+static enum err answer_read(struct l2_redis_async *async, const redisReply *reply)
+{
+    struct l2_read read;
+    enum err err = l2_redis_wire_judge(oldest(async)->entry, reply, oldest(async)->seen, &read);
+
+    if (err == ERR_CORRUPT)
+        return senseless(async, oldest(async)->entry->type == REDIS_REPLY_ERROR ? oldest(async)->entry : reply);
+
+    struct question question = pop(async);
+
+    if (err == ERR_NOT_FOUND) {
+        l2_redis_wire_draw(&async->link.out, async->setup, L2_REDIS_NOW, NULL, 0);
+        push(async, (struct question){.kind = KIND_NUMBER, .fn = question.fn, .context = question.context});
+    } else {
+        l2_health_succeeded(async->setup->health);
+        l2_health_saw(async->setup->health, read.stamp);
+        question.fn(question.context, &read);
+    }
+    freeReplyObject(question.entry);
+    return ERR_OK;
+}
+
+/* The reply to anything but a read. */
+static enum err answer_number(struct l2_redis_async *async, const redisReply *reply)
+{
+    uint64_t number;
+
+    if (l2_redis_wire_number(reply, &number) != ERR_OK)
+        return senseless(async, reply);
+
+    struct question question = pop(async);
+
+    l2_health_succeeded(async->setup->health);
+    l2_health_saw(async->setup->health, number);
+    if (question.kind == KIND_HEAL)
+        l2_health_trust(async->setup->health, question.epoch);
+    else
+        question.fn(question.context, &(struct l2_read){.result = L2_ABSENT, .stamp = number});
+    return ERR_OK;
+}
+
+/* Takes REPLY over. */
+static enum err answer(struct l2_redis_async *async, redisReply *reply)
+{
+    enum err err;
+
+    if (async->count == 0) {
+        err = senseless(async, reply);
+    } else if (oldest(async)->kind == KIND_READ && !oldest(async)->entry) {
+        oldest(async)->entry = reply;
+        return ERR_OK;
+    } else {
+        err = oldest(async)->kind == KIND_READ ? answer_read(async, reply) : answer_number(async, reply);
+    }
+    freeReplyObject(reply);
+    return err;
+}
+
+/* Everything that has come, up to a bound that leaves the others their turn. */
+static enum err receive(struct l2_redis_async *async)
+{
+    enum err err = ERR_OK;
+
+    for (int i = 0; err == ERR_OK && i < RECEIVES_MAX; i++) {
+        redisReply *reply = NULL;
+
+        err = l2_redis_link_receive(&async->link);
+        while (err == ERR_OK && (err = l2_redis_link_next(&async->link, &reply)) == ERR_OK && reply)
+            err = answer(async, reply);
+    }
+    return err == ERR_AGAIN ? ERR_OK : err;
+}
+
+static void ready(void *context, unsigned events)
+{
+    struct l2_redis_async *async = context;
+    enum err err = ERR_OK;
+
+    (void)events;
+    if (async->link.connecting) {
+        err = l2_redis_link_connected(&async->link);
+        async->since_ms = sys_monotonic_ms();
+    }
+    if (err == ERR_OK)
+        err = receive(async);
+    if (err)
+        drop(async);
+}
+
+/* Whether Redis has had its time to connect, or to answer the oldest question. */
+static bool is_overdue(struct l2_redis_async *async, int64_t now_ms)
+{
+    const struct config *config = async->setup->config;
+
+    if (async->link.connecting)
+        return now_ms - async->since_ms > config->redis.connect_timeout_ms;
+    if (async->count == 0)
+        return false;
+
+    int64_t asked_ms = oldest(async)->asked_ms;
+
+    return now_ms - (asked_ms > async->since_ms ? asked_ms : async->since_ms) > config->redis.timeout_ms;
+}
+
+static void tick(void *context, int64_t now_ms)
+{
+    struct l2_redis_async *async = context;
+    enum err err = ERR_OK;
+
+    if (!async->link.context)
+        return;
+    /* It may be ourselves who were late: what has come meanwhile counts. */
+    if (is_overdue(async, now_ms) && !async->link.connecting)
+        err = receive(async);
+    if (err == ERR_OK && is_overdue(async, now_ms)) {
+        snprintf(async->link.why, sizeof(async->link.why), "Redis did not %s in time",
+                 async->link.connecting ? "connect" : "answer");
+        err = ERR_TIMEOUT;
+    }
+    if (err == ERR_OK && !async->link.connecting) {
+        err = l2_redis_link_send(&async->link);
+        if (err == ERR_OK)
+            watch(async, LOOP_READ | (l2_redis_link_unsent(&async->link) ? LOOP_WRITE : 0));
+    }
+    if (err)
+        drop(async);
+}

@@ -1,0 +1,22 @@
+/*
+ * l2_redis_async: reads of Redis on the event thread: one connection, everything of a round in one write, nobody waits.
+ */
+#ifndef LARDER_L2_REDIS_ASYNC_H
+#define LARDER_L2_REDIS_ASYNC_H
+
+#include "l2/l2_redis_wire.h"
+
+struct l2_redis_async;
+
+/* SETUP and LOOP must outlive it, and it the last tick of LOOP. Connects with the first read. */
+struct l2_redis_async *l2_redis_async_open(const struct l2_redis_setup *setup, const struct loop *loop);
+/* Answers L2_UNAVAILABLE to whoever waits. */
+void l2_redis_async_close(struct l2_redis_async **async);
+
+/* As l2_read. FN may be called before this returns (when connecting fails at once), and may itself read again. */
+void l2_redis_async_read(struct l2_redis_async *async, struct str key, const struct str *tags, size_t tags_count,
+                         l2_read_fn *fn, void *context);
+/* Has everything invalidated; when that is done, calls l2_health_trust with EPOCH. */
+void l2_redis_async_heal(struct l2_redis_async *async, uint64_t epoch);
+
+#endif

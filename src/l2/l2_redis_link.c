@@ -1,0 +1,188 @@
+/*
+ * l2_redis_link: connecting, greeting, writing and reading, on hiredis's non-blocking context and its reply parser.
+ *
+ * Invariant: AUTH and SELECT are the first bytes of every connection, so nothing is ever asked in the wrong database or
+ * as the wrong user; their answers are checked before any other reply is handed out.
+ *
+ * Why not hiredis's asynchronous context: in 0.14 it asserts, and so ends the process, when a server answers what was
+ * not asked; it allocates for each command; and its writes can raise SIGPIPE. Why not its blocking one: its time-outs
+ * are per system call, so a server that trickles bytes outlasts them. Replies announced larger than ELEMENTS_MAX are
+ * refused before memory is taken for them.
+ */
+#include "l2/l2_redis_link.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+enum { ELEMENTS_MAX = 1 << 20, OUT_KEPT = 1 << 20 };
+
+static enum err fail(struct l2_redis_link *link, enum err err, const char *what, const char *why)
+{
+    snprintf(link->why, sizeof(link->why), "%s%s%s", what, why[0] ? ": " : "", why);
+    return err;
+}
+
+static void *create_array(const redisReadTask *task, int elements)
+{
+    const redisReplyObjectFunctions *plain = task->privdata;
+
+    return elements > ELEMENTS_MAX ? NULL : plain->createArray(task, elements);
+}
+
+static void greet(struct l2_redis_link *link, const struct l2_redis_setup *setup)
+{
+    const struct config *config = setup->config;
+    const char *user = setup->url->user ? setup->url->user : config->redis.user;
+    const char *password = setup->url->password ? setup->url->password : config->redis.password;
+    int64_t database = setup->url->database >= 0 ? setup->url->database : config->redis.database;
+
+    link->greetings = 0;
+    if (password[0]) {
+        l2_redis_wire_command(&link->out, user[0] ? 3 : 2);
+        l2_redis_wire_add(&link->out, STR("AUTH"));
+        if (user[0])
+            l2_redis_wire_add(&link->out, str_from(user));
+        l2_redis_wire_add(&link->out, str_from(password));
+        link->greetings++;
+    }
+    if (database > 0) {
+        l2_redis_wire_command(&link->out, 2);
+        l2_redis_wire_add(&link->out, STR("SELECT"));
+        l2_redis_wire_add_number(&link->out, (uint64_t)database);
+        link->greetings++;
+    }
+}
+
+enum err l2_redis_link_open(struct l2_redis_link *link, const struct l2_redis_setup *setup)
+{
+    const struct l2_url *url = setup->url;
+    redisContext *context =
+        url->kind == L2_URL_UNIX ? redisConnectUnixNonBlock(url->path) : redisConnectNonBlock(url->host, url->port);
+
+    if (!context)
+        return fail(link, ERR_IO, "cannot connect to Redis", "out of memory");
+    if (context->err) {
+        fail(link, ERR_IO, "cannot connect to Redis", context->errstr);
+        redisFree(context);
+        return ERR_IO;
+    }
+    fcntl(context->fd, F_SETFD, FD_CLOEXEC);
+    link->functions = *context->reader->fn;
+    link->functions.createArray = create_array;
+    context->reader->privdata = context->reader->fn;
+    context->reader->fn = &link->functions;
+    link->context = context;
+    link->connecting = true;
+    greet(link, setup);
+    return ERR_OK;
+}
+
+void l2_redis_link_close(struct l2_redis_link *link)
+{
+    if (!link->context)
+        return;
+    redisFree(link->context);
+    link->context = NULL;
+    /* A connection that failed may leave credentials here, and a burst much memory. */
+    explicit_bzero(link->out.p, link->out.len);
+    buf_free(&link->out);
+    link->sent = 0;
+}
+
+void l2_redis_link_fini(struct l2_redis_link *link)
+{
+    l2_redis_link_close(link);
+    buf_free(&link->out);
+}
+
+enum err l2_redis_link_connected(struct l2_redis_link *link)
+{
+    int error = 0;
+    socklen_t len = sizeof(error);
+
+    if (getsockopt(link->context->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
+        error = errno;
+    if (error != 0)
+        return fail(link, ERR_IO, "cannot connect to Redis", strerror(error));
+    link->connecting = false;
+    return ERR_OK;
+}
+
+bool l2_redis_link_unsent(const struct l2_redis_link *link)
+{
+    return link->sent < link->out.len;
+}
+
+enum err l2_redis_link_send(struct l2_redis_link *link)
+{
+    while (l2_redis_link_unsent(link)) {
+        ssize_t sent =
+            send(link->context->fd, link->out.p + link->sent, link->out.len - link->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0)
+            return errno == EAGAIN ? ERR_OK : fail(link, ERR_IO, "cannot write to Redis", strerror(errno));
+        link->sent += (size_t)sent;
+    }
+    link->sent = 0;
+    if (link->out.cap > OUT_KEPT)
+        buf_free(&link->out);
+    else
+        buf_clear(&link->out);
+    return ERR_OK;
+}
+
+enum err l2_redis_link_receive(struct l2_redis_link *link)
+{
+    size_t before = link->context->reader->len;
+
+    if (redisBufferRead(link->context) != REDIS_OK)
+        return fail(link, ERR_IO, "the connection to Redis was lost", link->context->errstr);
+    return link->context->reader->len > before ? ERR_OK : ERR_AGAIN;
+}
+
+static enum err check_greeting(struct l2_redis_link *link, const redisReply *reply)
+{
+    /* No more than the first word: what follows may repeat what was sent. */
+    struct str text = {reply->str, reply->type == REDIS_REPLY_ERROR ? reply->len : 0};
+    struct str word = str_cut(&text, ' ');
+    char code[32];
+
+    if (reply->type == REDIS_REPLY_STATUS)
+        return ERR_OK;
+    if (reply->type != REDIS_REPLY_ERROR)
+        return fail(link, ERR_CORRUPT, "what answers is not Redis", "");
+    snprintf(code, sizeof(code), "%.*s", STR_ARG(word));
+    return fail(link, ERR_DENIED, "Redis refused the user, password or database", code);
+}
+
+enum err l2_redis_link_next(struct l2_redis_link *link, redisReply **out)
+{
+    enum err err = ERR_OK;
+    void *reply = NULL;
+
+    do {
+        if (redisGetReplyFromReader(link->context, &reply) != REDIS_OK)
+            return fail(link, ERR_CORRUPT, "what answers is not Redis", link->context->errstr);
+        if (!reply || link->greetings == 0)
+            break;
+        link->greetings--;
+        err = check_greeting(link, reply);
+        freeReplyObject(reply);
+        reply = NULL;
+    } while (err == ERR_OK);
+    if (err == ERR_OK)
+        *out = reply;
+    return err;
+}
+
+bool l2_redis_link_idle(const struct l2_redis_link *link)
+{
+    struct pollfd fd = {.fd = link->context->fd, .events = POLLIN};
+
+    return link->context->reader->pos >= link->context->reader->len && poll(&fd, 1, 0) == 0;
+}

@@ -1,0 +1,55 @@
+/*
+ * writer_frame: the bytes between a client and the writer. Pure.
+ *
+ * A frame is u32 length of what follows | u8 kind | payload, native-endian: it never leaves the host. A text is u32 length and bytes.
+ *
+ *   WRITE         u8 shape | i64 now_ms | texts address, project, key id | text SQL | values
+ *   BATCH_BEGIN   i64 now_ms | text SQL
+ *   BATCH_ROW     values
+ *   BATCH_COMMIT  nothing
+ *   ANSWER        u8 error | u8 found | i64 changes | u64 failed row | text why | text JSON
+ *
+ * values: u16 count, then each: text name | u8 type | u8 null | text | i64 integer | f64 number.
+ */
+#ifndef LARDER_WRITER_FRAME_H
+#define LARDER_WRITER_FRAME_H
+
+#include "store/store.h"
+
+enum { WRITER_FRAME_HEAD = 5, WRITER_FRAME_MAX = 64 << 20 };
+
+enum writer_frame_kind {
+    WRITER_FRAME_WRITE = 1,
+    WRITER_FRAME_BATCH_BEGIN,
+    WRITER_FRAME_BATCH_ROW,
+    WRITER_FRAME_BATCH_COMMIT,
+    WRITER_FRAME_ANSWER
+};
+
+/* What a client asks; which members hold depends on the kind. Views lie in the bytes. */
+struct writer_frame_request {
+    enum writer_frame_kind kind;
+    enum catalog_shape shape;
+    struct store_caller caller;
+    struct str sql;
+    struct params_values values;
+};
+
+struct writer_frame_answer {
+    enum err err;
+    bool found;
+    int64_t changes;
+    uint64_t failed_row;
+    struct str why, json;
+};
+
+/* Whether BYTES begin with a whole frame: its length, head included. ERR_AGAIN when more is needed; ERR_SYNTAX for one that cannot be. */
+enum err writer_frame_length(struct str bytes, size_t *len) ERR_CHECKED;
+/* Append a frame. */
+void writer_frame_add_request(const struct writer_frame_request *request, struct buf *out);
+void writer_frame_add_answer(const struct writer_frame_answer *answer, struct buf *out);
+/* FRAME is one whole frame. ERR_SYNTAX. */
+enum err writer_frame_read_request(struct str frame, struct writer_frame_request *out) ERR_CHECKED;
+enum err writer_frame_read_answer(struct str frame, struct writer_frame_answer *out) ERR_CHECKED;
+
+#endif

@@ -1,0 +1,307 @@
+/* Parts for the tests of L2: a configuration, a loop, a real redis-server, and reads that can be looked at. */
+#ifndef LARDER_TESTS_L2_FIXTURE_H
+#define LARDER_TESTS_L2_FIXTURE_H
+
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/sys.h"
+#include "l2/l2.h"
+
+#define UNUSED __attribute__((unused))
+
+enum { PATIENCE_MS = 20000 }; /* after which a wait has failed, however busy the machine */
+
+static UNUSED void nap(long ms)
+{
+    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
+}
+
+/* -- a directory, and a redis-server in it -- */
+
+struct server {
+    char dir[64], socket[96];
+    pid_t pid;
+};
+
+static UNUSED bool can_connect(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    bool connected = connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
+    close(fd);
+    return connected;
+}
+
+/* Starts redis-server with two more words of configuration, which may be NULL. */
+static UNUSED void server_start(struct server *server, const char *option, const char *value)
+{
+    if (server->dir[0] == '\0') {
+        strcpy(server->dir, "/tmp/larder-l2-XXXXXX");
+        assert_non_null(mkdtemp(server->dir));
+        snprintf(server->socket, sizeof(server->socket), "%s/redis.sock", server->dir);
+    }
+    unlink(server->socket);
+    server->pid = fork();
+    if (server->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", server->socket, "--save", "", "--dir", server->dir,
+               "--logfile", "/dev/null", option, value, (char *)NULL);
+        _exit(127);
+    }
+    for (int waited = 0; !can_connect(server->socket); waited += 10) {
+        assert_true(waited < PATIENCE_MS);
+        assert_int_equal(waitpid(server->pid, NULL, WNOHANG), 0);
+        nap(10);
+    }
+}
+
+static UNUSED void server_kill(struct server *server)
+{
+    if (server->pid > 0) {
+        kill(server->pid, SIGKILL);
+        waitpid(server->pid, NULL, 0);
+    }
+    server->pid = 0;
+}
+
+static UNUSED void server_remove(struct server *server)
+{
+    server_kill(server);
+    unlink(server->socket);
+    rmdir(server->dir);
+}
+
+static UNUSED void server_hang(struct server *server)
+{
+    int status;
+
+    kill(server->pid, SIGSTOP);
+    assert_int_equal(waitpid(server->pid, &status, WUNTRACED), server->pid);
+}
+
+/* -- a loop as worker's, small -- */
+
+struct test_loop {
+    struct loop loop;
+    int epoll;
+    loop_tick_fn *tick[4];
+    void *tick_context[4];
+    unsigned ticks;
+};
+
+static UNUSED void loop_watch_fd(void *self, struct loop_watch *watch, unsigned events)
+{
+    struct test_loop *loop = self;
+    struct epoll_event event = {.data.ptr = watch};
+
+    event.events = (events & LOOP_READ ? (unsigned)EPOLLIN : 0) | (events & LOOP_WRITE ? (unsigned)EPOLLOUT : 0);
+    assert_int_equal(epoll_ctl(loop->epoll, !events ? EPOLL_CTL_DEL : watch->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, watch->fd, &event), 0);
+    watch->events = events;
+}
+
+static UNUSED void loop_add_tick(void *self, loop_tick_fn *fn, void *context)
+{
+    struct test_loop *loop = self;
+
+    assert_true(loop->ticks < 4);
+    loop->tick[loop->ticks] = fn;
+    loop->tick_context[loop->ticks++] = context;
+}
+
+static UNUSED void loop_init(struct test_loop *loop)
+{
+    *loop = (struct test_loop){.loop = {.self = loop, .watch = loop_watch_fd, .tick = loop_add_tick}, .epoll = epoll_create1(EPOLL_CLOEXEC)};
+}
+
+static UNUSED void loop_fini(struct test_loop *loop)
+{
+    close(loop->epoll);
+}
+
+/* One round: one event at most, so that a watch that its callback forgot is not met again. */
+static UNUSED void loop_round(struct test_loop *loop)
+{
+    struct epoll_event event;
+
+    if (epoll_wait(loop->epoll, &event, 1, 5) == 1) {
+        struct loop_watch *watch = event.data.ptr;
+        unsigned events = (event.events & ~(unsigned)EPOLLOUT ? LOOP_READ : 0) | (event.events & EPOLLOUT ? LOOP_WRITE : 0);
+
+        watch->fn(watch->context, events);
+    }
+    for (unsigned i = 0; i < loop->ticks; i++)
+        loop->tick[i](loop->tick_context[i], sys_monotonic_ms());
+}
+
+/* -- a host: its configuration, what its processes share, a thread that may wait and an event thread -- */
+
+struct host {
+    struct config config;
+    struct l2_shared *shared;
+    struct l2 *waiting;
+    struct l2 *reading; /* with the loop */
+    struct test_loop loop;
+    bool asynchronous; /* whether look() reads on the loop */
+};
+
+static UNUSED void host_configure(struct host *host, const char *url)
+{
+    struct buf why = {0};
+
+    if (!host->config.redis.url) {
+        static char empty[] = "", prefix[] = "l*rder[:";
+
+        host->config.redis.user = empty;
+        host->config.redis.password = empty;
+        host->config.redis.prefix = prefix;
+        host->config.redis.cache_version = 1;
+        host->config.redis.connect_timeout_ms = host->config.redis.timeout_ms = 5000;
+        host->config.redis.max_entry = 1 << 20;
+        host->config.memory.size = 8 << 20;
+        host->config.breaker.failures = 5;
+        host->config.breaker.successes = 2;
+        host->config.breaker.open_ms = 100;
+    }
+    host->config.redis.url = strdup(url);
+    assert_int_equal(l2_shared_new(&host->config, 60000, &host->shared, &why), ERR_OK);
+    buf_free(&why);
+}
+
+static UNUSED void host_open(struct host *host)
+{
+    loop_init(&host->loop);
+    host->waiting = l2_open(&host->config, host->shared, NULL);
+    host->reading = l2_open(&host->config, host->shared, &host->loop.loop);
+}
+
+static UNUSED void host_close(struct host *host)
+{
+    l2_close(&host->waiting);
+    l2_close(&host->reading);
+    l2_shared_free(&host->shared);
+    loop_fini(&host->loop);
+    free(host->config.redis.url);
+    host->config.redis.url = NULL;
+}
+
+/* -- reads -- */
+
+struct seen {
+    bool called;
+    enum l2_result result;
+    char bytes[200000];
+    size_t len;
+    uint64_t stamp;
+};
+
+static UNUSED void note_read(void *context, const struct l2_read *read)
+{
+    struct seen *seen = context;
+
+    assert_false(seen->called);
+    seen->called = true;
+    seen->result = read->result;
+    seen->stamp = read->stamp;
+    seen->len = read->bytes.len;
+    assert_true(read->bytes.len <= sizeof(seen->bytes));
+    if (read->bytes.len > 0)
+        memcpy(seen->bytes, read->bytes.p, read->bytes.len);
+}
+
+static UNUSED void run_until(struct test_loop *loop, const bool *done)
+{
+    int64_t end_ms = sys_monotonic_ms() + PATIENCE_MS;
+
+    while (!*done) {
+        assert_true(sys_monotonic_ms() < end_ms);
+        loop_round(loop);
+    }
+}
+
+/* What a read of KEY by TAGS gives; the result stands in a static place until the next look. */
+static UNUSED const struct seen *look_by(struct host *host, const char *key, const struct str *tags, size_t tags_count)
+{
+    static struct seen seen;
+
+    seen.called = false;
+    l2_read(host->asynchronous ? host->reading : host->waiting, str_from(key), tags, tags_count, note_read, &seen);
+    if (host->asynchronous)
+        run_until(&host->loop, &seen.called);
+    assert_true(seen.called);
+    return &seen;
+}
+
+static UNUSED const struct seen *look(struct host *host, const char *key, const char *tag)
+{
+    struct str tags[1] = {str_from(tag)};
+
+    return look_by(host, key, tags, tag ? 1 : 0);
+}
+
+static UNUSED bool fill_stamped(struct host *host, const char *key, const char *bytes, uint64_t stamp)
+{
+    bool stored = false;
+
+    assert_int_equal(l2_fill(host->waiting, str_from(key), str_from(bytes), 60000, stamp, &stored), ERR_OK);
+    return stored;
+}
+
+/* Reads and fills KEY as a request would. */
+static UNUSED void put(struct host *host, const char *key, const char *bytes)
+{
+    const struct seen *seen = look(host, key, NULL);
+
+    assert_int_not_equal(seen->result, L2_UNAVAILABLE);
+    assert_true(fill_stamped(host, key, bytes, seen->stamp));
+}
+
+static UNUSED void assert_found(struct host *host, const char *key, const char *tag, const char *bytes)
+{
+    const struct seen *seen = look(host, key, tag);
+
+    assert_int_equal(seen->result, L2_FOUND);
+    assert_int_equal(seen->len, strlen(bytes));
+    assert_memory_equal(seen->bytes, bytes, seen->len);
+}
+
+static UNUSED void assert_absent(struct host *host, const char *key, const char *tag)
+{
+    assert_int_equal(look(host, key, tag)->result, L2_ABSENT);
+}
+
+static UNUSED void purge_tag(struct host *host, const char *tag)
+{
+    struct str tags[1] = {str_from(tag)};
+
+    assert_int_equal(l2_purge_tags(host->waiting, tags, 1), ERR_OK);
+}
+
+static UNUSED struct l2_status status_of(const struct host *host)
+{
+    struct l2_status status;
+
+    l2_status(host->shared, &status);
+    return status;
+}
+
+#endif
