@@ -3,6 +3,8 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 program=${0##*/}
+# The one that Debian's packages belong to, whatever comes first in PATH.
+python=/usr/bin/python3
 
 say() { printf '%s: %s\n' "$program" "$*" >&2; }
 die() { say "$@"; exit 1; }

@@ -53,7 +53,10 @@ static bool takes(const struct cli *cli, int count, const char *usage)
 
 int cli_serve(const struct cli *cli)
 {
-    return takes(cli, 0, "serve") ? serve_run(config_path(cli)) : 2;
+    if (!takes(cli, 0, "serve"))
+        return 2;
+    sys_tune_malloc(cli->program);
+    return serve_run(config_path(cli));
 }
 
 int cli_check(const struct cli *cli)

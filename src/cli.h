@@ -9,6 +9,7 @@
 
 struct cli {
     const char *config_path; /* NULL: the installed one where it exists, else defaults */
+    char **program;          /* the whole command line */
     int argc;                /* of the command's own arguments */
     char **argv;
     bool print, sample, all, tag, key; /* --print, --sample, --all, --tag, --key */

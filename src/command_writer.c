@@ -35,6 +35,8 @@ static int live_as_writer(const struct config *config, struct writer_shared *sha
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
+    /* What is no error the command itself says; that a server has the lock is as good as having it. */
+    log_init(STDERR_FILENO, LOG_LEVEL_ERROR, config->log.format);
     log_role("writer");
     return writer_run(config, shared, &child_stop);
 }

@@ -46,7 +46,7 @@ int main(int argc, char **argv)
         {"tag", no_argument, NULL, 't'},          {"key", no_argument, NULL, 'k'},     {NULL, 0, NULL, 0}};
     int option;
     sys_title_init(argc, argv); /* moves the environment away: before anything looks at it */
-    struct cli cli = {.config_path = getenv("LARDER_CONFIG")};
+    struct cli cli = {.config_path = getenv("LARDER_CONFIG"), .program = argv};
     while ((option = getopt_long(argc, argv, "c:Vh", options, NULL)) != -1)
         switch (option) {
         case 'c': cli.config_path = optarg; break;

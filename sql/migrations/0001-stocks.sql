@@ -1,7 +1,7 @@
 -- Stocks: one row per ticker symbol. A figure that is not known is NULL.
 --
--- The table is STRICT and every figure has a range, so that text in a number's place, or an infinite number, fails here whatever
--- way it came. Being WITHOUT ROWID, each index below ends in the ticker by itself.
+-- The table is STRICT and every figure has a range, so that text in a number's place, or an infinite number, fails
+-- here whatever way it came. Being WITHOUT ROWID, each index below ends in the ticker by itself.
 
 CREATE TABLE stocks (
     ticker         TEXT PRIMARY KEY

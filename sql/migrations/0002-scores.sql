@@ -1,5 +1,5 @@
--- Leaderboards: one score per board and member. The two boards of the stocks are computed by the view below, and only there:
--- whatever changes a stock deletes that member's scores on these boards and inserts what the view then gives.
+-- Leaderboards: one score per board and member. The two boards of the stocks are computed by the view below, and only
+-- there: whatever changes a stock deletes that member's scores on these boards and inserts what the view then gives.
 
 CREATE TABLE scores (
     board      TEXT NOT NULL CHECK (length(board) BETWEEN 1 AND 64),

@@ -18,16 +18,16 @@
 -- shape:     object
 -- purge:     tag:stock:{ticker} tag:stocks:lists
 
-INSERT INTO stocks (ticker, name, sector, price, price_earnings, dividend_yield, earnings_share, week_52_low, week_52_high,
-                    market_cap, ebitda, price_sales, price_book, sec_filings)
-VALUES (:ticker, :name, :sector, :price, :price_earnings, :dividend_yield, :earnings_share, :week_52_low, :week_52_high,
-        :market_cap, :ebitda, :price_sales, :price_book, :sec_filings)
+INSERT INTO stocks (ticker, name, sector, price, price_earnings, dividend_yield, earnings_share, week_52_low,
+                    week_52_high, market_cap, ebitda, price_sales, price_book, sec_filings)
+VALUES (:ticker, :name, :sector, :price, :price_earnings, :dividend_yield, :earnings_share, :week_52_low,
+        :week_52_high, :market_cap, :ebitda, :price_sales, :price_book, :sec_filings)
 ON CONFLICT (ticker) DO UPDATE SET
-    name = excluded.name, sector = excluded.sector, price = excluded.price, price_earnings = excluded.price_earnings,
-    dividend_yield = excluded.dividend_yield, earnings_share = excluded.earnings_share,
-    week_52_low = excluded.week_52_low, week_52_high = excluded.week_52_high, market_cap = excluded.market_cap,
-    ebitda = excluded.ebitda, price_sales = excluded.price_sales, price_book = excluded.price_book,
-    sec_filings = excluded.sec_filings
+    name = excluded.name, sector = excluded.sector, price = excluded.price,
+    price_earnings = excluded.price_earnings, dividend_yield = excluded.dividend_yield,
+    earnings_share = excluded.earnings_share, week_52_low = excluded.week_52_low,
+    week_52_high = excluded.week_52_high, market_cap = excluded.market_cap, ebitda = excluded.ebitda,
+    price_sales = excluded.price_sales, price_book = excluded.price_book, sec_filings = excluded.sec_filings
 RETURNING *;
 
 DELETE FROM scores WHERE board IN ('momentum', 'value') AND member = :ticker;

@@ -1,5 +1,5 @@
 -- name:      stocks-leaderboard
--- doc:       Stocks by score, best first: momentum is the place in the 52-week range (0 to 100), value the earnings yield in percent.
+-- doc:       Stocks by score: momentum (place in the 52-week range, 0 to 100) or value (earnings yield in percent).
 -- route:     GET /api/stocks/leaderboard/top
 -- param:     board text in momentum,value = momentum
 -- param:     sector text 1..100 ?
@@ -12,8 +12,8 @@
 -- negative:  30s
 -- tags:      leaderboards stocks:lists
 
--- Equal scores share a rank. With a sector, the rank is among the stocks of that sector. Only the page is ranked: its first
--- score may have equals on the page before, every other row stands at its place.
+-- Equal scores share a rank. With a sector, the rank is among the stocks of that sector. Only the page is ranked: its
+-- first score may have equals on the page before, every other row stands at its place.
 WITH members AS NOT MATERIALIZED (
     SELECT member, score
     FROM scores
@@ -24,7 +24,8 @@ WITH members AS NOT MATERIALIZED (
     SELECT max(score) AS score FROM page
 )
 SELECT CASE page.score
-           WHEN (SELECT score FROM first) THEN 1 + (SELECT count(*) FROM members WHERE score > (SELECT score FROM first))
+           WHEN (SELECT score FROM first)
+           THEN 1 + (SELECT count(*) FROM members WHERE score > (SELECT score FROM first))
            ELSE :offset + rank() OVER (ORDER BY page.score DESC)
        END AS rank,
        page.member AS ticker, stocks.name, stocks.sector, stocks.price, round(page.score, 4) AS score,

@@ -149,7 +149,8 @@ struct str app_problem_body(struct arena *arena, int status, struct str detail)
 {
     struct buf body = {0};
 
-    buf_printf(&body, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":", http_reason(status), status);
+    buf_printf(&body, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":", http_reason(status),
+               status);
     buf_add_json(&body, detail);
     buf_add_char(&body, '}');
     return arena_take_buf(arena, &body);
@@ -194,6 +195,25 @@ void app_note(struct exchange *exchange, const char *event, struct str why)
     exchange->why = arena_copy(exchange->http->arena, why);
 }
 
+static void write_line(const struct exchange *exchange, const char *event, int64_t took_us)
+{
+    const struct http *http = exchange->http;
+    const struct resource *resource = exchange->route ? exchange->route->resource : NULL;
+    const struct log_field optional[] = {LOG_STR("resource", resource ? resource->name : STR("")),
+                                         LOG_STR("why", exchange->why), LOG_STR("request_id", http->in.request_id),
+                                         LOG_STR("traceparent", http->in.traceparent)};
+    struct log_field fields[4 + sizeof optional / sizeof *optional + 1] = {
+        LOG_TEXT("method", http_method_name(http->method)), LOG_STR("path", http->path),
+        LOG_INT("status", http->status), LOG_INT("us", took_us)};
+    size_t count = 4;
+
+    for (size_t i = 0; i < sizeof optional / sizeof *optional; i++)
+        if (optional[i].text.len > 0)
+            fields[count++] = optional[i];
+    fields[count].name = NULL;
+    log_write(http->status >= 500 ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, event, fields);
+}
+
 /* The request is answered: a line in the log where there is something to say. */
 static void finish(struct exchange *exchange)
 {
@@ -205,12 +225,8 @@ static void finish(struct exchange *exchange)
         event = "request_failed";
     if (!event && took_us >= SLOW_US)
         event = "request_slow";
-    if (!event)
-        return;
-    log_event(http->status >= 500 ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, event,
-              LOG_TEXT("method", http_method_name(http->method)), LOG_STR("path", http->path),
-              LOG_INT("status", http->status), LOG_INT("us", took_us), LOG_STR("why", exchange->why),
-              LOG_STR("request_id", http->in.request_id), LOG_STR("traceparent", http->in.traceparent));
+    if (event)
+        write_line(exchange, event, took_us);
 }
 
 enum http_step app_hand_over(struct exchange *exchange, enum http_step (*step)(struct exchange *exchange))

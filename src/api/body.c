@@ -3,8 +3,8 @@
  *
  * json-c alone takes more than JSON (numbers such as 01 or NaN, raw control characters), silently keeps the last of two
  * members of one name, and turns whole numbers that are too large into the largest there is. So a scan over the text
- * first refuses what is not JSON's, the object is walked here member by member, with json-c for each name and value, and
- * a number is kept as the text that was sent.
+ * first refuses what is not JSON's, the object is walked here member by member, with json-c for each name and value,
+ * and a number is kept as the text that was sent.
  *
  * Invariant: what is accepted is an object of RFC 8259 with distinct names, and no number has been through a double.
  * Every json-c object dies in the function that made it; what is kept lies in the arena or in the text.
@@ -129,6 +129,13 @@ static enum body_type type_of(struct json_object *value)
     return BODY_NULL;
 }
 
+static void free_tokener(struct json_tokener *tokener)
+{
+    /* json-c's own takes no NULL. */
+    if (tokener)
+        json_tokener_free(tokener);
+}
+
 static struct json_tokener *make_tokener(void)
 {
     struct json_tokener *tokener = json_tokener_new_ex(BODY_DEPTH_MAX);
@@ -190,8 +197,8 @@ static enum err take_value(struct walk *walk, struct body_member *out)
     out->type = type_of(value);
     out->text = (struct str){rest.p, len};
     if (out->type == BODY_STRING)
-        out->text = arena_copy(walk->arena, (struct str){json_object_get_string(value),
-                                                         (size_t)json_object_get_string_len(value)});
+        out->text = arena_copy(walk->arena,
+                               (struct str){json_object_get_string(value), (size_t)json_object_get_string_len(value)});
     json_object_put(value);
     walk->at += len;
     return ERR_OK;
@@ -260,7 +267,7 @@ enum err body_parse(struct str text, struct arena *arena, struct body *out, stru
         walk.at = 0;
         err = take_object(&walk, out);
     }
-    json_tokener_free(walk.tokener);
+    free_tokener(walk.tokener);
     if (err == ERR_OK && arena_overflowed(arena)) {
         buf_add_str(why, STR("is too large"));
         err = ERR_LIMIT;
@@ -283,7 +290,7 @@ bool body_is_json(struct str text, struct arena *arena)
         skip_blanks(&walk);
         valid = valid && walk.at >= text.len;
     }
-    json_tokener_free(tokener);
+    free_tokener(tokener);
     return valid;
 }
 
@@ -295,7 +302,8 @@ const struct body_member *body_find(const struct body *body, struct str name)
     return NULL;
 }
 
-enum err body_strings(const struct body_member *member, size_t max, struct arena *arena, struct str **out, size_t *count)
+enum err body_strings(const struct body_member *member, size_t max, struct arena *arena, struct str **out,
+                      size_t *count)
 {
     struct json_tokener *tokener = member->type == BODY_ARRAY ? make_tokener() : NULL;
     struct json_object *array = tokener ? json_tokener_parse_ex(tokener, member->text.p, (int)member->text.len) : NULL;
@@ -307,13 +315,13 @@ enum err body_strings(const struct body_member *member, size_t max, struct arena
         struct json_object *value = json_object_array_get_idx(array, i);
 
         if (json_object_get_type(value) == json_type_string)
-            strings[i] = arena_copy(arena, (struct str){json_object_get_string(value),
-                                                        (size_t)json_object_get_string_len(value)});
+            strings[i] = arena_copy(
+                arena, (struct str){json_object_get_string(value), (size_t)json_object_get_string_len(value)});
         else
             err = ERR_TYPE;
     }
     json_object_put(array);
-    json_tokener_free(tokener);
+    free_tokener(tokener);
     if (err == ERR_OK && arena_overflowed(arena))
         err = ERR_LIMIT;
     if (err == ERR_OK) {

@@ -2,8 +2,8 @@
  * guard: the check between match and handle.
  *
  * Invariant: a route that asks for anything is closed unless the whole configured token was presented; an empty token
- * in the configuration admits nobody. Routes for holders of keys take the admin token too. The comparison takes the same
- * time wherever two tokens differ, and neither the token nor what was presented instead is logged or answered.
+ * in the configuration admits nobody. Routes for holders of keys take the admin token too. The comparison takes the
+ * same time wherever two tokens differ, and neither the token nor what was presented instead is logged or answered.
  *
  * It refuses tokens in queries, cookies and bodies, which end up in logs and histories.
  */

@@ -8,8 +8,8 @@
 #include "config/config.h"
 #include "http/http.h"
 
-/* Whether HTTP may use a route that asks for AUTH. If not, HTTP is filled with the answer: 401 with WWW-Authenticate, or
- * 403 where no token is configured, so that no caller could ever be admitted. */
+/* Whether HTTP may use a route that asks for AUTH. If not, HTTP is filled with the answer: 401 with WWW-Authenticate,
+ * or 403 where no token is configured, so that no caller could ever be admitted. */
 bool guard_admits(const struct config *config, enum catalog_auth auth, struct http *http);
 
 #endif

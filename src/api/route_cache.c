@@ -18,12 +18,27 @@
 
 enum { KEYS_MAX = 1000, PAGE_DEFAULT = 100, PAGE_MAX = 1000 };
 
+/* Lets the log say what L2 last failed of, where it failed at all. */
+static void note_failure(struct exchange *exchange, const char *event, enum err err)
+{
+    struct l2_status status;
+
+    l2_status(exchange->thread->app->shared->l2, &status);
+    app_note(exchange, event,
+             err == ERR_UNAVAILABLE && status.last_error.len > 0 ? status.last_error : str_from(err_text(err)));
+}
+
+void route_cache_note_purge(struct exchange *exchange, enum err err)
+{
+    note_failure(exchange, "purge_failed", err);
+}
+
 void route_cache_unreachable(struct exchange *exchange, enum err err)
 {
     app_unavailable(exchange->http, 1,
                     "The shared cache could not be reached, so it is not trusted any more: it is not read again before "
                     "everything in it has been invalidated. Try again if you want to know when that is.");
-    app_note(exchange, "purge_failed", str_from(err_text(err)));
+    route_cache_note_purge(exchange, err);
 }
 
 static enum http_step answer(struct exchange *exchange, struct buf *body)
@@ -35,7 +50,7 @@ static enum http_step answer(struct exchange *exchange, struct buf *body)
 static enum http_step answer_unreadable(struct exchange *exchange, enum err err)
 {
     app_unavailable(exchange->http, 1, "The shared cache cannot be read at the moment. Try again shortly.");
-    app_note(exchange, "cache_unreadable", str_from(err_text(err)));
+    note_failure(exchange, "cache_unreadable", err);
     return HTTP_DONE;
 }
 
@@ -93,8 +108,8 @@ static bool take_names(struct exchange *exchange, const struct body_member *memb
     return true;
 }
 
-static bool take_member(struct exchange *exchange, const struct body_member *member, struct invalidation *out, bool *all,
-                        unsigned *selectors)
+static bool take_member(struct exchange *exchange, const struct body_member *member, struct invalidation *out,
+                        bool *all, unsigned *selectors)
 {
     enum selector selector = SELECTOR_PATTERN;
 
@@ -105,7 +120,8 @@ static bool take_member(struct exchange *exchange, const struct body_member *mem
     while (selector < SELECTOR_ALL && !str_equal(member->name, selector_names[selector]))
         selector++;
     if (selector == SELECTOR_ALL)
-        return refuse(exchange, "a member is unknown here; known are `pattern`, `tag`, `key`, `keys`, `all` and `dry_run`");
+        return refuse(exchange,
+                      "a member is unknown here; known are `pattern`, `tag`, `key`, `keys`, `all` and `dry_run`");
     (*selectors)++;
     out->selector = selector;
     return take_names(exchange, member, out);
@@ -175,7 +191,8 @@ static bool understand(struct exchange *exchange, struct invalidation *asked)
 }
 
 /* How many keys ASKED would remove. */
-static enum err count_matched(struct cache *cache, struct arena *arena, const struct invalidation *asked, size_t *matched)
+static enum err count_matched(struct cache *cache, struct arena *arena, const struct invalidation *asked,
+                              size_t *matched)
 {
     struct entry entry;
 
@@ -389,10 +406,9 @@ enum http_step route_cache_keys(struct exchange *exchange)
 
 static void add_rates(struct buf *out)
 {
-    static const enum metric shown[] = {METRIC_hits,     METRIC_negative_hits, METRIC_stale_served,
-                                        METRIC_misses,   METRIC_bypassed,      METRIC_fills,
-                                        METRIC_purges,   METRIC_fills_refused, METRIC_l2_failures,
-                                        METRIC_l2_skipped};
+    static const enum metric shown[] = {
+        METRIC_hits,  METRIC_negative_hits, METRIC_stale_served,  METRIC_misses,      METRIC_bypassed,
+        METRIC_fills, METRIC_purges,        METRIC_fills_refused, METRIC_l2_failures, METRIC_l2_skipped};
     uint64_t hits = metrics_sum(METRIC_hits) + metrics_sum(METRIC_negative_hits);
     uint64_t asked = hits + metrics_sum(METRIC_misses) + metrics_sum(METRIC_stale_served);
 
@@ -407,8 +423,7 @@ static void add_rates(struct buf *out)
 
 enum http_step route_cache_status(struct exchange *exchange)
 {
-    static const char *const breakers[] = {
-        [L2_CLOSED] = "closed", [L2_OPEN] = "open", [L2_HALF_OPEN] = "half-open"};
+    static const char *const breakers[] = {[L2_CLOSED] = "closed", [L2_OPEN] = "open", [L2_HALF_OPEN] = "half-open"};
     struct l2_status status;
     struct buf body = {0};
     bool reached = l2_ping(cache_l2(exchange->thread->cache)) == ERR_OK;
@@ -416,7 +431,8 @@ enum http_step route_cache_status(struct exchange *exchange)
     l2_status(exchange->thread->app->shared->l2, &status);
     buf_printf(&body, "{\"backend\":\"%s\",\"where\":", status.backend);
     buf_add_json(&body, status.where);
-    buf_printf(&body, ",\"reachable\":%s,\"breaker\":\"%s\",\"breaker_opened\":%" PRIu64 ",\"distrusted\":%s,\"last_error\":",
+    buf_printf(&body,
+               ",\"reachable\":%s,\"breaker\":\"%s\",\"breaker_opened\":%" PRIu64 ",\"distrusted\":%s,\"last_error\":",
                reached ? "true" : "false", breakers[status.breaker], status.breaker_opened,
                status.distrusted ? "true" : "false");
     if (status.last_error.len > 0) {

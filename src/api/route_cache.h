@@ -19,5 +19,7 @@ enum http_step route_cache_key_delete(struct exchange *exchange);
 
 /* The answer to a purge that failed with ERR: that L2 was not told, and is not read before it has been emptied. */
 void route_cache_unreachable(struct exchange *exchange, enum err err);
+/* Only tells the log of it. */
+void route_cache_note_purge(struct exchange *exchange, enum err err);
 
 #endif

@@ -1,9 +1,9 @@
 /*
  * route_meta: /healthz, /readyz and /stats.
  *
- * Invariant: health is about this process alone and asks nobody, so an orchestrator never kills a well larder for a sick
- * database. Readiness is about serving reads: the database must be readable and its schema in place. A cache that is
- * away makes answers slower, a writer that is away makes them read-only; both are told, and neither is unready.
+ * Invariant: health is about this process alone and asks nobody, so an orchestrator never kills a well larder for a
+ * sick database. Readiness is about serving reads: the database must be readable and its schema in place. A cache that
+ * is away makes answers slower, a writer that is away makes them read-only; both are told, and neither is unready.
  */
 #include "api/route_meta.h"
 

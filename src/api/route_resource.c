@@ -2,8 +2,8 @@
  * route_resource: GET and PURGE of a resource.
  *
  * Reading has two steps. `look_up` binds the parameters, builds the key and asks the cache; what is fresh is answered
- * there, on the event thread, without a malloc. Everything else is `compute`, in the pool: the statement runs, its answer
- * is stored, and where it fails a stale entry stands in.
+ * there, on the event thread, without a malloc. Everything else is `compute`, in the pool: the statement runs, its
+ * answer is stored, and where it fails a stale entry stands in.
  *
  * Invariant: nothing of a request reaches a key before the parameters are valid, and what an answer depends on besides
  * them, the caller, is part of the key. A 404 for a row that is not there is an entry like any other.
@@ -65,7 +65,8 @@ static bool bind_values(struct exchange *exchange, struct params_values *values)
 
     if (!route_resource_collect(exchange, raw, &count))
         return false;
-    enum err err = params_bind(resource->params, resource->params_count, raw, count, exchange->http->arena, values, &why);
+    enum err err =
+        params_bind(resource->params, resource->params_count, raw, count, exchange->http->arena, values, &why);
     if (err != ERR_OK)
         app_problem(exchange->http, 400, "%.*s", STR_ARG(buf_str(&why)));
     buf_free(&why);
@@ -130,9 +131,8 @@ static void answer(const struct exchange *exchange, const struct entry *entry, s
 static void answer_fresh(const struct exchange *exchange, const struct cache_found *found)
 {
     bool negative = found->entry.status == 404;
-    struct caching_state state = {.outcome = negative ? CACHING_NEGATIVE : CACHING_HIT,
-                                  .negative_hit = negative,
-                                  .detail = found->tier};
+    struct caching_state state = {
+        .outcome = negative ? CACHING_NEGATIVE : CACHING_HIT, .negative_hit = negative, .detail = found->tier};
 
     metrics_add(negative ? METRIC_negative_hits : METRIC_hits, 1);
     answer(exchange, &found->entry, &state);
@@ -146,8 +146,8 @@ static enum err read_origin(void *context, struct arena *arena, struct entry *en
     struct store_caller caller = route_resource_caller(exchange->http);
     struct store_answer row;
     int64_t began_us = sys_monotonic_us();
-    enum err err = store_read(exchange->thread->store, exchange->route->resource, &reading->values, &caller, arena, &row,
-                              &reading->why);
+    enum err err = store_read(exchange->thread->store, exchange->route->resource, &reading->values, &caller, arena,
+                              &row, &reading->why);
 
     metrics_add(METRIC_statements, 1);
     metrics_add(METRIC_statement_us, (uint64_t)(sys_monotonic_us() - began_us));
@@ -185,7 +185,6 @@ static void note_failure(struct exchange *exchange, const char *event, enum err 
 
     if (reading->why.len == 0)
         buf_add_str(&reading->why, str_from(err_text(err)));
-    buf_printf(&reading->why, " (%.*s)", STR_ARG(exchange->route->resource->name));
     app_note(exchange, event, buf_str(&reading->why));
 }
 

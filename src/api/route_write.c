@@ -13,6 +13,7 @@
 #include "api/route_write.h"
 
 #include "api/body.h"
+#include "api/route_cache.h"
 #include "api/route_resource.h"
 #include "cache/purge.h"
 
@@ -127,7 +128,7 @@ static void purge(struct exchange *exchange, const struct params_values *values)
         /* Which entries are meant can no longer be told; so it is all of them. */
         err = purge_all(exchange->thread->cache);
     if (err != ERR_OK)
-        app_note(exchange, "purge_failed", str_from(err_text(err)));
+        route_cache_note_purge(exchange, err);
 }
 
 static void answer_written(struct exchange *exchange, const struct store_answer *row)
@@ -165,7 +166,7 @@ static void answer_failed(struct exchange *exchange, enum err err, struct str wh
         app_unavailable(http, 30, "The database takes no writes at the moment. Nothing was written.");
         break;
     case ERR_BUSY:
-        app_unavailable(http, 1, "Too many writes are waiting. Nothing was written; try again shortly.");
+        app_unavailable(http, 1, "The database is busy with other writes. Nothing was written; try again shortly.");
         break;
     case ERR_UNAVAILABLE:
         app_unavailable(http, 2, "Writing is not possible at the moment. Nothing was written; try again shortly.");

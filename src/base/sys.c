@@ -12,6 +12,7 @@
 #include "base/sys.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <fcntl.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -89,6 +90,23 @@ char *sys_copy(struct str text)
         memcpy(copy, text.p, text.len);
     copy[text.len] = '\0';
     return copy;
+}
+
+void sys_tune_malloc(char **argv)
+{
+#ifdef __GLIBC__
+    /* By default a thread keeps 7 blocks of each size, and none over 1 KiB. A FastCGI request takes and frees about 40, two of them of
+     * 8 KiB, and each of those would make malloc tidy up: a fifth of a worker's time. */
+    static const char tunables[] = "glibc.malloc.tcache_count=100:glibc.malloc.tcache_max=16384";
+    char program[PATH_MAX];
+    ssize_t len = readlink("/proc/self/exe", program, sizeof program - 1);
+    if (len <= 0 || getenv("GLIBC_TUNABLES") || setenv("GLIBC_TUNABLES", tunables, 1) != 0)
+        return;
+    program[len] = '\0';
+    (void)execv(program, argv);
+#else
+    (void)argv;
+#endif
 }
 
 void sys_random(void *out, size_t len)

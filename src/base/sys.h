@@ -20,6 +20,10 @@ void *sys_calloc(size_t count, size_t size);
 void *sys_realloc(void *old, size_t len);
 char *sys_copy(struct str text); /* terminated copy */
 
+/* Lets malloc keep more freed blocks at hand in each thread, which can be asked for only as a program starts: starts it again, in place, with the same
+ * ARGV. Returns when that was done before, was done by the user, or cannot be. */
+void sys_tune_malloc(char **argv);
+
 void sys_random(void *out, size_t len);
 /* Constant time in the contents; the lengths may be learnt. */
 bool sys_secret_equal(struct str a, struct str b);

@@ -64,8 +64,8 @@ static void take_entry(const struct lookup *lookup, struct str bytes, struct cac
     if (arena_overflowed(lookup->arena) || entry_decode(copy, &found->entry) != ERR_OK)
         return;
     found->verdict = policy_judge(&found->entry, lookup->ask->now_ms);
-    found->present = found->verdict != POLICY_DEAD &&
-                     entry_has_tags(&found->entry, lookup->ask->tags, lookup->ask->tags_count);
+    found->present =
+        found->verdict != POLICY_DEAD && entry_has_tags(&found->entry, lookup->ask->tags, lookup->ask->tags_count);
     found->tier = found->present ? "L2" : NULL;
 }
 
@@ -133,7 +133,8 @@ static bool store_entry(struct cache *cache, const struct cache_ask *ask, uint64
 
     entry_encode(entry, &bytes);
     /* What failed has been counted by L2, and costs the client nothing but the next miss. */
-    if (l2_fill(cache->l2, ask->key, buf_str(&bytes), policy_remaining_ms(entry, ask->now_ms), stamp, &stored) == ERR_OK)
+    if (l2_fill(cache->l2, ask->key, buf_str(&bytes), policy_remaining_ms(entry, ask->now_ms), stamp, &stored) ==
+        ERR_OK)
         metrics_add(stored ? METRIC_fills : METRIC_fills_refused, 1);
     else
         stored = false;

@@ -1,8 +1,11 @@
 /*
- * The layout stands in entry.h. Numbers are written byte by byte, so that an entry filled by one host is read by any other.
+ * entry: one cached response as bytes, and back. The layout stands in entry.h.
  *
- * Invariant: entry_decode takes nothing on trust: every length is checked against what is left, and the parts must add up to the
- * whole. What it refuses is treated as absent, so damage in a shared cache costs a recomputation and nothing else.
+ * Numbers are written byte by byte, so that an entry filled by one host is read by any other.
+ *
+ * Invariant: entry_decode takes nothing on trust: every length is checked against what is left, and the parts must add
+ * up to the whole; and what it accepts, entry_encode turns into the very same bytes. What it refuses is treated as
+ * absent, so damage in a shared cache costs a recomputation and nothing else.
  */
 #include "cache/entry.h"
 
@@ -106,9 +109,9 @@ static bool is_etag(struct str text)
 /* What goes into headers and sums must be what it is taken for, whoever wrote the bytes. */
 static bool is_sound(const struct entry *entry)
 {
-    return (entry->status == 200 || entry->status == 404) && is_time(entry->stored_at_ms) && is_time(entry->fresh_until_ms) &&
-           is_time(entry->stale_until_ms) && is_time(entry->error_until_ms) && is_etag(entry->etag) &&
-           !str_has_control(entry->content_type);
+    return (entry->status == 200 || entry->status == 404) && is_time(entry->stored_at_ms) &&
+           is_time(entry->fresh_until_ms) && is_time(entry->stale_until_ms) && is_time(entry->error_until_ms) &&
+           is_etag(entry->etag) && !str_has_control(entry->content_type);
 }
 
 enum err entry_decode(struct str bytes, struct entry *out)
@@ -119,11 +122,15 @@ enum err entry_decode(struct str bytes, struct entry *out)
     if (p[2] != VERSION)
         return ERR_VERSION;
     uint64_t tags = get(p + 44, 4), etag = get(p + 48, 4), type = get(p + 52, 4), body = get(p + 56, 4);
-    if (tags + etag + type + body != bytes.len - HEAD_LEN)
+    uint64_t flags = get(p + 3, 1), reserved = get(p + 6, 2);
+    if (flags != 0 || reserved != 0 || tags + etag + type + body != bytes.len - HEAD_LEN)
         return ERR_CORRUPT;
-    struct entry entry = {.status = (int)get(p + 4, 2), .stored_at_ms = (int64_t)get(p + 8, 8),
-                          .fresh_until_ms = (int64_t)get(p + 16, 8), .stale_until_ms = (int64_t)get(p + 24, 8),
-                          .error_until_ms = (int64_t)get(p + 32, 8), .cost_us = (uint32_t)get(p + 40, 4)};
+    struct entry entry = {.status = (int)get(p + 4, 2),
+                          .stored_at_ms = (int64_t)get(p + 8, 8),
+                          .fresh_until_ms = (int64_t)get(p + 16, 8),
+                          .stale_until_ms = (int64_t)get(p + 24, 8),
+                          .error_until_ms = (int64_t)get(p + 32, 8),
+                          .cost_us = (uint32_t)get(p + 40, 4)};
     struct str rest = {p + HEAD_LEN, bytes.len - HEAD_LEN};
     enum err err = decode_tags(take(&rest, tags), &entry);
     if (err != ERR_OK)

@@ -33,8 +33,7 @@ static int64_t shorten(int64_t life_ms, double jitter)
 void policy_stamp(const struct policy *policy, int64_t now_ms, double jitter, struct entry *entry)
 {
     bool negative = entry->status == 404;
-    int64_t error_ms =
-        policy->stale_if_error_ms > policy->stale_ms ? policy->stale_if_error_ms : policy->stale_ms;
+    int64_t error_ms = policy->stale_if_error_ms > policy->stale_ms ? policy->stale_if_error_ms : policy->stale_ms;
     int64_t fresh_until_ms = later(now_ms, shorten(negative ? policy->negative_ms : policy->ttl_ms, jitter));
 
     entry->stored_at_ms = now_ms;

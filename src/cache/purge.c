@@ -92,8 +92,8 @@ static enum err flush(struct cache *cache, struct batch *batch, struct purge_res
 }
 
 /* Carries out the items of KIND. */
-static enum err purge_kind(struct cache *cache, enum kind wanted, const struct str *items, size_t count,
-                           struct purge_result *result)
+static enum err carry_out(struct cache *cache, enum kind wanted, const struct str *items, size_t count,
+                          struct purge_result *result)
 {
     struct batch batch = {.kind = wanted, .count = 0};
     size_t room = wanted == KIND_PATTERN ? 1 : BATCH;
@@ -124,7 +124,7 @@ enum err purge_items(struct cache *cache, const struct str *items, size_t count,
     for (size_t i = 0; i < count && first == ERR_OK; i++)
         first = purge_check(items[i], &why);
     for (enum kind kind = KIND_KEY; kind < KIND_COUNT; kind++) {
-        enum err err = purge_kind(cache, kind, items, count, result);
+        enum err err = carry_out(cache, kind, items, count, result);
 
         /* That L2 does not know is worse than an item that means nothing. */
         first = first == ERR_OK || err == ERR_UNAVAILABLE ? err : first;

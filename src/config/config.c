@@ -15,6 +15,7 @@
 
 #include <assert.h>
 #include <ini.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -249,8 +250,8 @@ static int take_setting(void *user, const char *section, const char *name, const
     return 1;
 }
 
-/* Whether LINE, which begins with `[`, is a section that inih should see. */
-static bool screen_section(struct draft *draft, struct str line)
+/* Writes the section that LINE begins for inih; gives the bytes written. */
+static size_t pass_section(struct draft *draft, struct str line, char *out, size_t room)
 {
     const char *end = memchr(line.p, ']', line.len);
     struct str name = {line.p + 1, end ? (size_t)(end - line.p) - 1 : 0};
@@ -260,47 +261,58 @@ static bool screen_section(struct draft *draft, struct str line)
     draft->skip = true;
     if (!end || (behind.len > 0 && behind.p[0] != ';' && behind.p[0] != '#')) {
         report_add(draft->report, draft->file, draft->line, 0, "a section is one name in brackets alone, as [server]");
-        return false;
+        return 0;
     }
     if (!is_section(name)) {
         refuse_section(draft, name);
-        return false;
+        return 0;
     }
     draft->skip = false;
-    return true;
+    return (size_t)snprintf(out, room, "[%.*s]", STR_ARG(name));
 }
 
-/* Whether inih should see LINE, which has no blanks at its ends. */
-static bool screen_line(struct draft *draft, struct str line, size_t room)
+/* Writes the setting that LINE gives, with the blanks around its sign that config_print writes too, or none. */
+static size_t pass_setting(struct draft *draft, struct str line, char *out, size_t room)
 {
-    size_t len = 0;
+    struct str name = line, value;
+    bool apart;
 
+    name.len = 0;
+    while (name.len < line.len && !strchr("=:;", line.p[name.len]))
+        name.len++;
+    if (name.len == 0 || name.len == line.len || line.p[name.len] == ';') {
+        report_add(draft->report, draft->file, draft->line, 0, "this is neither a [section] nor `setting = value`");
+        return 0;
+    }
+    value = (struct str){name.p + name.len + 1, line.len - name.len - 1};
+    /* A `;` is a comment only behind a blank, also right behind the sign. */
+    apart = value.len > 0 && str_trim(value).p != value.p;
+    name = str_trim(name);
+    value = str_trim(value);
+    if (name.len + value.len + 3 >= room) {
+        report_add(draft->report, draft->file, draft->line, 0,
+                   "a line may have %zu bytes; give a longer value in the environment, as LARDER_SECTION_SETTING",
+                   room - 1);
+        return 0;
+    }
+    return (size_t)snprintf(out, room, "%.*s =%s%.*s", STR_ARG(name), apart ? " " : "", STR_ARG(value));
+}
+
+/* Writes LINE, which has no blanks at its ends, as inih should see it. */
+static size_t pass_line(struct draft *draft, struct str line, char *out, size_t room)
+{
     if (line.len == 0 || line.p[0] == '#' || line.p[0] == ';')
-        return false;
+        return 0;
     for (size_t i = 0; i < line.len; i++)
         if (line.p[i] != '\t' && str_has_control((struct str){&line.p[i], 1})) {
             report_add(draft->report, draft->file, draft->line, 0, "a control character has no place here");
-            return false;
+            return 0;
         }
     if (!str_is_utf8(line)) {
         report_add(draft->report, draft->file, draft->line, 0, "this is not UTF-8; save the file as UTF-8");
-        return false;
+        return 0;
     }
-    if (line.p[0] == '[')
-        return screen_section(draft, line);
-    while (len < line.len && line.p[len] != '=' && line.p[len] != ':' && line.p[len] != ';')
-        len++;
-    if (len == 0 || len == line.len || line.p[len] == ';') {
-        report_add(draft->report, draft->file, draft->line, 0, "this is neither a [section] nor `setting = value`");
-        return false;
-    }
-    if (line.len > room) {
-        report_add(draft->report, draft->file, draft->line, 0,
-                   "a line may have %zu bytes; give a longer value in the environment, as LARDER_SECTION_SETTING",
-                   room);
-        return false;
-    }
-    return true;
+    return line.p[0] == '[' ? pass_section(draft, line, out, room) : pass_setting(draft, line, out, room);
 }
 
 /* Gives inih the next line, like fgets; an empty one in place of what it should not see. */
@@ -308,7 +320,7 @@ static char *feed(char *out, int size, void *stream)
 {
     struct draft *draft = stream;
     struct str line;
-    size_t len = 0;
+    size_t len;
 
     if (draft->rest.len == 0)
         return NULL;
@@ -316,11 +328,7 @@ static char *feed(char *out, int size, void *stream)
     draft->line++;
     if (line.len > 0 && line.p[line.len - 1] == '\r')
         line.len--;
-    line = str_trim(line);
-    if (screen_line(draft, line, (size_t)size - 2)) {
-        memcpy(out, line.p, line.len);
-        len = line.len;
-    }
+    len = pass_line(draft, str_trim(line), out, (size_t)size - 1);
     out[len] = '\n';
     out[len + 1] = '\0';
     return out;
@@ -440,9 +448,11 @@ static bool load_secret(struct draft *draft, const struct setting *setting, stru
 static struct given *choose(struct draft *draft, size_t at)
 {
     struct given *value = &draft->values[at], *file = &draft->files[at];
+    /* An empty path is the default, as in the sample: no file. */
+    bool has_file = file->text && file->text[0] != '\0';
 
-    if (!value->text || !file->text)
-        return value->text ? value : file->text ? file : NULL;
+    if (!value->text || !has_file)
+        return value->text ? value : has_file ? file : NULL;
     if ((value->line == 0) != (file->line == 0))
         return value->line == 0 ? value : file;
     report_add(draft->report, file->place, file->line, 0, "`%s` and `%s" FILE_SUFFIX "` in [%s] are both set; keep one",
@@ -552,13 +562,14 @@ static void print_setting(const struct setting *setting, const void *field, cons
 {
     bool changed = !config_value_equal(&setting->rule, field, fallback);
 
-    buf_printf(out, "\n# %s\n%s%s =", setting->description, changed ? "" : "#", setting->name);
+    buf_printf(out, "\n# %s\n", setting->description);
     if (changed) {
-        buf_add_char(out, ' ');
+        buf_printf(out, "# Default: %s\n%s = ", setting->fallback[0] != '\0' ? setting->fallback : "empty",
+                   setting->name);
         config_value_print(&setting->rule, field, out);
-        buf_printf(out, " ; default: %s\n", setting->fallback[0] != '\0' ? setting->fallback : "empty");
+        buf_add_char(out, '\n');
     } else {
-        buf_printf(out, "%s%s\n", setting->fallback[0] != '\0' ? " " : "", setting->fallback);
+        buf_printf(out, "#%s =%s%s\n", setting->name, setting->fallback[0] != '\0' ? " " : "", setting->fallback);
     }
     if (config_value_is_secret(setting->rule.kind))
         buf_printf(out,

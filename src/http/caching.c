@@ -137,6 +137,11 @@ void caching_headers(struct http *http, const struct caching_state *state)
     add_status(state, from_cache, out);
     buf_add_str(out, state->is_private ? STR("\r\nCache-Control: private, ") : STR("\r\nCache-Control: "));
     add_lifetime(out, client_ms);
+    if (client_ms < 1000) {
+        /* Nobody keeps it, then: caches in front need no words of their own, and each costs the web server time. */
+        buf_add_str(out, STR("\r\n"));
+        return;
+    }
     /* A CDN that knows this field does not look at Cache-Control (RFC 9213, section 2.2): `private` must be said
      * here too. */
     buf_add_str(out, state->is_private ? STR("\r\nCDN-Cache-Control: private, ") : STR("\r\nCDN-Cache-Control: "));

@@ -228,15 +228,22 @@ static void read_waiting(struct l2_redis *redis, struct str key, const struct st
                          struct l2_read *read)
 {
     uint64_t seen = l2_health_seen(redis->setup.health);
+    uint8_t places[L2_TAGS_MAX];
+    struct l2_redis_numbers numbers;
     redisReply *replies[2];
 
     *read = (struct l2_read){.result = L2_UNAVAILABLE};
-    l2_redis_wire_read(&redis->commands, &redis->setup, key, tags, tags_count);
+    for (size_t i = 0; i < tags_count; i++)
+        places[i] = (uint8_t)i;
+    l2_redis_wire_get(&redis->commands, &redis->setup, key);
+    l2_redis_wire_numbers(&redis->commands, &redis->setup, tags, tags_count);
     if (exchange(redis, "ba", replies) != ERR_OK)
         return;
 
-    enum err err = l2_redis_wire_judge(replies[0], replies[1], seen, read);
+    enum err err = l2_redis_wire_understand(replies[1], tags_count, &numbers);
 
+    if (err == ERR_OK)
+        err = l2_redis_wire_judge(replies[0], &numbers, places, tags_count, seen, read);
     if (err == ERR_OK)
         l2_health_saw(redis->setup.health, read->stamp);
     else if (err == ERR_NOT_FOUND)

@@ -11,8 +11,9 @@
  * once. Before a callback runs, its question has left the queue, and on failure the connection is closed, so callbacks
  * may ask again.
  *
- * Writing waits for the loop's tick, at the end of each round, so that all questions of a round leave together.
- * Deadlines are looked at there too.
+ * Writing waits for the loop's tick, at the end of each round, so that all questions of a round leave together. What a
+ * round reads is judged together, too: one question for the numbers of all the tags concerned follows the reads, and
+ * its answer answers them. Deadlines are looked at in the tick as well.
  */
 #include "l2/l2_redis_async.h"
 
@@ -25,7 +26,8 @@
 enum { QUEUE_FIRST = 64, RECEIVES_MAX = 64 };
 
 enum kind {
-    KIND_READ,   /* two replies: the entry, then the purges */
+    KIND_READ,   /* one reply: the entry, kept until it is judged */
+    KIND_JUDGE,  /* one reply: the numbers that judge all reads before it */
     KIND_NUMBER, /* the sequence was lost: one reply, the new one */
     KIND_HEAL    /* everything invalidated: one reply, a number */
 };
@@ -38,6 +40,8 @@ struct question {
     void *context;
     uint64_t seen;     /* KIND_READ: the highest number known when it was asked */
     redisReply *entry; /* KIND_READ, once it is there */
+    uint8_t tags_count, tags[L2_TAGS_MAX]; /* KIND_READ: where its tags stand among those of its round */
+    size_t tags_asked; /* KIND_JUDGE */
     uint64_t epoch;    /* KIND_HEAL */
 };
 
@@ -50,6 +54,14 @@ struct l2_redis_async {
     int64_t since_ms;       /* connecting or open since */
     struct question *queue; /* a ring of CAPACITY, a power of two */
     size_t capacity, first, count;
+    size_t entries; /* reads at the head of the queue whose entries are there */
+    /* The reads of this round, not yet followed by their KIND_JUDGE, and their tags, each once. */
+    size_t unjudged, tags_count;
+    struct {
+        size_t start, len; /* in tag_bytes */
+    } tags[L2_REDIS_TAGS_MAX];
+    struct buf tag_bytes;
+    struct l2_redis_numbers numbers;
 };
 
 static void ready(void *context, unsigned events);
@@ -68,9 +80,14 @@ struct l2_redis_async *l2_redis_async_open(const struct l2_redis_setup *setup, c
     return async;
 }
 
+static struct question *at(struct l2_redis_async *async, size_t place)
+{
+    return &async->queue[(async->first + place) & (async->capacity - 1)];
+}
+
 static struct question *oldest(struct l2_redis_async *async)
 {
-    return &async->queue[async->first];
+    return at(async, 0);
 }
 
 static void push(struct l2_redis_async *async, struct question question)
@@ -79,7 +96,7 @@ static void push(struct l2_redis_async *async, struct question question)
         struct question *wider = sys_calloc(async->capacity * 2, sizeof(*wider));
 
         for (size_t i = 0; i < async->count; i++)
-            wider[i] = async->queue[(async->first + i) & (async->capacity - 1)];
+            wider[i] = *at(async, i);
         free(async->queue);
         async->queue = wider;
         async->first = 0;
@@ -87,7 +104,7 @@ static void push(struct l2_redis_async *async, struct question question)
     }
     question.connection = async->connection;
     question.asked_ms = sys_monotonic_ms();
-    async->queue[(async->first + async->count++) & (async->capacity - 1)] = question;
+    *at(async, async->count++) = question;
 }
 
 static struct question pop(struct l2_redis_async *async)
@@ -111,6 +128,8 @@ static void disconnect(struct l2_redis_async *async)
         return;
     watch(async, 0);
     l2_redis_link_close(&async->link);
+    async->entries = async->unjudged = async->tags_count = 0;
+    buf_clear(&async->tag_bytes);
 }
 
 /* Answers everything asked on the connection that has just been closed; with WHY, as a failure of L2. */
@@ -147,6 +166,7 @@ void l2_redis_async_close(struct l2_redis_async **async)
     disconnect(*async);
     give_up(*async, NULL);
     l2_redis_link_fini(&(*async)->link);
+    buf_free(&(*async)->tag_bytes);
     free((*async)->queue);
     free(*async);
     *async = NULL;
@@ -168,22 +188,66 @@ static bool connect_link(struct l2_redis_async *async)
     return true;
 }
 
+static struct str tag_at(const struct l2_redis_async *async, size_t i)
+{
+    return (struct str){async->tag_bytes.p + async->tags[i].start, async->tags[i].len};
+}
+
+/* The place of TAG among those of the round, where it is added if it is new. */
+static uint8_t place_tag(struct l2_redis_async *async, struct str tag)
+{
+    size_t i = 0;
+
+    while (i < async->tags_count && !str_equal(tag_at(async, i), tag))
+        i++;
+    if (i == async->tags_count) {
+        async->tags[i].start = async->tag_bytes.len;
+        async->tags[i].len = tag.len;
+        async->tags_count++;
+        buf_add_str(&async->tag_bytes, tag);
+    }
+    return (uint8_t)i;
+}
+
+/* Ends the round's reads with the question for what judges them. */
+static void ask_numbers(struct l2_redis_async *async)
+{
+    struct str tags[L2_REDIS_TAGS_MAX];
+
+    if (async->unjudged == 0)
+        return;
+    for (size_t i = 0; i < async->tags_count; i++)
+        tags[i] = tag_at(async, i);
+    l2_redis_wire_numbers(&async->link.out, async->setup, tags, async->tags_count);
+    push(async, (struct question){.kind = KIND_JUDGE, .tags_asked = async->tags_count});
+    async->unjudged = async->tags_count = 0;
+    buf_clear(&async->tag_bytes);
+}
+
 void l2_redis_async_read(struct l2_redis_async *async, struct str key, const struct str *tags, size_t tags_count,
                          l2_read_fn *fn, void *context)
 {
+    struct question question = {
+        .kind = KIND_READ, .fn = fn, .context = context, .seen = l2_health_seen(async->setup->health)};
+
     if (!connect_link(async)) {
         fn(context, &(struct l2_read){.result = L2_UNAVAILABLE});
         return;
     }
-    l2_redis_wire_read(&async->link.out, async->setup, key, tags, tags_count);
-    push(async, (struct question){
-                    .kind = KIND_READ, .fn = fn, .context = context, .seen = l2_health_seen(async->setup->health)});
+    if (async->tags_count + tags_count > L2_REDIS_TAGS_MAX)
+        ask_numbers(async);
+    for (size_t i = 0; i < tags_count; i++)
+        question.tags[question.tags_count++] = place_tag(async, tags[i]);
+    l2_redis_wire_get(&async->link.out, async->setup, key);
+    push(async, question);
+    async->unjudged++;
 }
 
 void l2_redis_async_heal(struct l2_redis_async *async, uint64_t epoch)
 {
     if (!connect_link(async))
         return;
+    ask_numbers(async);
     l2_redis_wire_draw(&async->link.out, async->setup, L2_REDIS_ALL, NULL, 0);
     push(async, (struct question){.kind = KIND_HEAL, .epoch = epoch});
 }
@@ -197,26 +261,35 @@ static enum err senseless(struct l2_redis_async *async, const redisReply *reply)
     return ERR_CORRUPT;
 }
 
-/* The second reply of a read: REPLY judges the entry that came before. */
-static enum err answer_read(struct l2_redis_async *async, const redisReply *reply)
+/* Answers the oldest question, a read, whose entry is there. */
+static void answer_read(struct l2_redis_async *async)
 {
-    struct l2_read read;
-    enum err err = l2_redis_wire_judge(oldest(async)->entry, reply, oldest(async)->seen, &read);
-
-    if (err == ERR_CORRUPT)
-        return senseless(async, oldest(async)->entry->type == REDIS_REPLY_ERROR ? oldest(async)->entry : reply);
-
     struct question question = pop(async);
+    struct l2_read read;
 
-    if (err == ERR_NOT_FOUND) {
-        l2_redis_wire_draw(&async->link.out, async->setup, L2_REDIS_NOW, NULL, 0);
-        push(async, (struct question){.kind = KIND_NUMBER, .fn = question.fn, .context = question.context});
-    } else {
-        l2_health_succeeded(async->setup->health);
+    async->entries--;
+    if (l2_redis_wire_judge(question.entry, &async->numbers, question.tags, question.tags_count, question.seen, &read) ==
+        ERR_OK) {
         l2_health_saw(async->setup->health, read.stamp);
         question.fn(question.context, &read);
+    } else {
+        ask_numbers(async);
+        l2_redis_wire_draw(&async->link.out, async->setup, L2_REDIS_NOW, NULL, 0);
+        push(async, (struct question){.kind = KIND_NUMBER, .fn = question.fn, .context = question.context});
     }
     freeReplyObject(question.entry);
+}
+
+/* The numbers have come: answers all the reads that wait for them. */
+static enum err answer_reads(struct l2_redis_async *async, const redisReply *reply)
+{
+    if (l2_redis_wire_understand(reply, at(async, async->entries)->tags_asked, &async->numbers) != ERR_OK)
+        return senseless(async, reply);
+    if (!async->numbers.lost)
+        l2_health_succeeded(async->setup->health);
+    while (async->entries > 0)
+        answer_read(async);
+    (void)pop(async);
     return ERR_OK;
 }
 
@@ -242,16 +315,18 @@ static enum err answer_number(struct l2_redis_async *async, const redisReply *re
 /* Takes REPLY over. */
 static enum err answer(struct l2_redis_async *async, redisReply *reply)
 {
+    struct question *next = async->entries < async->count ? at(async, async->entries) : NULL;
     enum err err;
 
-    if (async->count == 0) {
-        err = senseless(async, reply);
-    } else if (oldest(async)->kind == KIND_READ && !oldest(async)->entry) {
-        oldest(async)->entry = reply;
+    if (next && next->kind == KIND_READ && (reply->type == REDIS_REPLY_STRING || reply->type == REDIS_REPLY_NIL)) {
+        next->entry = reply;
+        async->entries++;
         return ERR_OK;
-    } else {
-        err = oldest(async)->kind == KIND_READ ? answer_read(async, reply) : answer_number(async, reply);
     }
+    if (!next || next->kind == KIND_READ)
+        err = senseless(async, reply);
+    else
+        err = next->kind == KIND_JUDGE ? answer_reads(async, reply) : answer_number(async, reply);
     freeReplyObject(reply);
     return err;
 }
@@ -317,6 +392,8 @@ static void tick(void *context, int64_t now_ms)
                  async->link.connecting ? "connect" : "answer");
         err = ERR_TIMEOUT;
     }
+    if (err == ERR_OK)
+        ask_numbers(async);
     if (err == ERR_OK && !async->link.connecting) {
         err = l2_redis_link_send(&async->link);
         if (err == ERR_OK)

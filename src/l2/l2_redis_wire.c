@@ -82,19 +82,25 @@ void l2_redis_wire_add(struct buf *out, struct str part)
 
 void l2_redis_wire_add_number(struct buf *out, uint64_t number)
 {
-    char bytes[24];
-    struct buf digits = {.p = bytes, .cap = sizeof(bytes)};
+    char digits[24];
+    size_t at = sizeof(digits);
 
-    buf_add_int64(&digits, (int64_t)number);
-    l2_redis_wire_add(out, buf_str(&digits));
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number);
+    l2_redis_wire_add(out, (struct str){digits + at, sizeof(digits) - at});
 }
 
-void l2_redis_wire_read(struct buf *out, const struct l2_redis_setup *setup, struct str key, const struct str *tags,
-                        size_t tags_count)
+void l2_redis_wire_get(struct buf *out, const struct l2_redis_setup *setup, struct str key)
 {
     l2_redis_wire_command(out, 2);
     l2_redis_wire_add(out, STR("GET"));
     l2_redis_wire_add_joined(out, buf_str(&setup->entries), key);
+}
+
+void l2_redis_wire_numbers(struct buf *out, const struct l2_redis_setup *setup, const struct str *tags, size_t tags_count)
+{
     l2_redis_wire_command(out, 4 + tags_count);
     l2_redis_wire_add(out, STR("HMGET"));
     l2_redis_wire_add(out, buf_str(&setup->purged));
@@ -126,40 +132,41 @@ uint64_t l2_redis_wire_stamp(const redisReply *entry)
     return stamp;
 }
 
-/* Whether an entry of STAMP stands against the numbers of PURGED. */
-static enum err stands(const redisReply *purged, uint64_t seq, uint64_t stamp, bool *out)
+/* A number of the hash; 0 where there is none. */
+static enum err take_number(const redisReply *reply, uint64_t *out)
 {
-    uint64_t number;
-
-    *out = stamp <= seq;
-    for (size_t i = 1; i < purged->elements; i++) {
-        if (purged->element[i]->type == REDIS_REPLY_NIL)
-            continue;
-        if (l2_redis_wire_number(purged->element[i], &number) != ERR_OK)
-            return ERR_CORRUPT;
-        *out = *out && number <= stamp;
-    }
-    return ERR_OK;
+    *out = 0;
+    return reply->type == REDIS_REPLY_NIL ? ERR_OK : l2_redis_wire_number(reply, out);
 }
 
-enum err l2_redis_wire_judge(const redisReply *entry, const redisReply *purged, uint64_t seen, struct l2_read *read)
+enum err l2_redis_wire_understand(const redisReply *reply, size_t tags_count, struct l2_redis_numbers *out)
 {
-    bool exists = entry->type == REDIS_REPLY_STRING, standing = false;
-    uint64_t seq;
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 + tags_count || tags_count > L2_REDIS_TAGS_MAX)
+        return ERR_CORRUPT;
+    out->lost = reply->element[0]->type == REDIS_REPLY_NIL || reply->element[1]->type == REDIS_REPLY_NIL;
+    out->count = tags_count;
+    enum err err = take_number(reply->element[0], &out->seq);
+    if (err == ERR_OK)
+        err = take_number(reply->element[1], &out->floor);
+    for (size_t i = 0; i < tags_count && err == ERR_OK; i++)
+        err = take_number(reply->element[2 + i], &out->tags[i]);
+    return err;
+}
 
-    if ((!exists && entry->type != REDIS_REPLY_NIL) || purged->type != REDIS_REPLY_ARRAY || purged->elements < 2)
-        return ERR_CORRUPT;
-    if (purged->element[0]->type == REDIS_REPLY_NIL || purged->element[1]->type == REDIS_REPLY_NIL)
+enum err l2_redis_wire_judge(const redisReply *entry, const struct l2_redis_numbers *numbers, const uint8_t *tags,
+                             size_t tags_count, uint64_t seen, struct l2_read *read)
+{
+    if (numbers->lost || numbers->seq < seen)
         return ERR_NOT_FOUND;
-    if (l2_redis_wire_number(purged->element[0], &seq) != ERR_OK)
-        return ERR_CORRUPT;
-    if (seq < seen)
-        return ERR_NOT_FOUND;
-    exists = exists && entry->len >= STAMP_SIZE;
-    if (exists && stands(purged, seq, l2_redis_wire_stamp(entry), &standing) != ERR_OK)
-        return ERR_CORRUPT;
-    *read = (struct l2_read){.result = L2_ABSENT, .stamp = seq};
-    if (standing) {
+
+    uint64_t stamp = l2_redis_wire_stamp(entry);
+    bool stands = entry->type == REDIS_REPLY_STRING && entry->len >= STAMP_SIZE && stamp <= numbers->seq &&
+                  stamp >= numbers->floor;
+
+    for (size_t i = 0; i < tags_count && stands; i++)
+        stands = numbers->tags[tags[i]] <= stamp;
+    *read = (struct l2_read){.result = L2_ABSENT, .stamp = numbers->seq};
+    if (stands) {
         read->result = L2_FOUND;
         read->bytes = (struct str){entry->str + STAMP_SIZE, entry->len - STAMP_SIZE};
     }

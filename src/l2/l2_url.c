@@ -69,15 +69,15 @@ static enum err parse_credentials(struct str *authority, struct l2_url *url, str
 
 static bool is_host(struct str host, bool bracketed)
 {
-    const char *allowed = bracketed ? "0123456789abcdefABCDEF:.%" : NULL;
+    const char *others = bracketed ? ":.%" : ".-_";
 
-    if (host.len == 0 || host.len > 253)
+    if (host.len == 0 || host.len > 253 || (bracketed && !memchr(host.p, ':', host.len)))
         return false;
     for (size_t i = 0; i < host.len; i++) {
         char c = host.p[i];
         bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 
-        if (bracketed ? c == '\0' || (!plain && !strchr(allowed, c)) : !plain && c != '.' && c != '-' && c != '_')
+        if (!plain && (c == '\0' || !strchr(others, c)))
             return false;
     }
     return true;

@@ -172,8 +172,3 @@ bool connection_discard(struct connection *connection, char *scratch)
     while (got > 0 || (got < 0 && errno == EINTR));
     return got < 0 && errno == EAGAIN;
 }
-
-void connection_stop_reading(struct connection *connection)
-{
-    (void)shutdown(connection->fd, SHUT_RD);
-}

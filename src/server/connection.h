@@ -17,7 +17,7 @@ enum connection_state {
     CONNECTION_PARTIAL, /* part of a head has come */
     CONNECTION_BUSY,    /* a request is being answered, by whomever */
     CONNECTION_SENDING, /* the answer waits for the peer to read */
-    CONNECTION_LINGERING, /* answered without its body having been read: input is thrown away until the peer closes */
+    CONNECTION_LINGERING, /* nothing more will be sent: input is thrown away until the peer closes */
     CONNECTION_ENDED      /* closed; freed at the end of the round, for events of the same round may still name it */
 };
 
@@ -68,8 +68,5 @@ enum connection_sent connection_send(struct connection *connection);
 void connection_finish(struct connection *connection);
 /* Throws away what has come. False once the peer has closed. */
 bool connection_discard(struct connection *connection, char *scratch);
-/* Tells the peer that no further request will be read: what it has sent already is still there to be looked at, and what it sends
- * from now on fails at once, so that it can turn elsewhere. */
-void connection_stop_reading(struct connection *connection);
 
 #endif

@@ -5,8 +5,9 @@
  * comes while a request is being answered is remembered and looked at afterwards. What a callback of the application finishes is sent at
  * once, but the connection's next request waits for the end of the round (`again`), so that callbacks do not nest.
  *
- * Invariant: nothing here blocks. Draining: the listener is let go, idle connections are closed in a way that loses no request
- * (connection_stop_reading, then one more look), and busy ones after their answer.
+ * Invariant: nothing here blocks. Draining: the listener is let go, and idle connections are retired one after the other, each as soon as the
+ * peer has seen the end of the one before. A web server repeats a request that met a closed connection only a few times, so
+ * closing all of them at once would lose requests.
  */
 #include "server/worker.h"
 
@@ -29,12 +30,15 @@
 #define SWEEP_MS 250      /* how often deadlines of connections are looked at */
 #define ACCEPT_PAUSE_MS 100
 #define LINGER_MS 2000
+#define RETIRE_MS 500     /* what a peer may take to see that an idle connection has ended */
+#define RETIRE_SHARE 128  /* of so many connections one more is retired at the same time */
 
 struct worker {
     const struct worker_options *options;
     const struct config *config;
     int epoll;
     bool listening, draining;
+    bool unheeded; /* draining: a peer did not notice the end of an idle connection, so there is no use in going slowly */
     int64_t now_ms, swept_ms, accept_at_ms, drain_until_ms;
     struct loop loop;
     struct {
@@ -122,25 +126,25 @@ static void set_output_watch(struct worker *worker, struct connection *connectio
     (void)epoll_ctl(worker->epoll, EPOLL_CTL_MOD, connection->fd, &event);
 }
 
+/* Nothing more is sent; what comes is thrown away until the peer has closed too. */
+static void linger(struct worker *worker, struct connection *connection, int64_t limit_ms)
+{
+    connection->state = CONNECTION_LINGERING;
+    connection->deadline_ms = worker->now_ms + limit_ms;
+    (void)shutdown(connection->fd, SHUT_WR);
+    look_again(worker, connection);
+}
+
 /* The answer is out: the connection waits for its next request, or ends. */
 static void finish(struct worker *worker, struct connection *connection)
 {
     bool last = connection->close_after;
     connection_finish(connection);
-    if (last && connection->body_pending) {
-        connection->state = CONNECTION_LINGERING;
-        connection->deadline_ms = worker->now_ms + LINGER_MS;
-        (void)shutdown(connection->fd, SHUT_WR);
-        look_again(worker, connection);
-        return;
-    }
-    if (last) {
+    if (last && connection->body_pending)
+        linger(worker, connection, LINGER_MS);
+    else if (last)
         drop(worker, connection);
-        return;
-    }
-    if (worker->draining)
-        connection_stop_reading(connection);
-    if (worker->draining || connection->input_while_busy)
+    else if (connection->input_while_busy)
         look_again(worker, connection);
 }
 
@@ -400,6 +404,7 @@ static void sweep(struct worker *worker)
             connection->close_after = true;
             (void)shutdown(connection->fd, SHUT_RDWR);
         } else if (connection->state == CONNECTION_LINGERING) {
+            worker->unheeded = worker->draining;
             drop(worker, connection);
         } else {
             reject(worker, connection, connection->state == CONNECTION_PARTIAL ? "the request head did not arrive in time"
@@ -411,17 +416,27 @@ static void sweep(struct worker *worker)
 
 static void begin_drain(struct worker *worker)
 {
-    struct connection *next;
     worker->draining = true;
     worker->drain_until_ms = worker->now_ms + worker->config->server.drain_timeout_ms;
     set_listening(worker, false);
-    for (struct connection *connection = worker->connections; connection; connection = next) {
-        next = connection->next;
-        if (connection->state != CONNECTION_IDLE)
-            continue;
-        connection_stop_reading(connection);
-        look(worker, connection);
+}
+
+/* Ends one idle connection, the one that has been so for longest: a web server would rather use the others again. */
+static bool retire_one(struct worker *worker)
+{
+    struct connection *longest = NULL;
+    unsigned retiring = 0;
+    for (struct connection *connection = worker->connections; connection; connection = connection->next) {
+        retiring += connection->state == CONNECTION_LINGERING;
+        if (connection->state == CONNECTION_IDLE && (!longest || connection->http.started_us < longest->http.started_us))
+            longest = connection;
     }
+    if (!longest || (!worker->unheeded && retiring > worker->connections_count / RETIRE_SHARE))
+        return false;
+    look(worker, longest);
+    if (longest->state == CONNECTION_IDLE)
+        linger(worker, longest, RETIRE_MS);
+    return true;
 }
 
 static void look_at_again(struct worker *worker)
@@ -448,6 +463,8 @@ static void end_round(struct worker *worker)
     const int64_t limit = worker->config->server.max_requests;
     if (!worker->draining && (*worker->options->stop || (limit > 0 && worker->requests >= limit)))
         begin_drain(worker);
+    while (worker->draining && retire_one(worker))
+        ;
     if (!worker->draining)
         set_listening(worker, worker->connections_count < (unsigned)worker->config->server.max_connections &&
                                   worker->now_ms >= worker->accept_at_ms);
@@ -457,9 +474,9 @@ static void round_of_events(struct worker *worker)
 {
     struct epoll_event events[BATCH];
     int64_t quiet = worker->busy > 0 || worker->draining || !worker->listening ? TICK_MS : IDLE_TICK_MS;
-    atomic_store_explicit(&worker->options->slot->event.since_ms, 0, memory_order_relaxed);
     int count = epoll_wait(worker->epoll, events, BATCH, worker->again ? 0 : (int)quiet);
     worker->now_ms = sys_monotonic_ms();
+    /* Not cleared while waiting: a wait is short, and a process that does not come back from it is stuck too. */
     atomic_store_explicit(&worker->options->slot->event.since_ms, worker->now_ms, memory_order_relaxed);
     for (int i = 0; i < count; i++) {
         uintptr_t data = (uintptr_t)events[i].data.ptr;

@@ -29,7 +29,7 @@ struct app_ops {
 
 /* What the supervisor sees of a worker, in shared memory. */
 struct worker_slot {
-    struct pool_board event; /* the event thread while it works on a round of events */
+    struct pool_board event; /* the event thread's last round of events; it has one at least every half second */
     struct pool_board pool[POOL_THREADS_MAX];
 };
 

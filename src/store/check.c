@@ -139,8 +139,8 @@ static const char *find_parameter(const struct resource *resource, const char *s
 }
 
 /* FREE: any name will do, as in an import. */
-static void check_parameters(const struct check *check, const struct resource *resource, bool free_names,
-                             sqlite3_stmt *statement, const char *start)
+static void inspect_parameters(const struct check *check, const struct resource *resource, bool free_names,
+                               sqlite3_stmt *statement, const char *start)
 {
     int count = sqlite3_bind_parameter_count(statement);
 
@@ -159,8 +159,8 @@ static void check_parameters(const struct check *check, const struct resource *r
 }
 
 /* Whether the columns of a statement that answers make the shape, each name once. */
-static void check_columns(const struct check *check, const struct resource *resource, sqlite3_stmt *statement,
-                          const char *start)
+static void inspect_columns(const struct check *check, const struct resource *resource, sqlite3_stmt *statement,
+                            const char *start)
 {
     struct rows_plan plan;
     struct buf message = {0};
@@ -196,7 +196,7 @@ struct tally {
     bool broken; /* one did not prepare, so the counts say nothing */
 };
 
-static struct tally check_each(const struct check *check, const struct resource *resource, bool free_names)
+static struct tally inspect_statements(const struct check *check, const struct resource *resource, bool free_names)
 {
     struct str rest = resource->sql;
     prepare_fn *prepare = resource->reading ? statement_prepare_reading : statement_prepare;
@@ -216,9 +216,9 @@ static struct tally check_each(const struct check *check, const struct resource 
             break;
         tally.statements++;
         tally.writing += !sqlite3_stmt_readonly(statement);
-        check_parameters(check, resource, free_names, statement, start);
+        inspect_parameters(check, resource, free_names, statement, start);
         if (sqlite3_column_count(statement) > 0)
-            check_columns(check, resource, statement, start);
+            inspect_columns(check, resource, statement, start);
         if (resource->reading && tally.statements == 2)
             complain(check, resource, start, "a GET resource is one statement, and this is a second one");
         sqlite3_finalize(statement);
@@ -227,10 +227,10 @@ static struct tally check_each(const struct check *check, const struct resource 
     return tally;
 }
 
-static void check_file(const struct check *check, const struct resource *resource, bool is_import)
+static void inspect_file(const struct check *check, const struct resource *resource, bool is_import)
 {
     statement_guard(check->db, resource->reading ? STATEMENT_GUARD_READING : STATEMENT_GUARD_WRITING);
-    struct tally tally = check_each(check, resource, is_import);
+    struct tally tally = inspect_statements(check, resource, is_import);
     if (!tally.broken && tally.statements == 0)
         complain(check, resource, resource->sql.p, "there is no statement in the file");
     else if (!tally.broken && !resource->reading && tally.writing == 0)
@@ -238,7 +238,7 @@ static void check_file(const struct check *check, const struct resource *resourc
                  "none of the statements writes anything: a resource that only reads is a GET");
 }
 
-static void check_import(const struct check *check, const char *path)
+static void inspect_import(const struct check *check, const char *path)
 {
     struct buf text = {0};
     struct resource import;
@@ -248,7 +248,7 @@ static void check_import(const struct check *check, const char *path)
         report_add(check->report, path, 0, 0, "cannot be read: %s", err_text(err));
     } else if (catalog_parse_import(buf_str(&text), path, check->report, &import) == ERR_OK) {
         import.reading = false;
-        check_file(check, &import, true);
+        inspect_file(check, &import, true);
         catalog_resource_fini(&import);
     }
     buf_free(&text);
@@ -261,7 +261,7 @@ static int is_sql(const struct dirent *entry)
     return entry->d_name[0] != '.' && len > 4 && strcmp(entry->d_name + len - 4, ".sql") == 0;
 }
 
-static void check_imports(const struct check *check, const char *sql_dir)
+static void inspect_imports(const struct check *check, const char *sql_dir)
 {
     struct buf path = {0};
     struct dirent **entries = NULL;
@@ -273,7 +273,7 @@ static void check_imports(const struct check *check, const char *sql_dir)
     for (int i = 0; i < count; i++) {
         buf_clear(&path);
         buf_printf(&path, "%s/import/%s", sql_dir, entries[i]->d_name);
-        check_import(check, path.p);
+        inspect_import(check, path.p);
         free(entries[i]);
     }
     free(entries);
@@ -291,8 +291,8 @@ enum err check_statements(const char *path, const char *sql_dir, const struct ca
     if (err != ERR_OK)
         return ERR_USAGE;
     for (size_t i = 0; i < catalog->count; i++)
-        check_file(&check, &catalog->resources[i], false);
-    check_imports(&check, sql_dir);
+        inspect_file(&check, &catalog->resources[i], false);
+    inspect_imports(&check, sql_dir);
     sqlite3_close(check.db);
     return report_count(report) == wrong_before ? ERR_OK : ERR_USAGE;
 }

@@ -1,12 +1,13 @@
 /*
- * writer: the one process that writes to SQLite or checkpoints it, and the clients that hand it their writes.
+ * writer: the one process that writes to SQLite or checkpoints it.
  *
- * It holds an flock on DATABASE-larder.lock and listens on DATABASE-larder.sock (0600), so there is one of it for a database. Who finds the lock taken
- * waits for it. Group commit: what has gathered is committed as one transaction (BEGIN IMMEDIATE, synchronous=FULL) with a savepoint for
- * each write, and answered after the commit; a write that fails fails alone. A write is SQL text with values, so the writer needs no catalogue
- * and outlives a reload. A batch (an import) is a transaction of its own.
+ * It holds an flock on DATABASE-larder.lock and listens on DATABASE-larder.sock (0600), so there is one of it for a database. Who finds
+ * the lock taken waits for it. Group commit: what has gathered is committed as one transaction (BEGIN IMMEDIATE, synchronous=FULL)
+ * with a savepoint for each write, and answered after the commit; a write that fails fails alone. A write is SQL text with values,
+ * so the writer needs no catalogue and outlives a reload. A batch (an import) is a transaction of its own.
  *
- * Frames between client and writer are native-endian and never leave the host; the format stands at the top of writer_frame.h.
+ * Its clients are writer_client's. Its parts: writer_socket (lock and address), writer_peer (a connection), writer_frame (the bytes),
+ * writer_commit (groups and batches), writer_db (SQLite).
  */
 #ifndef LARDER_WRITER_H
 #define LARDER_WRITER_H
@@ -21,14 +22,14 @@ enum writer_state { WRITER_STARTING, WRITER_READY, WRITER_LOCKED_OUT, WRITER_FAI
 
 /* In a shared mapping made before the fork; zero-initialised. */
 struct writer_shared {
-    _Atomic int state;           /* enum writer_state */
-    _Atomic uint64_t committed;  /* writes */
-    _Atomic uint64_t commits;    /* transactions */
-    char reason[256];            /* of WRITER_LOCKED_OUT and WRITER_FAILED; written before `state` */
+    _Atomic int state;          /* enum writer_state */
+    _Atomic uint64_t committed; /* writes, and rows of batches */
+    _Atomic uint64_t commits;   /* transactions */
+    char reason[256];           /* of WRITER_LOCKED_OUT and WRITER_FAILED; written before `state` */
 };
 
-/* The process: lock, migrate, listen, write until *STOP, then commit and answer what was received, checkpoint and return. 0, or 1 when it must be started again.
- * SHARED may be NULL. Signals only set *STOP (they interrupt its waiting). */
+/* The process: lock, migrate, listen, write until *STOP, then commit and answer what was received, checkpoint and return. 0, or 1 when
+ * it must be started again. SHARED may be NULL. Signals only set *STOP: they are blocked but while it waits. SIGXFSZ is ignored from then on. */
 int writer_run(const struct config *config, struct writer_shared *shared, const volatile sig_atomic_t *stop);
 
 #endif

@@ -1,13 +1,17 @@
 /*
- * One connection, made when it is first needed and again after it was lost.
+ * writer_client: asks the writer and waits for its answer.
  *
- * Invariant: the caller learns exactly what is known. Until the whole request has been handed to the kernel nothing can have been written, so a
- * lost connection is simply tried again; from then on a lost connection or a passed deadline is reported as not known, and never repeated here.
+ * Invariant: the caller learns exactly what is known. Until a request has been handed to the kernel whole, nothing can have been written,
+ * so a connection lost on the way is simply tried again, once; from then on a lost connection or a passed deadline is reported as
+ * not known, and the request is never repeated here. A connection on which anything went wrong is closed: the answer to one
+ * request can never be taken for the next one's.
+ *
+ * Where the writer is about to come back (it died, or is being reloaded) the client waits for it, up to the deadline; where it has said
+ * that it will not, the client says so at once.
  */
 #include "store/writer_client.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -17,19 +21,28 @@
 #include "store/writer_frame.h"
 #include "store/writer_socket.h"
 
-#define RETRY_MS 20
+enum {
+    RETRY_MS = 10,
+    READ_STEP = 16 << 10,
+    BUFFER_KEPT = 1 << 20,
+    BATCH_STEP = 64 << 10,   /* rows are sent together up to this size */
+    BATCH_HOLD_MS = 500,     /* and are held back no longer than this */
+    BATCH_WAIT_MS = 600000,  /* the commit of a large batch syncs much */
+};
 
 struct writer_client {
     const struct config *config;
     const struct writer_shared *shared;
     int fd; /* -1: not connected */
     struct buf out, in;
-    bool batch_open;
+    bool in_batch;
+    int64_t batch_sent_ms; /* when rows were sent last */
 };
 
 struct writer_client *writer_client_new(const struct config *config, const struct writer_shared *shared)
 {
     struct writer_client *client = sys_calloc(1, sizeof *client);
+
     client->config = config;
     client->shared = shared;
     client->fd = -1;
@@ -41,7 +54,7 @@ static void disconnect(struct writer_client *client)
     if (client->fd >= 0)
         close(client->fd);
     client->fd = -1;
-    client->batch_open = false;
+    client->in_batch = false;
 }
 
 void writer_client_free(struct writer_client **client)
@@ -55,27 +68,40 @@ void writer_client_free(struct writer_client **client)
     *client = NULL;
 }
 
-/* Whether the writer says that it will not be there soon. */
+/* Empties BUF, and gives its memory back after something large. */
+static void clear(struct buf *buf)
+{
+    if (buf->cap > BUFFER_KEPT)
+        buf_free(buf);
+    buf_clear(buf);
+}
+
+/* Whether the writer has said that it will not be there soon. */
 static bool is_hopeless(const struct writer_client *client, struct buf *why)
 {
-    enum writer_state state = client->shared ? (enum writer_state)atomic_load(&client->shared->state) : WRITER_STARTING;
+    if (!client->shared)
+        return false;
+    enum writer_state state = (enum writer_state)atomic_load(&client->shared->state);
     if (state != WRITER_LOCKED_OUT && state != WRITER_FAILED)
         return false;
-    buf_add_str(why, str_from(client->shared->reason));
+    buf_add(why, client->shared->reason, strnlen(client->shared->reason, sizeof client->shared->reason));
     return true;
 }
 
-/* Connects, and goes on trying until the deadline: a writer that died is back in a moment. */
 static enum err connect_writer(struct writer_client *client, int64_t deadline_ms, struct buf *why)
 {
+    const char *database = client->config->store.database;
+
     while (client->fd < 0) {
         if (is_hopeless(client, why))
             return ERR_UNAVAILABLE;
-        enum err err = writer_socket_connect(client->config->store.database, &client->fd);
+        enum err err = writer_socket_connect(database, &client->fd, why);
         if (err == ERR_OK)
             break;
+        if (err != ERR_AGAIN)
+            return ERR_UNAVAILABLE;
         if (sys_monotonic_ms() >= deadline_ms) {
-            buf_printf(why, "the writer of %s does not answer", client->config->store.database);
+            buf_printf(why, "there is no writer for %s: is larder running? Nothing was written", database);
             return ERR_UNAVAILABLE;
         }
         poll(NULL, 0, RETRY_MS);
@@ -83,8 +109,8 @@ static enum err connect_writer(struct writer_client *client, int64_t deadline_ms
     return ERR_OK;
 }
 
-/* Waits until the socket is ready for EVENTS. */
-static bool wait_until(const struct writer_client *client, short events, int64_t deadline_ms)
+/* Whether the socket got ready for EVENTS before the deadline. */
+static bool await_ready(const struct writer_client *client, short events, int64_t deadline_ms)
 {
     for (;;) {
         int64_t left_ms = deadline_ms - sys_monotonic_ms();
@@ -97,78 +123,93 @@ static bool wait_until(const struct writer_client *client, short events, int64_t
     }
 }
 
-/* Hands client->out to the kernel. */
+/* Hands client->out to the kernel. ERR_TIMEOUT, ERR_IO (connection lost). */
 static enum err send_out(struct writer_client *client, int64_t deadline_ms)
 {
     for (size_t sent = 0; sent < client->out.len;) {
         ssize_t count = send(client->fd, client->out.p + sent, client->out.len - sent, MSG_NOSIGNAL);
-        if (count > 0)
+        if (count >= 0)
             sent += (size_t)count;
-        else if (errno == EAGAIN && !wait_until(client, POLLOUT, deadline_ms))
+        else if (errno == EAGAIN && !await_ready(client, POLLOUT, deadline_ms))
             return ERR_TIMEOUT;
         else if (errno != EAGAIN && errno != EINTR)
             return ERR_IO;
     }
+    clear(&client->out);
     return ERR_OK;
 }
 
-/* Receives one frame into client->in. */
+/* Receives one frame. ERR_TIMEOUT, ERR_IO (connection lost), ERR_VERSION. */
 static enum err receive_answer(struct writer_client *client, int64_t deadline_ms, struct writer_frame_answer *answer)
 {
     size_t len;
     enum err err;
-    buf_clear(&client->in);
+
+    clear(&client->in);
     while ((err = writer_frame_length(buf_str(&client->in), &len)) == ERR_AGAIN) {
-        buf_reserve(&client->in, 65536);
-        ssize_t count = recv(client->fd, client->in.p + client->in.len, 65536, 0);
+        buf_reserve(&client->in, READ_STEP);
+        ssize_t count = recv(client->fd, client->in.p + client->in.len, READ_STEP, 0);
         if (count > 0)
             client->in.len += (size_t)count;
         else if (count == 0)
             return ERR_IO;
-        else if (errno == EAGAIN && !wait_until(client, POLLIN, deadline_ms))
+        else if (errno == EAGAIN && !await_ready(client, POLLIN, deadline_ms))
             return ERR_TIMEOUT;
         else if (errno != EAGAIN && errno != EINTR)
             return ERR_IO;
     }
     if (err == ERR_OK)
         err = writer_frame_read_answer((struct str){client->in.p, len}, answer);
-    return err == ERR_OK ? ERR_OK : ERR_IO;
+    return err == ERR_OK || err == ERR_VERSION ? err : ERR_IO;
 }
 
-/* Whether a connection kept since the last write still leads to a writer. */
-static bool is_alive(const struct writer_client *client)
-{
-    char byte;
-    return recv(client->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
-}
-
-/* Connects where needed and sends client->out whole; tries a second connection when the first was lost on the way. */
-static enum err send_request(struct writer_client *client, int64_t deadline_ms, struct buf *why)
+/* Connects where needed and sends REQUEST whole; on a second connection when the first was lost on the way. */
+static enum err send_request(struct writer_client *client, const struct writer_frame_request *request,
+                             int64_t deadline_ms, struct buf *why)
 {
     enum err err = ERR_IO;
-    if (client->fd >= 0 && !is_alive(client))
+
+    if (client->in_batch)
         disconnect(client);
+    clear(&client->out);
+    if (writer_frame_add_request(request, &client->out) != ERR_OK) {
+        buf_printf(why, "the SQL and its values together are larger than %d MiB", WRITER_FRAME_MAX >> 20);
+        return ERR_LIMIT;
+    }
     for (int attempt = 0; attempt < 2 && err == ERR_IO; attempt++) {
-        if ((err = connect_writer(client, deadline_ms, why)) != ERR_OK)
+        err = connect_writer(client, deadline_ms, why);
+        if (err != ERR_OK)
             return err;
-        if ((err = send_out(client, deadline_ms)) != ERR_OK)
+        err = send_out(client, deadline_ms);
+        if (err != ERR_OK)
             disconnect(client);
     }
     if (err == ERR_OK)
         return ERR_OK;
-    /* Half a frame is no write. */
-    buf_printf(why, "the writer of %s does not take writes", client->config->store.database);
-    return ERR_UNAVAILABLE;
+    /* Half a frame is no request. */
+    buf_add_str(why, err == ERR_TIMEOUT ? STR("the writer is busy; nothing was written")
+                                        : STR("the writer closed the connection; nothing was written"));
+    return err == ERR_TIMEOUT ? ERR_BUSY : ERR_UNAVAILABLE;
 }
 
-/* The answer to what was sent. ERR_IO and ERR_TIMEOUT of this function's own mean: not known. */
-static enum err await(struct writer_client *client, int64_t deadline_ms, struct writer_frame_answer *answer, struct buf *why)
+/* The answer to what was sent: its error, or one of our own. */
+static enum err take_answer(struct writer_client *client, int64_t deadline_ms, struct writer_frame_answer *answer,
+                            struct buf *why)
 {
     enum err err = receive_answer(client, deadline_ms, answer);
-    if (err == ERR_OK)
-        return ERR_OK;
+
+    if (err == ERR_OK) {
+        buf_add_str(why, answer->why);
+        return answer->err;
+    }
+    *answer = (struct writer_frame_answer){.err = err, .failed_row = WRITER_FRAME_NO_ROW};
     disconnect(client);
-    buf_add_str(why, err == ERR_TIMEOUT ? STR("the writer did not answer in time") : STR("the writer went away before it answered"));
+    if (err == ERR_VERSION)
+        buf_add_str(why, STR("the running writer is of another version: restart larder; nothing was written"));
+    else if (err == ERR_TIMEOUT)
+        buf_add_str(why, STR("the writer did not answer in time: it is not known whether this was written"));
+    else
+        buf_add_str(why, STR("the writer went away before it answered: it is not known whether this was written"));
     return err;
 }
 
@@ -176,66 +217,98 @@ enum err writer_client_write(struct writer_client *client, struct str sql, const
                              const struct store_caller *caller, enum catalog_shape shape, struct arena *arena,
                              struct store_answer *out, struct buf *why)
 {
-    const struct writer_frame_request request = {
-        .kind = WRITER_FRAME_WRITE, .shape = shape, .caller = *caller, .sql = sql, .values = *values};
-    int64_t deadline_ms = sys_monotonic_ms() + client->config->store.write_timeout_ms;
+    struct writer_frame_request request = {.kind = WRITER_FRAME_WRITE, .shape = shape, .sql = sql};
     struct writer_frame_answer answer;
-    buf_clear(&client->out);
-    writer_frame_add_request(&request, &client->out);
-    enum err err = send_request(client, deadline_ms, why);
+
+    request.deadline_ms = sys_monotonic_ms() + client->config->store.write_timeout_ms;
+    if (values)
+        request.values = *values;
+    if (caller)
+        request.caller = *caller;
+    enum err err = send_request(client, &request, request.deadline_ms, why);
     if (err == ERR_OK)
-        err = await(client, deadline_ms, &answer, why);
+        err = take_answer(client, request.deadline_ms, &answer, why);
     if (err != ERR_OK)
         return err;
-    if (answer.err != ERR_OK) {
-        buf_add_str(why, answer.why);
-        return answer.err;
+    struct str json = answer.json.len ? arena_copy(arena, answer.json) : STR("");
+    if (arena_overflowed(arena)) {
+        /* To the caller this is as good as not known: it cannot tell its client what has come of it. */
+        buf_add_str(why, STR("it was written, but the answer is larger than a request may use"));
+        return ERR_IO;
     }
-    *out = (struct store_answer){.found = answer.found, .changes = answer.changes, .json = arena_copy(arena, answer.json)};
+    *out = (struct store_answer){.found = answer.found, .changes = answer.changes, .json = json};
     return ERR_OK;
 }
 
 enum err writer_client_batch_begin(struct writer_client *client, struct str sql, struct buf *why)
 {
-    const struct writer_frame_request request = {.kind = WRITER_FRAME_BATCH_BEGIN, .sql = sql, .caller = {.now_ms = sys_now_ms()}};
-    buf_clear(&client->out);
-    writer_frame_add_request(&request, &client->out);
-    enum err err = send_request(client, sys_monotonic_ms() + client->config->store.write_timeout_ms, why);
-    client->batch_open = err == ERR_OK;
+    const struct writer_frame_request request = {
+        .kind = WRITER_FRAME_BATCH_BEGIN,
+        .sql = sql,
+        .caller.now_ms = sys_now_ms(),
+    };
+    int64_t deadline_ms = sys_monotonic_ms() + client->config->store.write_timeout_ms;
+    struct writer_frame_answer answer;
+    enum err err = send_request(client, &request, deadline_ms, why);
+
+    if (err == ERR_OK)
+        err = take_answer(client, deadline_ms, &answer, why);
+    client->in_batch = err == ERR_OK;
+    client->batch_sent_ms = sys_monotonic_ms();
     return err;
 }
 
-/* Sends a frame of the open batch. A batch that loses its connection is taken back by the writer. */
-static enum err send_in_batch(struct writer_client *client, const struct writer_frame_request *request, struct buf *why)
+/* Sends the rows that have gathered. A writer that gave the batch up has said why before it closed the connection. */
+static enum err send_rows(struct writer_client *client, struct buf *why)
 {
-    buf_clear(&client->out);
-    writer_frame_add_request(request, &client->out);
-    enum err err = client->batch_open ? send_out(client, sys_monotonic_ms() + client->config->store.write_timeout_ms) : ERR_IO;
+    struct writer_frame_answer answer;
+    enum err err = client->in_batch ? send_out(client, sys_monotonic_ms() + BATCH_WAIT_MS) : ERR_USAGE;
+
+    client->batch_sent_ms = sys_monotonic_ms();
     if (err == ERR_OK)
         return ERR_OK;
+    if (err == ERR_IO && receive_answer(client, sys_monotonic_ms(), &answer) == ERR_OK) {
+        buf_add_str(why, answer.why);
+        err = answer.err == ERR_OK ? ERR_UNAVAILABLE : answer.err;
+    } else {
+        buf_add_str(why, err == ERR_USAGE ? STR("there is no open batch")
+                                          : STR("the writer went away; nothing of the batch was written"));
+        err = ERR_UNAVAILABLE;
+    }
     disconnect(client);
-    buf_add_str(why, STR("the writer went away in the middle of the batch"));
-    return ERR_UNAVAILABLE;
+    return err;
 }
 
 enum err writer_client_batch_row(struct writer_client *client, const struct params_values *values, struct buf *why)
 {
     const struct writer_frame_request request = {.kind = WRITER_FRAME_BATCH_ROW, .values = *values};
-    return send_in_batch(client, &request, why);
+
+    if (writer_frame_add_request(&request, &client->out) != ERR_OK) {
+        buf_printf(why, "the row is larger than %d MiB", WRITER_FRAME_MAX >> 20);
+        disconnect(client);
+        return ERR_LIMIT;
+    }
+    if (client->out.len < BATCH_STEP && sys_monotonic_ms() - client->batch_sent_ms < BATCH_HOLD_MS)
+        return ERR_OK;
+    return send_rows(client, why);
 }
 
 enum err writer_client_batch_commit(struct writer_client *client, uint64_t *failed_row, struct buf *why)
 {
-    enum { COMMIT_TIMEOUT_MS = 600000 }; /* all the rows may still be ahead of it */
     const struct writer_frame_request request = {.kind = WRITER_FRAME_BATCH_COMMIT};
     struct writer_frame_answer answer;
-    enum err err = send_in_batch(client, &request, why);
+    enum err err = writer_frame_add_request(&request, &client->out);
+
     if (err == ERR_OK)
-        err = await(client, sys_monotonic_ms() + COMMIT_TIMEOUT_MS, &answer, why);
-    client->batch_open = false;
-    if (err != ERR_OK || answer.err == ERR_OK)
+        err = send_rows(client, why);
+    if (err != ERR_OK)
         return err;
-    buf_add_str(why, answer.why);
-    *failed_row = answer.failed_row;
-    return answer.err;
+    err = take_answer(client, sys_monotonic_ms() + BATCH_WAIT_MS, &answer, why);
+    client->in_batch = false;
+    /* The writer may be about to close the connection: the next request must not get into that. */
+    if (err != ERR_OK)
+        disconnect(client);
+    if (err != ERR_OK && answer.failed_row != WRITER_FRAME_NO_ROW)
+        *failed_row = answer.failed_row;
+    return err;
 }

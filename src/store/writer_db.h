@@ -1,5 +1,8 @@
 /*
- * writer_db: the writing connection: groups of writes in one transaction, each in a savepoint of its own. For the writer alone.
+ * writer_db: the one connection that writes: its transactions, and the SQL that clients send, run inside them.
+ *
+ * Every error that casts doubt on the connection (damage, input or output, a file that is gone or was replaced) makes the
+ * next writer_db_begin open it anew.
  */
 #ifndef LARDER_WRITER_DB_H
 #define LARDER_WRITER_DB_H
@@ -9,21 +12,39 @@
 
 struct writer_db;
 
-/* Opens the configured database for writing: WAL, synchronous=FULL, no automatic checkpoints. The database is there and migrated. */
+/* What became of one write. Zero-initialised to begin with; used again and again. */
+struct writer_db_outcome {
+    enum err err;
+    bool found;
+    int64_t changes;
+    struct buf json, why;
+};
+
+/* Migrates the configured database, which is made where there is none, and opens it: WAL, synchronous=FULL, no automatic
+ * checkpoints. The caller holds the writer's lock. CONFIG must outlive it. */
 enum err writer_db_open(const struct config *config, struct writer_db **out, struct buf *why) ERR_CHECKED;
+/* Copies the whole WAL into the database, where no reader keeps it from it, and closes. NULL is a no-op. */
 void writer_db_close(struct writer_db **db);
 
-/* BEGIN IMMEDIATE, COMMIT, ROLLBACK. After a COMMIT that failed nothing of the transaction is there. */
+/* BEGIN IMMEDIATE, after opening anew where there was doubt. */
 enum err writer_db_begin(struct writer_db *db, struct buf *why) ERR_CHECKED;
+/* Ends the transaction: on ERR_OK it is on the disk, otherwise nothing of it is. */
 enum err writer_db_commit(struct writer_db *db, struct buf *why) ERR_CHECKED;
 void writer_db_rollback(struct writer_db *db);
-/* Runs REQUEST's SQL with its values in a savepoint within the transaction; when it fails, the savepoint alone is taken back. The JSON of the last
- * statement that gives rows is appended to JSON, what is wrong to WHY. */
-enum err writer_db_apply(struct writer_db *db, const struct writer_frame_request *request, struct buf *json, bool *found,
-                         int64_t *changes, struct buf *why) ERR_CHECKED;
-/* Whether the transaction is still open: some failures (a full disk) make SQLite roll back all of it. */
+/* Some failures (a full disk, a statement that was stopped) make SQLite take back the whole transaction. */
 bool writer_db_in_transaction(const struct writer_db *db);
-/* Keeps the WAL within its limit; ALL copies and truncates the whole of it. */
-void writer_db_checkpoint(struct writer_db *db, bool all);
+
+/* Runs the write REQUEST inside the transaction, for TIMEOUT_MS at most. When it fails, it alone has left no trace, unless the transaction is
+ * gone. The last statement that gives rows makes the JSON. */
+void writer_db_apply(struct writer_db *db, const struct writer_frame_request *request, int64_t timeout_ms,
+                     struct writer_db_outcome *outcome);
+/* One row of a batch: the same, but a row that fails may leave half of itself behind: the batch is to be rolled back. */
+void writer_db_apply_row(struct writer_db *db, const struct writer_frame_request *request, int64_t timeout_ms,
+                         struct writer_db_outcome *outcome);
+/* Whether SQL can be prepared; it then is. */
+enum err writer_db_prepare(struct writer_db *db, struct str sql, struct buf *why) ERR_CHECKED;
+
+/* After a commit: keeps the WAL within its limit. May wait for readers, for busy_timeout at most. */
+void writer_db_checkpoint(struct writer_db *db);
 
 #endif

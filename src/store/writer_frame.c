@@ -1,9 +1,12 @@
 /*
- * Writing appends member by member; reading goes through one cursor that latches the first thing that does not fit, so that a reader
- * takes everything it expects and checks once.
+ * writer_frame: frames written and read.
  *
- * Invariant: a frame that is read without error was used up to its last byte, and every view lies within it. Numbers that select
- * something (kind, shape, type, error) are checked against what there is.
+ * Writing appends member by member; reading goes through one cursor that latches the first thing that does not fit, so a reader takes
+ * everything it expects and checks once.
+ *
+ * Invariant: a frame that is read without error was used up to its last byte, every view lies within it, and writing what
+ * was read gives the same bytes again. Numbers that select something (kind, shape, type, error) are checked against what
+ * there is. Nothing is copied, and what a text means is not looked at.
  */
 #include "store/writer_frame.h"
 
@@ -13,30 +16,27 @@ struct cursor {
     bool broken;
 };
 
-static void add_bytes(struct buf *out, const void *bytes, size_t len)
-{
-    buf_add(out, bytes, len);
-}
-
 static void add_text(struct buf *out, struct str text)
 {
     uint32_t len = (uint32_t)text.len;
-    add_bytes(out, &len, sizeof len);
+
+    buf_add(out, &len, sizeof len);
     buf_add_str(out, text);
 }
 
 static void add_values(struct buf *out, const struct params_values *values)
 {
     uint16_t count = (uint16_t)values->count;
-    add_bytes(out, &count, sizeof count);
+
+    buf_add(out, &count, sizeof count);
     for (size_t i = 0; i < values->count; i++) {
         const struct params_value *value = &values->items[i];
         add_text(out, value->name);
         buf_add_char(out, (char)value->type);
         buf_add_char(out, (char)value->is_null);
         add_text(out, value->is_null ? STR("") : value->text);
-        add_bytes(out, &value->integer, sizeof value->integer);
-        add_bytes(out, &value->number, sizeof value->number);
+        buf_add(out, &value->integer, sizeof value->integer);
+        buf_add(out, &value->number, sizeof value->number);
     }
 }
 
@@ -44,24 +44,41 @@ static void add_values(struct buf *out, const struct params_values *values)
 static size_t begin_frame(struct buf *out, enum writer_frame_kind kind)
 {
     size_t at = out->len;
-    const char head[WRITER_FRAME_HEAD] = {0, 0, 0, 0, (char)kind};
-    add_bytes(out, head, sizeof head);
+    const char head[WRITER_FRAME_HEAD] = {0, 0, 0, 0, WRITER_FRAME_VERSION, (char)kind};
+
+    buf_add(out, head, sizeof head);
     return at;
 }
 
 static void end_frame(struct buf *out, size_t at)
 {
     uint32_t len = (uint32_t)(out->len - at - sizeof len);
+
     memcpy(out->p + at, &len, sizeof len);
 }
 
-void writer_frame_add_request(const struct writer_frame_request *request, struct buf *out)
+/* At least the bytes that REQUEST takes as a frame. */
+static size_t measure(const struct writer_frame_request *request)
 {
+    const struct store_caller *caller = &request->caller;
+    size_t sum = 128 + request->sql.len + caller->address.len + caller->project.len + caller->key_id.len;
+
+    for (size_t i = 0; i < request->values.count; i++)
+        sum += 32 + request->values.items[i].name.len + request->values.items[i].text.len;
+    return sum;
+}
+
+enum err writer_frame_add_request(const struct writer_frame_request *request, struct buf *out)
+{
+    if (measure(request) > WRITER_FRAME_MAX)
+        return ERR_LIMIT;
     size_t at = begin_frame(out, request->kind);
-    if (request->kind == WRITER_FRAME_WRITE)
+    if (request->kind == WRITER_FRAME_WRITE) {
+        buf_add(out, &request->deadline_ms, sizeof request->deadline_ms);
         buf_add_char(out, (char)request->shape);
+    }
     if (request->kind == WRITER_FRAME_WRITE || request->kind == WRITER_FRAME_BATCH_BEGIN)
-        add_bytes(out, &request->caller.now_ms, sizeof request->caller.now_ms);
+        buf_add(out, &request->caller.now_ms, sizeof request->caller.now_ms);
     if (request->kind == WRITER_FRAME_WRITE) {
         add_text(out, request->caller.address);
         add_text(out, request->caller.project);
@@ -72,15 +89,17 @@ void writer_frame_add_request(const struct writer_frame_request *request, struct
     if (request->kind == WRITER_FRAME_WRITE || request->kind == WRITER_FRAME_BATCH_ROW)
         add_values(out, &request->values);
     end_frame(out, at);
+    return ERR_OK;
 }
 
 void writer_frame_add_answer(const struct writer_frame_answer *answer, struct buf *out)
 {
     size_t at = begin_frame(out, WRITER_FRAME_ANSWER);
+
     buf_add_char(out, (char)answer->err);
     buf_add_char(out, (char)answer->found);
-    add_bytes(out, &answer->changes, sizeof answer->changes);
-    add_bytes(out, &answer->failed_row, sizeof answer->failed_row);
+    buf_add(out, &answer->changes, sizeof answer->changes);
+    buf_add(out, &answer->failed_row, sizeof answer->failed_row);
     add_text(out, answer->why);
     add_text(out, answer->json);
     end_frame(out, at);
@@ -101,6 +120,7 @@ static void take_bytes(struct cursor *cursor, void *out, size_t len)
 static struct str take_text(struct cursor *cursor)
 {
     uint32_t len;
+
     take_bytes(cursor, &len, sizeof len);
     if (cursor->broken || cursor->rest.len < len) {
         cursor->broken = true;
@@ -116,6 +136,7 @@ static struct str take_text(struct cursor *cursor)
 static unsigned take_choice(struct cursor *cursor, unsigned max)
 {
     unsigned char value;
+
     take_bytes(cursor, &value, sizeof value);
     cursor->broken |= value > max;
     return cursor->broken ? 0 : value;
@@ -124,6 +145,7 @@ static unsigned take_choice(struct cursor *cursor, unsigned max)
 static void take_values(struct cursor *cursor, struct params_values *values)
 {
     uint16_t count;
+
     take_bytes(cursor, &count, sizeof count);
     cursor->broken |= count > PARAMS_MAX;
     for (values->count = 0; !cursor->broken && values->count < count; values->count++) {
@@ -132,6 +154,7 @@ static void take_values(struct cursor *cursor, struct params_values *values)
         value->type = (enum params_type)take_choice(cursor, PARAMS_BOOLEAN);
         value->is_null = take_choice(cursor, 1);
         value->text = take_text(cursor);
+        cursor->broken |= value->is_null && value->text.len > 0;
         take_bytes(cursor, &value->integer, sizeof value->integer);
         take_bytes(cursor, &value->number, sizeof value->number);
     }
@@ -140,11 +163,14 @@ static void take_values(struct cursor *cursor, struct params_values *values)
 enum err writer_frame_length(struct str bytes, size_t *len)
 {
     uint32_t rest;
-    if (bytes.len < sizeof rest)
+
+    if (bytes.len < WRITER_FRAME_HEAD)
         return ERR_AGAIN;
     memcpy(&rest, bytes.p, sizeof rest);
-    if (rest == 0 || rest > WRITER_FRAME_MAX)
+    if (rest < WRITER_FRAME_HEAD - sizeof rest || rest > WRITER_FRAME_MAX)
         return ERR_SYNTAX;
+    if (bytes.p[sizeof rest] != WRITER_FRAME_VERSION)
+        return ERR_VERSION;
     if (bytes.len < sizeof rest + rest)
         return ERR_AGAIN;
     *len = sizeof rest + rest;
@@ -154,11 +180,12 @@ enum err writer_frame_length(struct str bytes, size_t *len)
 /* A cursor behind FRAME's head, and its kind. */
 static struct cursor open_frame(struct str frame, unsigned *kind)
 {
+    char head[WRITER_FRAME_HEAD];
     size_t len = 0;
     struct cursor cursor = {.rest = frame, .broken = writer_frame_length(frame, &len) != ERR_OK || len != frame.len};
-    uint32_t ignored;
-    take_bytes(&cursor, &ignored, sizeof ignored);
-    *kind = take_choice(&cursor, WRITER_FRAME_ANSWER);
+
+    take_bytes(&cursor, head, sizeof head);
+    *kind = (unsigned char)head[sizeof head - 1];
     return cursor;
 }
 
@@ -171,15 +198,19 @@ enum err writer_frame_read_request(struct str frame, struct writer_frame_request
 {
     unsigned kind;
     struct cursor cursor = open_frame(frame, &kind);
+
     if (kind < WRITER_FRAME_WRITE || kind > WRITER_FRAME_BATCH_COMMIT)
         return ERR_SYNTAX;
     out->kind = (enum writer_frame_kind)kind;
     out->shape = CATALOG_OBJECT;
     out->caller = (struct store_caller){.now_ms = 0};
+    out->deadline_ms = 0;
     out->sql = STR("");
     out->values.count = 0;
-    if (kind == WRITER_FRAME_WRITE)
+    if (kind == WRITER_FRAME_WRITE) {
+        take_bytes(&cursor, &out->deadline_ms, sizeof out->deadline_ms);
         out->shape = (enum catalog_shape)take_choice(&cursor, CATALOG_VALUE);
+    }
     if (kind == WRITER_FRAME_WRITE || kind == WRITER_FRAME_BATCH_BEGIN)
         take_bytes(&cursor, &out->caller.now_ms, sizeof out->caller.now_ms);
     if (kind == WRITER_FRAME_WRITE) {
@@ -198,6 +229,7 @@ enum err writer_frame_read_answer(struct str frame, struct writer_frame_answer *
 {
     unsigned kind;
     struct cursor cursor = open_frame(frame, &kind);
+
     if (kind != WRITER_FRAME_ANSWER)
         return ERR_SYNTAX;
     out->err = (enum err)take_choice(&cursor, ERR_COUNT - 1);

@@ -1,22 +1,27 @@
 /*
  * writer_frame: the bytes between a client and the writer. Pure.
  *
- * A frame is u32 length of what follows | u8 kind | payload, native-endian: it never leaves the host. A text is u32 length and bytes.
+ * A frame is u32 length of what follows | u8 version | u8 kind | payload, native-endian: it never leaves the host. A text is u32
+ * length and bytes.
  *
- *   WRITE         u8 shape | i64 now_ms | texts address, project, key id | text SQL | values
+ *   WRITE         i64 deadline | u8 shape | i64 now_ms | texts address, project, key id | text SQL | values
  *   BATCH_BEGIN   i64 now_ms | text SQL
  *   BATCH_ROW     values
  *   BATCH_COMMIT  nothing
  *   ANSWER        u8 error | u8 found | i64 changes | u64 failed row | text why | text JSON
  *
  * values: u16 count, then each: text name | u8 type | u8 null | text | i64 integer | f64 number.
+ *
+ * Every request but BATCH_ROW is answered by one ANSWER, in order.
  */
 #ifndef LARDER_WRITER_FRAME_H
 #define LARDER_WRITER_FRAME_H
 
 #include "store/store.h"
 
-enum { WRITER_FRAME_HEAD = 5, WRITER_FRAME_MAX = 64 << 20 };
+enum { WRITER_FRAME_VERSION = 1, WRITER_FRAME_HEAD = 6, WRITER_FRAME_MAX = 64 << 20 };
+/* The failed row of what did not fail by a row. */
+#define WRITER_FRAME_NO_ROW UINT64_MAX
 
 enum writer_frame_kind {
     WRITER_FRAME_WRITE = 1,
@@ -29,6 +34,7 @@ enum writer_frame_kind {
 /* What a client asks; which members hold depends on the kind. Views lie in the bytes. */
 struct writer_frame_request {
     enum writer_frame_kind kind;
+    int64_t deadline_ms; /* monotonic: nobody waits for the answer any longer */
     enum catalog_shape shape;
     struct store_caller caller;
     struct str sql;
@@ -43,12 +49,13 @@ struct writer_frame_answer {
     struct str why, json;
 };
 
-/* Whether BYTES begin with a whole frame: its length, head included. ERR_AGAIN when more is needed; ERR_SYNTAX for one that cannot be. */
+/* Whether BYTES begin with a whole frame: its length, head included. ERR_AGAIN when more is needed; ERR_SYNTAX for what cannot become
+ * a frame, ERR_VERSION for one of another version. */
 enum err writer_frame_length(struct str bytes, size_t *len) ERR_CHECKED;
-/* Append a frame. */
-void writer_frame_add_request(const struct writer_frame_request *request, struct buf *out);
+/* Append a frame. ERR_LIMIT, and nothing appended, for a request larger than WRITER_FRAME_MAX. */
+enum err writer_frame_add_request(const struct writer_frame_request *request, struct buf *out) ERR_CHECKED;
 void writer_frame_add_answer(const struct writer_frame_answer *answer, struct buf *out);
-/* FRAME is one whole frame. ERR_SYNTAX. */
+/* FRAME is one whole frame, of writer_frame_length. ERR_SYNTAX. */
 enum err writer_frame_read_request(struct str frame, struct writer_frame_request *out) ERR_CHECKED;
 enum err writer_frame_read_answer(struct str frame, struct writer_frame_answer *out) ERR_CHECKED;
 

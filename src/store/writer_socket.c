@@ -1,14 +1,17 @@
 /*
- * The path of a database may be longer than a socket's address can be, so the socket is always named by way of its directory's descriptor in
- * /proc/self/fd.
+ * writer_socket: the lock that makes the writer of a database the only one, and the address at which it is met.
  *
- * The lock is flock's: it belongs to the open file, survives nothing, and so cannot be left behind by a process that was killed.
+ * The lock is flock's: it belongs to the open file and so cannot be left behind by a process that was killed; the file itself is
+ * never removed. A socket's address holds 107 bytes and a path 4095. Where the path is longer, the directory is opened and the
+ * socket named through /proc/self/fd, which is short whatever the directory is called.
+ *
+ * Invariant: the socket is never open to others, not even between bind and a later chmod: its mode is set before the bind,
+ * which makes the file with it. Who connects is asked for its user all the same. Nothing is read or written here.
  */
 #include "store/writer_socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -17,99 +20,160 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "base/sys.h"
+enum { BACKLOG = 512, SOCKET_MODE = 0600, LOCK_MODE = 0644 };
 
-/* The address of DATABASE's socket. *DIRECTORY must stay open while it is used. */
-static enum err make_address(const char *database, struct sockaddr_un *address, int *directory)
+/* The part of PATH that names its directory, up to and with the last slash. */
+static void add_directory(const char *path, struct buf *out)
 {
-    char *for_directory = sys_copy(str_from(database)), *for_name = sys_copy(str_from(database));
-    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
-    *directory = open(dirname(for_directory), O_PATH | O_DIRECTORY | O_CLOEXEC);
-    enum err err = *directory < 0 ? err_from_errno(errno) : ERR_OK;
-    if (err == ERR_OK && snprintf(address->sun_path, sizeof address->sun_path, "/proc/self/fd/%d/%s-larder.sock", *directory,
-                                  basename(for_name)) >= (int)sizeof address->sun_path)
-        err = ERR_LIMIT;
-    free(for_directory);
-    free(for_name);
-    return err;
+    const char *slash = strrchr(path, '/');
+
+    if (slash)
+        buf_add(out, path, (size_t)(slash - path) + 1);
+    else
+        buf_add_str(out, STR("./"));
 }
 
-enum err writer_socket_lock(const char *database, int *fd, int64_t *holder)
+/* A command run by root must not leave a lock that the server's user cannot take: the file goes to the data's owner. */
+static void give_to_owner(const char *database, int fd)
+{
+    struct buf directory = {0};
+    struct stat owner;
+
+    if (geteuid() != 0)
+        return;
+    add_directory(database, &directory);
+    if ((stat(database, &owner) == 0 || stat(directory.p, &owner) == 0) && fchown(fd, owner.st_uid, owner.st_gid) != 0)
+        errno = 0; /* then root is all that can use it, as before */
+    buf_free(&directory);
+}
+
+enum err writer_socket_lock(const char *database, int *fd, int64_t *holder, struct buf *why)
 {
     struct buf path = {0};
     char pid[24] = "";
+
     buf_printf(&path, "%s-larder.lock", database);
-    int lock = open(path.p, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    enum err err = lock < 0 ? err_from_errno(errno) : ERR_OK;
-    buf_free(&path);
-    if (err != ERR_OK)
-        return err;
-    if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
-        err = errno == EWOULDBLOCK ? ERR_BUSY : err_from_errno(errno);
+    int lock = open(path.p, O_RDWR | O_CREAT | O_CLOEXEC, LOCK_MODE);
+    enum err err = lock < 0 || flock(lock, LOCK_EX | LOCK_NB) != 0 ? err_from_errno(errno) : ERR_OK;
+    if (err != ERR_OK && lock >= 0 && errno == EWOULDBLOCK) {
+        err = ERR_BUSY;
         *holder = pread(lock, pid, sizeof pid - 1, 0) > 0 ? strtoll(pid, NULL, 10) : 0;
-        close(lock);
+    } else if (err != ERR_OK) {
+        buf_printf(why, "%s: %s", path.p, strerror(errno));
+    }
+    buf_free(&path);
+    if (err != ERR_OK) {
+        if (lock >= 0)
+            close(lock);
         return err;
     }
+    give_to_owner(database, lock);
     int len = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
     if (ftruncate(lock, 0) != 0 || pwrite(lock, pid, (size_t)len, 0) != len)
-        *holder = 0; /* the pid is a courtesy: a full disk must not keep the writer from starting */
+        errno = 0; /* the pid is a courtesy: a full disk must not keep the writer from starting */
     *fd = lock;
     return ERR_OK;
 }
 
-enum err writer_socket_listen(const char *database, int *fd)
+/* ADDRESS for PATH. *DIRECTORY must stay open while it is used; -1 where none is needed. Fails with errno. */
+static bool make_address(const char *path, struct sockaddr_un *address, int *directory)
 {
-    enum { BACKLOG = 1024 };
-    struct sockaddr_un address;
-    int directory = -1, listener = -1;
-    enum err err = make_address(database, &address, &directory);
-    if (err == ERR_OK) {
-        unlink(address.sun_path);
-        listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        mode_t before = umask(0177);
-        if (listener < 0 || bind(listener, (const struct sockaddr *)&address, sizeof address) != 0 || listen(listener, BACKLOG) != 0)
-            err = err_from_errno(errno);
-        umask(before);
+    const char *slash = strrchr(path, '/');
+    struct buf folder = {0};
+
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    *directory = -1;
+    if (strlen(path) < sizeof address->sun_path) {
+        memcpy(address->sun_path, path, strlen(path));
+        return true;
     }
+    add_directory(path, &folder);
+    *directory = open(folder.p, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    buf_free(&folder);
+    if (*directory < 0)
+        return false;
+    int len = snprintf(address->sun_path, sizeof address->sun_path, "/proc/self/fd/%d/%s", *directory,
+                       slash ? slash + 1 : path);
+    errno = ENAMETOOLONG;
+    return len < (int)sizeof address->sun_path;
+}
+
+typedef int attach_fn(int fd, const struct sockaddr *address, socklen_t len);
+
+/* A socket bound or connected to PATH. Fails with errno. */
+static bool attach(const char *path, attach_fn *bind_or_connect, int *out)
+{
+    struct sockaddr_un address;
+    int fd = -1, directory = -1;
+    bool done = false;
+
+    if (make_address(path, &address, &directory)) {
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        done = fd >= 0 && fchmod(fd, SOCKET_MODE) == 0 &&
+               bind_or_connect(fd, (const struct sockaddr *)&address, sizeof address) == 0;
+    }
+    int number = errno;
     if (directory >= 0)
         close(directory);
-    if (err == ERR_OK)
-        *fd = listener;
-    else if (listener >= 0)
-        close(listener);
+    if (!done && fd >= 0)
+        close(fd);
+    errno = number;
+    if (done)
+        *out = fd;
+    return done;
+}
+
+enum err writer_socket_listen(const char *database, int *fd, struct buf *why)
+{
+    struct buf path = {0};
+    enum err err = ERR_OK;
+    int bound = -1;
+
+    writer_socket_unlink(database);
+    buf_printf(&path, "%s-larder.sock", database);
+    if (!attach(path.p, bind, &bound) || listen(bound, BACKLOG) != 0) {
+        err = err_from_errno(errno);
+        buf_printf(why, "cannot listen on %s: %s", path.p, strerror(errno));
+        if (bound >= 0)
+            close(bound);
+    } else {
+        *fd = bound;
+    }
+    buf_free(&path);
     return err;
 }
 
 void writer_socket_unlink(const char *database)
 {
     struct buf path = {0};
+
     buf_printf(&path, "%s-larder.sock", database);
     unlink(path.p);
     buf_free(&path);
 }
 
-enum err writer_socket_connect(const char *database, int *fd)
+enum err writer_socket_connect(const char *database, int *fd, struct buf *why)
 {
-    struct sockaddr_un address;
-    int directory = -1, connection = -1;
-    enum err err = make_address(database, &address, &directory);
-    if (err == ERR_OK) {
-        connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (connection < 0 || connect(connection, (const struct sockaddr *)&address, sizeof address) != 0)
-            err = ERR_UNAVAILABLE;
+    struct buf path = {0};
+    enum err err = ERR_OK;
+
+    buf_printf(&path, "%s-larder.sock", database);
+    if (!attach(path.p, connect, fd)) {
+        bool nobody = errno == ENOENT || errno == ECONNREFUSED || errno == EAGAIN;
+        err = nobody ? ERR_AGAIN : err_from_errno(errno);
+        if (!nobody)
+            buf_printf(why, "cannot reach the writer at %s: %s", path.p, strerror(errno));
+        if (errno == EACCES)
+            buf_add_str(why, STR(": run this as root, or as the user that larder runs as"));
     }
-    if (directory >= 0)
-        close(directory);
-    if (err == ERR_OK)
-        *fd = connection;
-    else if (connection >= 0)
-        close(connection);
+    buf_free(&path);
     return err;
 }
 
-bool writer_socket_is_ours(int fd)
+bool writer_socket_trusts(int fd)
 {
     struct ucred peer;
     socklen_t len = sizeof peer;
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && (peer.uid == 0 || peer.uid == geteuid());
+
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && (peer.uid == geteuid() || peer.uid == 0);
 }

@@ -4,6 +4,7 @@
 LARDER in the environment names another program than build/larder.
 """
 
+import json
 import os
 import pathlib
 import re
@@ -126,6 +127,20 @@ class Stack:
         """The ids of the supervisor's children of a role: worker, writer or housekeeper."""
         return [pid for pid, name in children(self.larder_pid) if name == f"larder: {role}"[:15]]
 
+    def counters(self):
+        return self.get("/stats").json()["counters"]
+
+    def keys(self, match="*"):
+        """Every key in the cache that matches, sorted."""
+        found, cursor = set(), 0
+        while True:
+            answer = self.request("GET", "/api/cache/keys", admin=True, params={"match": match, "cursor": cursor, "limit": 1000})
+            assert answer.status_code == 200, answer.text
+            found |= set(answer.json()["keys"])
+            cursor = answer.json()["cursor"]
+            if cursor == 0:
+                return sorted(found)
+
     def log(self, name="larder"):
         return (self.dir / f"{name}.log").read_text(errors="replace")
 
@@ -175,3 +190,41 @@ def stack(make_session_stack):
 def data_stack(make_session_stack):
     """Another shared one, with the real data of the S&P 500."""
     return make_session_stack("--data", data_file())
+
+
+@pytest.fixture(scope="session")
+def memory_stack(make_session_stack):
+    """The same data without Redis."""
+    return make_session_stack("--l2", "memory", "--data", data_file())
+
+
+@pytest.fixture(scope="module", params=["redis", "memory"])
+def market(request):
+    """The real data over each kind of shared cache. For tests that leave the data as they are."""
+    return request.getfixturevalue({"redis": "data_stack", "memory": "memory_stack"}[request.param])
+
+
+@pytest.fixture(scope="module", params=["redis", "memory"])
+def writable(request):
+    """The sample data over each kind of shared cache, for the tests of one module to change."""
+    makers = stacks()
+    yield next(makers)("--l2", request.param)
+    next(makers, None)
+
+
+def assert_problem(answer, status, *words):
+    """That ANSWER is a problem (RFC 9457) of STATUS whose detail has WORDS in it."""
+    assert answer.status_code == status, answer.content
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    problem = json.loads(answer.content)
+    assert problem["status"] == status and problem["title"] and problem["detail"], problem
+    for word in words:
+        assert word in problem["detail"], f"{word!r} is not in {problem['detail']!r}"
+
+
+def copy_sql(directory, **resources):
+    """A copy of the shipped SQL under DIRECTORY with RESOURCES besides: name=text."""
+    shutil.copytree(ROOT / "sql", directory)
+    for name, text in resources.items():
+        (directory / "resources" / f"{name}.sql").write_text(text)
+    return directory

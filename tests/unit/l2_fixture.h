@@ -34,7 +34,7 @@ static UNUSED void nap(long ms)
     nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
 }
 
-/* -- a directory, and a redis-server in it -- */
+/* A directory, and a redis-server in it. */
 
 struct server {
     char dir[64], socket[96];
@@ -99,7 +99,7 @@ static UNUSED void server_hang(struct server *server)
     assert_int_equal(waitpid(server->pid, &status, WUNTRACED), server->pid);
 }
 
-/* -- a loop as worker's, small -- */
+/* A loop as worker's, small. */
 
 struct test_loop {
     struct loop loop;
@@ -153,7 +153,7 @@ static UNUSED void loop_round(struct test_loop *loop)
         loop->tick[i](loop->tick_context[i], sys_monotonic_ms());
 }
 
-/* -- a host: its configuration, what its processes share, a thread that may wait and an event thread -- */
+/* A host: its configuration, what its processes share, a thread that may wait and an event thread. */
 
 struct host {
     struct config config;
@@ -164,24 +164,31 @@ struct host {
     bool asynchronous; /* whether look() reads on the loop */
 };
 
+static UNUSED struct config usual_config(void)
+{
+    static char empty[] = "", prefix[] = "l*rder[:";
+
+    return (struct config){
+        .redis = {.user = empty,
+                  .password = empty,
+                  .prefix = prefix,
+                  .cache_version = 1,
+                  .connect_timeout_ms = 5000,
+                  .timeout_ms = 5000,
+                  .max_entry = 1 << 20},
+        .memory = {.size = 8 << 20},
+        .breaker = {.failures = 5, .successes = 2, .open_ms = 100},
+    };
+}
+
+/* Makes what the host shares, with the usual configuration where HOST has none. */
 static UNUSED void host_configure(struct host *host, const char *url)
 {
     struct buf why = {0};
 
-    if (!host->config.redis.url) {
-        static char empty[] = "", prefix[] = "l*rder[:";
-
-        host->config.redis.user = empty;
-        host->config.redis.password = empty;
-        host->config.redis.prefix = prefix;
-        host->config.redis.cache_version = 1;
-        host->config.redis.connect_timeout_ms = host->config.redis.timeout_ms = 5000;
-        host->config.redis.max_entry = 1 << 20;
-        host->config.memory.size = 8 << 20;
-        host->config.breaker.failures = 5;
-        host->config.breaker.successes = 2;
-        host->config.breaker.open_ms = 100;
-    }
+    log_init(STDERR_FILENO, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+    if (!host->config.redis.prefix)
+        host->config = usual_config();
     host->config.redis.url = strdup(url);
     assert_int_equal(l2_shared_new(&host->config, 60000, &host->shared, &why), ERR_OK);
     buf_free(&why);
@@ -204,7 +211,7 @@ static UNUSED void host_close(struct host *host)
     host->config.redis.url = NULL;
 }
 
-/* -- reads -- */
+/* Reads. */
 
 struct seen {
     bool called;

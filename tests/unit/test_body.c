@@ -47,17 +47,22 @@ static void an_object_becomes_members(void **state)
 {
     struct body body;
 
-    assert_int_equal(parse(*state, STR(" { \"name\" : \"Caf\\u00e9 \\\"x\\\"\" ,\"price\":-12.50e+1,\"on\":true,\r\n\"off\":false,"
-                                       "\"none\":null,\"list\":[1,{\"a\":2}],\"sub\":{\"b\":[]}}\t\n"),
-                           &body),
-                     ERR_OK);
+    assert_int_equal(
+        parse(*state,
+              STR(" { \"name\" : \"Caf\\u00e9 \\\"x\\\"\" ,\"price\":-12.50e+1,\"on\":true,\r\n\"off\":false,"
+                  "\"none\":null,\"list\":[1,{\"a\":2}],\"sub\":{\"b\":[]}}\t\n"),
+              &body),
+        ERR_OK);
     static const struct {
         struct str name, text;
         enum body_type type;
     } expected[] = {
-        {STR("name"), STR("Caf\xc3\xa9 \"x\""), BODY_STRING}, {STR("price"), STR("-12.50e+1"), BODY_NUMBER},
-        {STR("on"), STR("true"), BODY_BOOLEAN},               {STR("off"), STR("false"), BODY_BOOLEAN},
-        {STR("none"), STR("null"), BODY_NULL},                {STR("list"), STR("[1,{\"a\":2}]"), BODY_ARRAY},
+        {STR("name"), STR("Caf\xc3\xa9 \"x\""), BODY_STRING},
+        {STR("price"), STR("-12.50e+1"), BODY_NUMBER},
+        {STR("on"), STR("true"), BODY_BOOLEAN},
+        {STR("off"), STR("false"), BODY_BOOLEAN},
+        {STR("none"), STR("null"), BODY_NULL},
+        {STR("list"), STR("[1,{\"a\":2}]"), BODY_ARRAY},
         {STR("sub"), STR("{\"b\":[]}"), BODY_OBJECT},
     };
     assert_int_equal(body.count, COUNT(expected));
@@ -161,10 +166,10 @@ static void json_of_any_kind_is_told_from_other_text(void **state)
     static const struct {
         struct str text;
         bool json;
-    } table[] = {{STR("{}"), true},       {STR("[1, 2]"), true},  {STR("12"), true},     {STR(" -0.5 "), true},
-                 {STR("\"x\""), true},    {STR("null"), true},    {STR("true"), true},   {STR(""), false},
-                 {STR(" "), false},       {STR("1 2"), false},    {STR("text"), false},  {STR("{},"), false},
-                 {STR("nulll"), false},   {STR("\"x\"y"), false}, {STR("[1"), false},    {STR("1\0"), false},
+    } table[] = {{STR("{}"), true},     {STR("[1, 2]"), true},  {STR("12"), true},    {STR(" -0.5 "), true},
+                 {STR("\"x\""), true},  {STR("null"), true},    {STR("true"), true},  {STR(""), false},
+                 {STR(" "), false},     {STR("1 2"), false},    {STR("text"), false}, {STR("{},"), false},
+                 {STR("nulll"), false}, {STR("\"x\"y"), false}, {STR("[1"), false},   {STR("1\0"), false},
                  {STR("1],[2"), false}};
     struct fixture *fixture = *state;
 
@@ -190,9 +195,12 @@ static void strings_come_out_of_an_array_of_strings_only(void **state)
         struct str text;
         enum err err;
         size_t count;
-    } table[] = {{STR("{\"k\":[\"a\",\"b\\n\"]}"), ERR_OK, 2},   {STR("{\"k\":[]}"), ERR_OK, 0},
-                 {STR("{\"k\":[\"a\",1]}"), ERR_TYPE, 0},        {STR("{\"k\":[null]}"), ERR_TYPE, 0},
-                 {STR("{\"k\":\"a\"}"), ERR_TYPE, 0},            {STR("{\"k\":{}}"), ERR_TYPE, 0},
+    } table[] = {{STR("{\"k\":[\"a\",\"b\\n\"]}"), ERR_OK, 2},
+                 {STR("{\"k\":[]}"), ERR_OK, 0},
+                 {STR("{\"k\":[\"a\",1]}"), ERR_TYPE, 0},
+                 {STR("{\"k\":[null]}"), ERR_TYPE, 0},
+                 {STR("{\"k\":\"a\"}"), ERR_TYPE, 0},
+                 {STR("{\"k\":{}}"), ERR_TYPE, 0},
                  {STR("{\"k\":[\"a\",\"b\",\"c\",\"d\"]}"), ERR_LIMIT, 0}};
     struct fixture *fixture = *state;
 
@@ -221,7 +229,8 @@ static struct params_spec make_spec(const char *line)
 
 static void members_are_held_to_the_types_of_parameters(void **state)
 {
-    static const char *const lines[] = {"name text 1..5", "count integer 0..10", "price number ?", "on boolean = false"};
+    static const char *const lines[] = {"name text 1..5", "count integer 0..10", "price number ?",
+                                        "on boolean = false"};
     static const struct {
         struct str text;
         enum err err;

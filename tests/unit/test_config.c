@@ -252,6 +252,29 @@ static void a_line_that_is_too_long_is_refused_whole(void **state)
     buf_free(&text);
 }
 
+static void a_comment_may_be_as_long_as_it_likes(void **state)
+{
+    struct buf text = {0};
+    struct config *it;
+
+    (void)state;
+    buf_printf(&text, "# %0600d\n[log] ; %0600d\nlevel%600s=%600s info", 0, 0, "", "");
+    it = parse(text.p, NULL);
+    assert_int_equal(it->log.level, LOG_LEVEL_INFO);
+    config_free(&it);
+    buf_free(&text);
+}
+
+static void a_semicolon_is_a_comment_only_behind_a_blank(void **state)
+{
+    struct config *it = parse("[redis]\npassword=;a;b\nuser = ;a\n", NULL);
+
+    (void)state;
+    assert_string_equal(it->redis.password, ";a;b");
+    assert_string_equal(it->redis.user, "");
+    config_free(&it);
+}
+
 static void a_secret_is_never_part_of_a_message(void **state)
 {
     static const char *const texts[] = {"[auth]\nadmin_token = geheim", "[auth]\nadmin_token = geheim geheim geheim",
@@ -301,6 +324,9 @@ static void a_secret_may_stand_in_a_file(void **state)
 
     (void)state;
     start(&it, TOKEN "\r\nmore lines\n");
+    config = parse("[auth]\nadmin_token_file =\n", NULL);
+    assert_string_equal(config->auth.admin_token, "");
+    config_free(&config);
     buf_printf(&text, "[auth]\nadmin_token_file = %s\n[redis]\npassword_file = %s", it.path, it.path);
     config = parse(text.p, NULL);
     assert_string_equal(config->auth.admin_token, TOKEN);
@@ -363,11 +389,11 @@ static void what_is_printed_reads_back_as_the_same(void **state)
     (void)state;
     second = print(again);
     assert_string_equal(first, second);
-    expect_in(first, "\nworkers = 9 ; default: auto\n");
-    expect_in(first, "\nmax_body = 1536 ; default: 1M\n");
-    expect_in(first, "\nrequest_timeout = 90s ; default: 30s\n");
-    expect_in(first, "\nbusy_timeout = 0 ; default: 1s\n");
-    expect_in(first, "\nprefix =  ; default: larder:\n");
+    expect_in(first, "\n# Default: auto\nworkers = 9\n");
+    expect_in(first, "\n# Default: 1M\nmax_body = 1536\n");
+    expect_in(first, "\nrequest_timeout = 90s\n");
+    expect_in(first, "\nbusy_timeout = 0\n");
+    expect_in(first, "\n# Default: larder:\nprefix = \n");
     expect_in(first, "\n#pool = 4\n");
     free(first);
     free(second);
@@ -384,9 +410,9 @@ static void secrets_are_not_printed(void **state)
     (void)state;
     assert_null(strstr(text, "geheim"));
     assert_null(strstr(text, TOKEN));
-    expect_in(text, "\nadmin_token = ******** ");
-    expect_in(text, "\npassword = ******** ");
-    expect_in(text, "\nurl = redis://********@127.0.0.1 ");
+    expect_in(text, "\nadmin_token = ********\n");
+    expect_in(text, "\npassword = ********\n");
+    expect_in(text, "\nurl = redis://********@127.0.0.1\n");
     free(text);
     config_free(&it);
 }
@@ -460,6 +486,8 @@ int main(void)
         cmocka_unit_test(everything_wrong_is_reported_at_once),
         cmocka_unit_test(a_variable_that_is_no_setting_is_reported),
         cmocka_unit_test(a_line_that_is_too_long_is_refused_whole),
+        cmocka_unit_test(a_comment_may_be_as_long_as_it_likes),
+        cmocka_unit_test(a_semicolon_is_a_comment_only_behind_a_blank),
         cmocka_unit_test(a_secret_is_never_part_of_a_message),
         cmocka_unit_test(a_secret_may_stand_in_a_file),
         cmocka_unit_test(a_secret_file_that_is_of_no_use_is_reported),

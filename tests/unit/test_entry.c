@@ -24,7 +24,8 @@ static struct entry make_entry(void)
                           .tags_count = 2,
                           .etag = STR("\"0123456789abcdef\""),
                           .content_type = STR("application/json"),
-                          .body = STR("{\"name\":\"Brown\xe2\x80\x93" "Forman\",\"nothing\":null}")};
+                          .body = STR("{\"name\":\"Brown\xe2\x80\x93"
+                                      "Forman\",\"nothing\":null}")};
 }
 
 static void an_entry_comes_back_as_it_was(void **state)
@@ -161,10 +162,9 @@ static void an_etag_is_strong_quoted_and_of_the_body_alone(void **state)
     (void)state;
     assert_true(str_equal(one, same));
     assert_false(str_equal(one, other));
-    assert_int_equal(one.len, 34);
-    assert_int_equal(none.len, 34);
+    assert_true(one.len > 2 && none.len == one.len);
     assert_int_equal(one.p[0], '"');
-    assert_int_equal(one.p[33], '"');
+    assert_int_equal(one.p[one.len - 1], '"');
     arena_free(&arena);
 }
 

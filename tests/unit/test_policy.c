@@ -10,17 +10,22 @@
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
 #define NOW INT64_C(1700000000000)
 
-static const struct policy usual = {.ttl_ms = 100000, .stale_ms = 1000000, .stale_if_error_ms = 5000000, .negative_ms = 30000};
+static const struct policy usual = {
+    .ttl_ms = 100000, .stale_ms = 1000000, .stale_if_error_ms = 5000000, .negative_ms = 30000};
 
 static void an_entry_goes_through_its_ages_in_order(void **state)
 {
     static const struct {
         int64_t after_ms;
         enum policy_verdict verdict;
-    } table[] = {{0, POLICY_FRESH},           {99999, POLICY_FRESH},
-                 {100000, POLICY_STALE},      {1099999, POLICY_STALE},
-                 {1100000, POLICY_STALE_IF_ERROR}, {5099999, POLICY_STALE_IF_ERROR},
-                 {5100000, POLICY_DEAD},      {INT64_C(1) << 50, POLICY_DEAD}};
+    } table[] = {{0, POLICY_FRESH},
+                 {99999, POLICY_FRESH},
+                 {100000, POLICY_STALE},
+                 {1099999, POLICY_STALE},
+                 {1100000, POLICY_STALE_IF_ERROR},
+                 {5099999, POLICY_STALE_IF_ERROR},
+                 {5100000, POLICY_DEAD},
+                 {INT64_C(1) << 50, POLICY_DEAD}};
     struct entry entry = {.status = 200};
 
     (void)state;

@@ -1,0 +1,267 @@
+/*
+ * writer_commit: group commit, and batches.
+ *
+ * A group is one transaction with a savepoint for each write, so many writes share one sync of the disk and one that fails fails
+ * alone. Where a failure makes SQLite take back the whole transaction, the group is begun again without the write that did
+ * it: at most as many times as it has writes.
+ *
+ * Invariants: nothing is answered before the commit has returned; when the commit fails, nothing of the group is written and
+ * everybody in it is told so. A write whose client has given up is not begun. A batch is one transaction from its first row
+ * to its commit, and its rows after a failure are read only to get at the commit, which is where the failure is told.
+ */
+#include "store/writer_commit.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/sys.h"
+
+enum {
+    WRITE_TIMEOUT_MS = 5000,
+    GROUP_MS = 100, /* after which a group takes no further write, so that those in it are answered */
+};
+
+void writer_commit_item_fini(struct writer_commit_item *item)
+{
+    buf_free(&item->outcome.json);
+    buf_free(&item->outcome.why);
+}
+
+static void fail(struct writer_db_outcome *outcome, enum err err, struct str why)
+{
+    outcome->err = err;
+    outcome->found = false;
+    outcome->changes = 0;
+    buf_clear(&outcome->json);
+    buf_clear(&outcome->why);
+    buf_add_str(&outcome->why, why.len ? why : str_from(err_text(err)));
+}
+
+static void apply(struct writer_db *db, struct writer_commit_item *item, int64_t now_ms)
+{
+    int64_t left_ms = item->request.deadline_ms - now_ms;
+
+    if (left_ms <= 0)
+        fail(&item->outcome, ERR_TIMEOUT, STR("it waited too long for its turn; nothing was written"));
+    else
+        writer_db_apply(db, &item->request, left_ms < WRITE_TIMEOUT_MS ? left_ms : WRITE_TIMEOUT_MS, &item->outcome);
+}
+
+/* Applies the items within the transaction, and cuts *COUNT to those that came to their turn. False when one of them has
+ * spoilt the transaction. */
+static bool apply_all(struct writer_db *db, struct writer_commit_item *items, size_t *count)
+{
+    const int64_t start_ms = sys_monotonic_ms();
+    int64_t now_ms = start_ms;
+
+    for (size_t i = 0; i < *count; i++) {
+        if (items[i].apart)
+            continue;
+        apply(db, &items[i], now_ms);
+        if (!writer_db_in_transaction(db)) {
+            items[i].apart = true;
+            if (items[i].outcome.err == ERR_OK)
+                fail(&items[i].outcome, ERR_STATEMENT, STR("the statement ended the transaction"));
+            return false;
+        }
+        now_ms = sys_monotonic_ms();
+        if (now_ms - start_ms >= GROUP_MS)
+            *count = i + 1;
+    }
+    return true;
+}
+
+static size_t count_written(const struct writer_commit_item *items, size_t count)
+{
+    size_t written = 0;
+
+    for (size_t i = 0; i < count; i++)
+        written += items[i].outcome.err == ERR_OK;
+    return written;
+}
+
+static void answer_outcome(struct writer_peer *peer, const struct writer_db_outcome *outcome, uint64_t failed_row)
+{
+    const struct writer_frame_answer answer = {
+        .err = outcome->err,
+        .found = outcome->found,
+        .changes = outcome->changes,
+        .failed_row = failed_row,
+        .json = buf_str(&outcome->json),
+        .why = buf_str(&outcome->why),
+    };
+
+    writer_peer_answer(peer, &answer, sys_monotonic_ms());
+}
+
+static void note_commit(struct writer_shared *shared, uint64_t written)
+{
+    if (!shared)
+        return;
+    atomic_fetch_add(&shared->committed, written);
+    atomic_fetch_add(&shared->commits, 1);
+}
+
+size_t writer_commit_group(struct writer_db *db, struct writer_commit_item *items, size_t count,
+                           struct writer_shared *shared)
+{
+    struct buf why = {0};
+    enum err err;
+    size_t written = 0;
+
+    for (size_t i = 0; i < count; i++)
+        items[i].apart = false;
+    do
+        err = writer_db_begin(db, &why);
+    while (err == ERR_OK && !apply_all(db, items, &count));
+
+    if (err == ERR_OK && (written = count_written(items, count)) == 0)
+        writer_db_rollback(db);
+    else if (err == ERR_OK)
+        err = writer_db_commit(db, &why);
+    if (err == ERR_OK && written > 0)
+        note_commit(shared, written);
+    for (size_t i = 0; i < count; i++) {
+        if (err != ERR_OK && !items[i].apart)
+            fail(&items[i].outcome, err, buf_str(&why));
+        answer_outcome(items[i].peer, &items[i].outcome, WRITER_FRAME_NO_ROW);
+    }
+    /* After the answers: nobody has to wait for it. */
+    if (err == ERR_OK && written > 0)
+        writer_db_checkpoint(db);
+    buf_free(&why);
+    return count;
+}
+
+struct batch {
+    struct writer_db *db;
+    struct writer_peer *peer;
+    struct buf sql;
+    int64_t now_ms;
+    uint64_t rows;       /* carried out */
+    uint64_t failed_row;
+    struct writer_db_outcome outcome; /* of the row that failed, or of the last one */
+    bool ended;
+};
+
+static void begin_batch(struct batch *batch, const struct writer_frame_request *request)
+{
+    struct buf why = {0};
+    enum err err = writer_db_begin(batch->db, &why);
+
+    if (err == ERR_OK)
+        err = writer_db_prepare(batch->db, request->sql, &why);
+    buf_add_str(&batch->sql, request->sql);
+    batch->now_ms = request->caller.now_ms;
+    if (err != ERR_OK) {
+        fail(&batch->outcome, err, buf_str(&why));
+        writer_db_rollback(batch->db);
+        batch->ended = true;
+    }
+    answer_outcome(batch->peer, &batch->outcome, WRITER_FRAME_NO_ROW);
+    buf_free(&why);
+}
+
+static void take_row(struct batch *batch, struct writer_frame_request *request)
+{
+    if (batch->outcome.err != ERR_OK)
+        return;
+    request->sql = buf_str(&batch->sql);
+    request->caller.now_ms = batch->now_ms;
+    writer_db_apply_row(batch->db, request, WRITE_TIMEOUT_MS, &batch->outcome);
+    if (batch->outcome.err == ERR_OK) {
+        batch->rows++;
+        return;
+    }
+    batch->failed_row = batch->rows;
+    writer_db_rollback(batch->db);
+}
+
+static void commit_batch(struct batch *batch, struct writer_shared *shared)
+{
+    struct buf why = {0};
+
+    if (batch->outcome.err == ERR_OK) {
+        enum err err = writer_db_commit(batch->db, &why);
+        if (err == ERR_OK)
+            note_commit(shared, batch->rows);
+        else
+            fail(&batch->outcome, err, buf_str(&why));
+    }
+    /* The rows' own answers are nobody's. */
+    buf_clear(&batch->outcome.json);
+    batch->outcome.found = false;
+    batch->outcome.changes = (int64_t)batch->rows;
+    answer_outcome(batch->peer, &batch->outcome, batch->failed_row);
+    batch->ended = true;
+    buf_free(&why);
+}
+
+/* What the peer has sent so far. */
+static void take_frames(struct batch *batch, struct writer_frame_request *request, struct writer_shared *shared)
+{
+    while (!batch->ended && writer_peer_next(batch->peer, request)) {
+        if (request->kind == WRITER_FRAME_BATCH_ROW)
+            take_row(batch, request);
+        else if (request->kind == WRITER_FRAME_BATCH_COMMIT)
+            commit_batch(batch, shared);
+        else
+            batch->peer->lost = true;
+    }
+}
+
+/* Ends the batch without its commit. WHY is for the peer, if it listens. */
+static void give_up(struct batch *batch, enum err err, struct str why)
+{
+    writer_db_rollback(batch->db);
+    if (batch->outcome.err == ERR_OK)
+        fail(&batch->outcome, err, why);
+    answer_outcome(batch->peer, &batch->outcome, batch->failed_row);
+    batch->peer->lost = true;
+    batch->ended = true;
+}
+
+/* Waits for the peer, and to send it what it has not taken. */
+static void await_peer(struct batch *batch, const volatile sig_atomic_t *stop, const sigset_t *signals)
+{
+    struct writer_peer *peer = batch->peer;
+    struct pollfd ready = {.fd = peer->fd, .events = writer_peer_has_unsent(peer) ? POLLOUT : POLLIN};
+    const struct timespec patience = {.tv_sec = WRITER_PEER_PATIENCE_MS / 1000};
+    int count = *stop ? 0 : ppoll(&ready, 1, &patience, signals);
+
+    if (*stop) {
+        give_up(batch, ERR_UNAVAILABLE, STR("the writer was told to stop; nothing of the batch was written"));
+    } else if (count == 0) {
+        give_up(batch, ERR_TIMEOUT, STR("the batch was silent for 5 s; nothing of it was written"));
+    } else if (count > 0) {
+        writer_peer_flush(peer, sys_monotonic_ms());
+        writer_peer_receive(peer, sys_monotonic_ms());
+    }
+}
+
+void writer_commit_batch(struct writer_db *db, struct writer_peer *peer, const struct writer_frame_request *request,
+                         struct writer_shared *shared, const volatile sig_atomic_t *stop, const sigset_t *signals)
+{
+    struct batch batch = {.db = db, .peer = peer, .failed_row = WRITER_FRAME_NO_ROW};
+    struct writer_frame_request *row = sys_calloc(1, sizeof *row);
+
+    begin_batch(&batch, request);
+    while (!batch.ended) {
+        take_frames(&batch, row, shared);
+        if (batch.ended)
+            break;
+        if (peer->lost || peer->ended) {
+            writer_db_rollback(db);
+            peer->lost = true;
+            break;
+        }
+        await_peer(&batch, stop, signals);
+    }
+    writer_db_checkpoint(db);
+    buf_free(&batch.sql);
+    buf_free(&batch.outcome.json);
+    buf_free(&batch.outcome.why);
+    free(row);
+}

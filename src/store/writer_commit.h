@@ -1,0 +1,33 @@
+/*
+ * writer_commit: what clients ask, carried out: writes as groups with one commit for each group, batches each by itself.
+ */
+#ifndef LARDER_WRITER_COMMIT_H
+#define LARDER_WRITER_COMMIT_H
+
+#include <signal.h>
+
+#include "store/writer.h"
+#include "store/writer_db.h"
+#include "store/writer_peer.h"
+
+/* One write on its way: who asked, what, and what became of it. Zero-initialised; used again and again. */
+struct writer_commit_item {
+    struct writer_peer *peer;
+    struct writer_frame_request request;
+    struct writer_db_outcome outcome;
+    bool apart; /* has spoilt a transaction: not tried again */
+};
+
+/* Carries out the first of ITEMS (at least one) as one transaction and answers them, after the commit. How many they were: a group
+ * ends early when it has taken long. SHARED may be NULL. */
+size_t writer_commit_group(struct writer_db *db, struct writer_commit_item *items, size_t count,
+                           struct writer_shared *shared);
+
+/* The batch that PEER begins with REQUEST, to its end, while everybody else waits. Returns when it was committed or taken back: because a row
+ * failed, PEER was silent or vanished, or *STOP. SIGNALS is the mask while waiting. */
+void writer_commit_batch(struct writer_db *db, struct writer_peer *peer, const struct writer_frame_request *request,
+                         struct writer_shared *shared, const volatile sig_atomic_t *stop, const sigset_t *signals);
+
+void writer_commit_item_fini(struct writer_commit_item *item);
+
+#endif

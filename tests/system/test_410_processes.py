@@ -1,0 +1,319 @@
+"""Supervisor, workers and writer: killed, stopped, stuck, recycled, reloaded and drained while clients ask."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+
+import pytest
+import requests
+
+from conftest import ROOT, children, running, wait_for
+from load import Load, finish_wrk, start_wrk
+
+PATHS = ("/api/stocks/AAPL", "/api/stocks/MSFT", "/api/stocks/?limit=5", "/api/stocks/top?limit=3")
+SLOW = """-- name:    slow
+-- doc:     Counts to `steps`.
+-- route:   GET /api/slow
+-- param:   steps integer 1..100000000000
+-- key:     slow:{steps}
+-- shape:   value
+-- ttl:     0s
+-- timeout: 1m
+WITH RECURSIVE counter (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < :steps) SELECT max(n) AS n FROM counter;
+"""
+STOCK = {"name": "Apple", "sector": "Technology Hardware", "price": 1}
+
+
+@pytest.fixture(scope="module")
+def slow_sql(tmp_path_factory):
+    """The shipped SQL directory and a resource that takes as long as it is told to."""
+    directory = tmp_path_factory.mktemp("sql") / "sql"
+    shutil.copytree(ROOT / "sql", directory)
+    (directory / "resources" / "slow.sql").write_text(SLOW)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def herd(make_session_stack, slow_sql):
+    """A stack for killing and reloading."""
+    return make_session_stack("--sql", slow_sql, "--set", "log.level=info")
+
+
+def steps_for(stack, seconds):
+    """How far /api/slow has to count to take about SECONDS here and now."""
+    steps, took = 100_000, 0.0
+    while took < 0.1:
+        steps *= 2
+        began = time.monotonic()
+        assert stack.get(f"/api/slow?steps={steps}").status_code == 200
+        took = time.monotonic() - began
+    return int(steps * seconds / took)
+
+
+@contextlib.contextmanager
+def in_background(function, *arguments, count=1):
+    """Runs FUNCTION in threads; yields the list of what they return, complete after the block."""
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(function(*arguments))) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    yield results
+    for thread in threads:
+        thread.join(120)
+    assert len(results) == count
+
+
+def wait_for_others(stack, role, before, count):
+    """Until COUNT children of ROLE live, none of them one of BEFORE."""
+    def ready():
+        now = stack.children(role)
+        return now if len(now) == count and not set(now) & set(before) else None
+    return wait_for(f"{count} other processes of the role {role}", ready, 30)
+
+
+def integrity(path):
+    """What SQLite finds wrong; nothing is `ok`."""
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as database:
+        return database.execute("PRAGMA integrity_check").fetchone()[0]
+
+
+def tickers(path):
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as database:
+        return {row[0] for row in database.execute("SELECT ticker FROM stocks")}
+
+
+def put_load(stack, prefix, **options):
+    """Clients that create stocks; body and path of each request are its own."""
+    headers = {"Authorization": f"Bearer {stack.admin_token}", "Content-Type": "application/json"}
+    return Load(stack.port, (), method="PUT", headers=headers, make_body=lambda thread, n: '{"name": "x", "sector": "y", "price": 1}',
+                make_path=lambda thread, n: f"/api/stocks/{prefix}{thread}X{n}", **options)
+
+
+def test_each_process_has_its_name(herd):
+    names = subprocess.run(["ps", "-o", "args=", "--ppid", str(herd.larder_pid)], capture_output=True, text=True, check=True).stdout
+    assert sorted(line.strip() for line in names.splitlines()) == ["larder: worker", "larder: worker", "larder: writer"]
+    assert "larder" in pathlib.Path(f"/proc/{herd.larder_pid}/cmdline").read_text()
+
+
+def test_each_worker_killed_under_load_costs_nobody_an_answer(herd):
+    before = herd.children("worker")
+    wrk = start_wrk(herd.url + PATHS[0], 4)
+    with Load(herd.port, PATHS) as load:
+        for pid in before:
+            load.wait(100)
+            herd.signal(pid, signal.SIGKILL)
+            wait_for("the dead worker has a successor", lambda pid=pid: pid not in (now := herd.children("worker")) and len(now) == 2)
+        load.wait(100)
+    assert load.others() == []
+    counted = finish_wrk(wrk)
+    assert counted.errors == 0, counted.text
+
+
+def test_all_workers_killed_at_once_costs_nobody_an_answer(herd):
+    with Load(herd.port, PATHS) as load:
+        for _ in range(2):
+            load.wait(50)
+            before = herd.children("worker")
+            for pid in before:
+                herd.signal(pid, signal.SIGKILL)
+            wait_for_others(herd, "worker", before, 2)
+        load.wait(100)
+    assert load.others() == []
+
+
+def test_a_death_is_logged_with_its_cause(herd):
+    pid = herd.children("worker")[0]
+    herd.signal(pid, signal.SIGSEGV)
+    wait_for_others(herd, "worker", [pid], 2)
+    line = next(line for line in herd.log().splitlines() if "child_died" in line and f"pid={pid}" in line)
+    assert "role=worker" in line and "Segmentation" in line
+
+
+def test_the_writer_killed_during_writes_loses_no_acknowledged_one(herd):
+    for round in range(10):
+        with put_load(herd, f"K{round}T") as load:
+            load.wait(20)
+            before = herd.children("writer")
+            herd.signal(before[0], signal.SIGKILL)
+            wait_for_others(herd, "writer", before, 1)
+            load.wait(20)
+        acknowledged = {answer.body for answer in load.answers if answer.status == 200}
+        assert {answer.status for answer in load.answers} <= {200, 503}
+        assert len(acknowledged) >= 40
+        stored = tickers(herd.database)
+        import json
+        assert {json.loads(body)["ticker"] for body in acknowledged} <= stored
+        assert integrity(herd.database) == "ok"
+
+
+def test_a_stopped_writer_gets_an_honest_answer_in_time(make_stack):
+    stack = make_stack("--l2", "memory", "--set", "store.write_timeout=500ms")
+    writer = stack.children("writer")[0]
+    stack.signal(writer, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        answer = stack.request("PUT", PATHS[0], admin=True, json=STOCK)
+        assert answer.status_code == 503 and "not known" in answer.json()["detail"]
+        assert time.monotonic() - began < 10
+        assert stack.get(PATHS[0]).status_code == 200
+    finally:
+        stack.signal(writer, signal.SIGCONT)
+    wait_for("the writer takes writes again", lambda: stack.request("PUT", PATHS[0], admin=True, json=STOCK).status_code == 200)
+
+
+def test_reloading_twenty_times_under_load_costs_nobody_an_answer(herd):
+    descriptors = len(os.listdir(f"/proc/{herd.larder_pid}/fd"))
+    with Load(herd.port, PATHS, threads=4) as readers, put_load(herd, "RT", threads=2, pause=0.02) as writers:
+        for _ in range(20):
+            before = herd.children("worker")
+            readers.wait(20)
+            herd.signal(herd.larder_pid, signal.SIGHUP)
+            wait_for_others(herd, "worker", before, 2)
+        writers.wait(5)
+    assert readers.others() == []
+    assert writers.others() == []
+    wait_for("the generations before have gone", lambda: len(children(herd.larder_pid)) == 3)
+    assert len(os.listdir(f"/proc/{herd.larder_pid}/fd")) == descriptors
+
+
+def test_a_request_under_way_outlives_a_reload(herd):
+    steps = steps_for(herd, 1.0)
+    before = herd.children("worker")
+    with in_background(requests.get, f"{herd.url}/api/slow?steps={steps}", count=4) as answers:
+        time.sleep(0.3)
+        herd.signal(herd.larder_pid, signal.SIGHUP)
+        wait_for_others(herd, "worker", before, 2)
+    assert [(answer.status_code, answer.json()["n"]) for answer in answers] == [(200, steps)] * 4
+
+
+def test_a_reload_with_a_wrong_file_keeps_what_runs(herd, slow_sql):
+    before = (herd.children("worker"), herd.children("writer"))
+    wrong = slow_sql / "resources" / "wrong.sql"
+    wrong.write_text("-- name: wrong\n-- route: GET /api/wrong\nSELECT 1 FROM nowhere;\n")
+    try:
+        with Load(herd.port, PATHS, threads=2) as load:
+            herd.signal(herd.larder_pid, signal.SIGHUP)
+            wait_for("the log says so", lambda: "reload_refused" in herd.log())
+            load.wait(50)
+    finally:
+        wrong.unlink()
+    assert load.others() == []
+    assert "wrong.sql" in herd.log()
+    assert (herd.children("worker"), herd.children("writer")) == before
+
+
+def test_workers_are_recycled_under_load_without_anybody_noticing(make_stack):
+    stack = make_stack("--set", "server.max_requests=300", "--set", "log.level=info")
+    seen = set()
+    wrk = start_wrk(stack.url + PATHS[0], 4)
+    with Load(stack.port, PATHS, threads=4) as load:
+        while wrk.poll() is None:
+            seen |= set(stack.children("worker"))
+            time.sleep(0.02)
+    counted = finish_wrk(wrk)
+    assert counted.errors == 0, counted.text
+    assert load.others() == []
+    assert len(seen) > 6
+    assert "child_died" not in stack.log() and "child_killed" not in stack.log()
+
+
+def test_a_stuck_worker_is_killed_and_the_log_says_what_it_was_doing(make_stack, slow_sql):
+    stack = make_stack("--sql", slow_sql, "--set", "server.request_timeout=1s")
+    before = stack.children("worker")
+    began = time.monotonic()
+    answer = stack.get("/api/slow?steps=100000000000")
+    assert answer.status_code == 503 and answer.headers["Content-Type"] == "application/problem+json"
+    assert time.monotonic() - began < 30
+    wait_for("the log names the request", lambda: "child_killed" in stack.log())
+    line = next(line for line in stack.log().splitlines() if "child_killed" in line)
+    assert "request_timeout" in line and "GET /api/slow" in line
+    wait_for_others(stack, "worker", before, 2)
+    assert stack.get(PATHS[0]).status_code == 200
+
+
+def test_a_stopped_worker_is_replaced_and_costs_nobody_an_answer(make_stack):
+    stack = make_stack("--set", "server.request_timeout=1s")
+    with Load(stack.port, PATHS) as load:
+        load.wait(100)
+        pid = stack.children("worker")[0]
+        stack.signal(pid, signal.SIGSTOP)
+        wait_for_others(stack, "worker", [pid], 2)
+        load.wait(100)
+    assert load.others() == []
+    # The same for one that was doing nothing.
+    pid = stack.children("worker")[1]
+    stack.signal(pid, signal.SIGSTOP)
+    wait_for_others(stack, "worker", [pid], 2)
+
+
+@contextlib.contextmanager
+def served_by_us(stack):
+    """STACK's larder as a child of the test, so that its exit code can be seen."""
+    stack.signal(stack.larder_pid, signal.SIGTERM)
+    wait_for("larder has ended", lambda: not running(stack.larder_pid))
+    program = os.environ.get("LARDER", ROOT / "build" / "larder")
+    with open(stack.dir / "larder.log", "ab") as log:
+        process = subprocess.Popen([program, "--config", stack.dir / "larder.conf", "serve"], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    try:
+        wait_for("larder is ready", lambda: stack.get("/readyz").status_code == 200)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_sigterm_answers_what_is_under_way_and_leaves_nothing_behind(make_stack, slow_sql):
+    stack = make_stack("--sql", slow_sql)
+    with served_by_us(stack) as larder:
+        below = [pid for pid, _ in children(larder.pid)]
+        steps = steps_for(stack, 0.5)
+        with in_background(requests.get, f"{stack.url}/api/slow?steps={steps}", count=8) as answers:
+            time.sleep(0.3)
+            larder.terminate()
+            assert larder.wait(30) == 0
+        assert [(answer.status_code, answer.json().get("n")) for answer in answers] == [(200, steps)] * 8
+        assert [pid for pid in below if running(pid)] == []
+        assert not (stack.dir / "larder.sock").exists()
+        assert "child_killed" not in stack.log() and "child_died" not in stack.log()
+        answer = stack.get(PATHS[0])
+        assert answer.status_code == 503 and answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_sigterm_twice_and_sigint_end_it_too(make_stack):
+    stack = make_stack("--l2", "memory")
+    for signals in ((signal.SIGTERM, signal.SIGTERM), (signal.SIGINT,), (signal.SIGHUP, signal.SIGTERM)):
+        with served_by_us(stack) as larder:
+            for number in signals:
+                larder.send_signal(number)
+            assert larder.wait(30) == 0
+        stack.up()
+
+
+def test_a_killed_supervisor_leaves_no_process_and_a_new_one_takes_over(herd):
+    for _ in range(3):
+        below = [pid for pid, _ in children(herd.larder_pid)]
+        herd.signal(herd.larder_pid, signal.SIGKILL)
+        wait_for("the children have gone", lambda: not any(running(pid) for pid in below))
+        herd.up()
+        assert herd.get(PATHS[0]).status_code == 200
+    assert integrity(herd.database) == "ok"
+
+
+def test_a_new_larder_takes_over_while_the_orphans_still_answer(herd):
+    steps = steps_for(herd, 2.0)
+    old = herd.larder_pid
+    with in_background(requests.get, f"{herd.url}/api/slow?steps={steps}", count=2) as answers:
+        time.sleep(0.3)
+        below = [pid for pid, name in children(old) if name == "larder: worker"]
+        herd.signal(old, signal.SIGKILL)
+        wait_for("the supervisor has gone", lambda: not running(old))
+        herd.up()
+        assert any(running(pid) for pid in below), "the statements were too quick for this test"
+        assert herd.get(PATHS[0]).status_code == 200
+    assert [answer.status_code for answer in answers] == [200] * 2

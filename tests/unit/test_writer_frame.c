@@ -1,0 +1,186 @@
+/* Frames: what is written is read back, and nothing else is read. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "store/writer_frame.h"
+
+static const struct writer_frame_request write_request = {
+    .kind = WRITER_FRAME_WRITE,
+    .deadline_ms = 123456789,
+    .shape = CATALOG_VALUE,
+    .caller = {.now_ms = -5, .address = {"127.0.0.1", 9}, .project = {"p", 1}, .key_id = {"", 0}},
+    .sql = {"SELECT :a", 9},
+    .values = {.items = {{.name = {"a", 1}, .type = PARAMS_TEXT, .text = {"x\0y", 3}},
+                         {.name = {"b", 1}, .type = PARAMS_INTEGER, .integer = INT64_MIN, .text = {"9", 1}},
+                         {.name = {"c", 1}, .type = PARAMS_NUMBER, .number = 1.5},
+                         {.name = {"d", 1}, .type = PARAMS_BOOLEAN, .integer = 1},
+                         {.name = {"e", 1}, .type = PARAMS_NUMBER, .is_null = true}},
+               .count = 5},
+};
+
+static void assert_text(struct str text, const char *expected, size_t len)
+{
+    assert_int_equal(text.len, len);
+    assert_memory_equal(text.p, expected, len);
+}
+
+static void a_write_is_read_back_as_it_was(void **state)
+{
+    struct buf frame = {0}, again = {0};
+    struct writer_frame_request out;
+    size_t len;
+
+    (void)state;
+    assert_int_equal(writer_frame_add_request(&write_request, &frame), ERR_OK);
+    assert_int_equal(writer_frame_length(buf_str(&frame), &len), ERR_OK);
+    assert_int_equal(len, frame.len);
+    assert_int_equal(writer_frame_read_request(buf_str(&frame), &out), ERR_OK);
+    assert_int_equal(out.kind, WRITER_FRAME_WRITE);
+    assert_int_equal(out.deadline_ms, 123456789);
+    assert_int_equal(out.shape, CATALOG_VALUE);
+    assert_int_equal(out.caller.now_ms, -5);
+    assert_text(out.caller.address, "127.0.0.1", 9);
+    assert_text(out.sql, "SELECT :a", 9);
+    assert_int_equal(out.values.count, 5);
+    assert_text(out.values.items[0].text, "x\0y", 3);
+    assert_true(out.values.items[1].integer == INT64_MIN);
+    assert_true(out.values.items[2].number == 1.5);
+    assert_int_equal(out.values.items[3].type, PARAMS_BOOLEAN);
+    assert_true(out.values.items[4].is_null);
+    assert_int_equal(writer_frame_add_request(&out, &again), ERR_OK);
+    assert_int_equal(again.len, frame.len);
+    assert_memory_equal(again.p, frame.p, frame.len);
+    buf_free(&frame);
+    buf_free(&again);
+}
+
+static void an_answer_is_read_back_as_it_was(void **state)
+{
+    const struct writer_frame_answer answer = {
+        .err = ERR_CONSTRAINT, .found = true, .changes = 3, .failed_row = 99, .why = STR("no"), .json = STR("{}")};
+    struct writer_frame_answer out;
+    struct buf frame = {0};
+
+    (void)state;
+    writer_frame_add_answer(&answer, &frame);
+    assert_int_equal(writer_frame_read_answer(buf_str(&frame), &out), ERR_OK);
+    assert_int_equal(out.err, ERR_CONSTRAINT);
+    assert_true(out.found);
+    assert_int_equal(out.changes, 3);
+    assert_int_equal(out.failed_row, 99);
+    assert_text(out.why, "no", 2);
+    assert_text(out.json, "{}", 2);
+    buf_free(&frame);
+}
+
+static void a_frame_is_not_there_before_its_last_byte(void **state)
+{
+    struct buf frame = {0};
+    struct writer_frame_request out;
+    size_t len;
+
+    (void)state;
+    assert_int_equal(writer_frame_add_request(&write_request, &frame), ERR_OK);
+    for (size_t cut = 0; cut < frame.len; cut++) {
+        assert_int_equal(writer_frame_length((struct str){frame.p, cut}, &len), ERR_AGAIN);
+        assert_int_equal(writer_frame_read_request((struct str){frame.p, cut}, &out), ERR_SYNTAX);
+    }
+    buf_free(&frame);
+}
+
+/* FRAME with its length set to what it is. */
+static enum err read_mended(struct buf *frame)
+{
+    uint32_t len = (uint32_t)(frame->len - sizeof len);
+    struct writer_frame_request out;
+
+    memcpy(frame->p, &len, sizeof len);
+    return writer_frame_read_request(buf_str(frame), &out);
+}
+
+static void a_payload_too_short_or_too_long_is_refused(void **state)
+{
+    struct buf frame = {0};
+
+    (void)state;
+    assert_int_equal(writer_frame_add_request(&write_request, &frame), ERR_OK);
+    buf_add_char(&frame, 'x');
+    assert_int_equal(read_mended(&frame), ERR_SYNTAX);
+    frame.len--;
+    assert_int_equal(read_mended(&frame), ERR_OK);
+    while (frame.len > WRITER_FRAME_HEAD) {
+        frame.len--;
+        assert_int_equal(read_mended(&frame), ERR_SYNTAX);
+    }
+    buf_free(&frame);
+}
+
+static void heads_that_cannot_be_are_refused(void **state)
+{
+    static const struct {
+        const char *bytes;
+        enum err err;
+    } cases[] = {
+        {"\x00\x00\x00\x00\x01\x01", ERR_SYNTAX}, {"\x01\x00\x00\x00\x01\x01", ERR_SYNTAX},
+        {"\xff\xff\xff\xff\x01\x01", ERR_SYNTAX}, {"\x01\x00\x00\x04\x01\x01", ERR_SYNTAX},
+        {"\x02\x00\x00\x00\x02\x01", ERR_VERSION}, {"\x02\x00\x00\x00\x01\x04", ERR_OK},
+        {"\x03\x00\x00\x00\x01\x04", ERR_AGAIN},
+    };
+    size_t len;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(writer_frame_length((struct str){cases[i].bytes, 6}, &len), cases[i].err);
+}
+
+static void numbers_that_name_nothing_are_refused(void **state)
+{
+    const struct writer_frame_request commit = {.kind = WRITER_FRAME_BATCH_COMMIT};
+    const struct writer_frame_answer answer = {.err = ERR_OK};
+    struct writer_frame_request request;
+    struct writer_frame_answer out;
+    struct buf frame = {0};
+
+    (void)state;
+    assert_int_equal(writer_frame_add_request(&commit, &frame), ERR_OK);
+    for (int kind = 0; kind < 256; kind++) {
+        frame.p[5] = (char)kind;
+        assert_int_equal(writer_frame_read_request(buf_str(&frame), &request),
+                         kind == WRITER_FRAME_BATCH_COMMIT ? ERR_OK : ERR_SYNTAX);
+    }
+    buf_clear(&frame);
+    writer_frame_add_answer(&answer, &frame);
+    assert_int_equal(writer_frame_read_request(buf_str(&frame), &request), ERR_SYNTAX);
+    frame.p[6] = (char)ERR_COUNT;
+    assert_int_equal(writer_frame_read_answer(buf_str(&frame), &out), ERR_SYNTAX);
+    buf_free(&frame);
+}
+
+static void a_request_larger_than_a_frame_is_not_written(void **state)
+{
+    struct writer_frame_request request = {.kind = WRITER_FRAME_WRITE, .sql = {"", WRITER_FRAME_MAX}};
+    struct buf frame = {0};
+
+    (void)state;
+    assert_int_equal(writer_frame_add_request(&request, &frame), ERR_LIMIT);
+    assert_int_equal(frame.len, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_write_is_read_back_as_it_was),
+        cmocka_unit_test(an_answer_is_read_back_as_it_was),
+        cmocka_unit_test(a_frame_is_not_there_before_its_last_byte),
+        cmocka_unit_test(a_payload_too_short_or_too_long_is_refused),
+        cmocka_unit_test(heads_that_cannot_be_are_refused),
+        cmocka_unit_test(numbers_that_name_nothing_are_refused),
+        cmocka_unit_test(a_request_larger_than_a_frame_is_not_written),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,180 @@
+/*
+ * writer_fixture: a writer in a process of its own, over a database in a directory of its own, and a client for it.
+ */
+#ifndef LARDER_WRITER_FIXTURE_H
+#define LARDER_WRITER_FIXTURE_H
+
+#include "store_fixture.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "base/sys.h"
+#include "store/writer_client.h"
+
+enum { WRITER_FIXTURE_PATIENCE_MS = 30000 };
+
+struct writer_fixture {
+    struct fixture *files;
+    char sql_dir[96];
+    struct config config;
+    struct writer_shared *shared;
+    pid_t pid; /* 0: none runs */
+    struct writer_client *client;
+    struct arena *arena;
+    struct store_answer answer;
+    struct buf why;
+};
+
+static volatile sig_atomic_t writer_fixture_stop;
+
+static inline void writer_fixture_on_signal(int number)
+{
+    (void)number;
+    writer_fixture_stop = 1;
+}
+
+static inline pid_t writer_fixture_fork(struct writer_fixture *it, struct writer_shared *shared)
+{
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid > 0)
+        return pid;
+    struct sigaction action = {.sa_handler = writer_fixture_on_signal};
+    sigaction(SIGTERM, &action, NULL);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    log_init(open("/dev/null", O_WRONLY), LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+    _exit(writer_run(&it->config, shared, &writer_fixture_stop));
+}
+
+static inline void writer_fixture_await(const struct writer_shared *shared, enum writer_state state)
+{
+    int64_t end_ms = sys_monotonic_ms() + WRITER_FIXTURE_PATIENCE_MS;
+
+    while (atomic_load(&shared->state) != (int)state && sys_monotonic_ms() < end_ms)
+        usleep(1000);
+    if (atomic_load(&shared->state) != (int)state)
+        fail_msg("the writer is in state %d: %s", atomic_load(&shared->state), shared->reason);
+}
+
+static inline void writer_fixture_start(struct writer_fixture *it)
+{
+    atomic_store(&it->shared->state, WRITER_STARTING);
+    it->pid = writer_fixture_fork(it, it->shared);
+    writer_fixture_await(it->shared, WRITER_READY);
+}
+
+/* The exit status of the process, or minus the signal that ended it. */
+static inline int writer_fixture_reap(pid_t pid)
+{
+    int status;
+
+    while (waitpid(pid, &status, 0) < 0)
+        assert_int_equal(errno, EINTR);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static inline int writer_fixture_end(struct writer_fixture *it, int number)
+{
+    pid_t pid = it->pid;
+
+    it->pid = 0;
+    kill(pid, number);
+    return writer_fixture_reap(pid);
+}
+
+static inline struct writer_shared *writer_fixture_share(void)
+{
+    void *shared =
+        mmap(NULL, sizeof(struct writer_shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    assert_ptr_not_equal(shared, MAP_FAILED);
+    return shared;
+}
+
+#define WRITER_FIXTURE_SCHEMA                                                                                          \
+    "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL CHECK (value >= 0));"                        \
+    "CREATE TABLE parents (id INTEGER PRIMARY KEY);"                                                                   \
+    "CREATE TABLE children (parent INTEGER REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED);"                    \
+    "CREATE TABLE blobs (id INTEGER PRIMARY KEY, bytes BLOB);"
+
+/* Everything but the process. */
+static inline int writer_fixture_setup_idle(void **state)
+{
+    struct writer_fixture *it = calloc(1, sizeof *it);
+
+    fixture_setup((void **)&it->files);
+    snprintf(it->sql_dir, sizeof it->sql_dir, "%s/sql", it->files->dir);
+    mkdir(it->sql_dir, 0700);
+    fixture_write(it->files, "sql/migrations/0001-schema.sql", WRITER_FIXTURE_SCHEMA);
+    it->config.store.database = it->files->database;
+    it->config.store.sql = it->sql_dir;
+    it->config.store.busy_timeout_ms = 200;
+    it->config.store.write_timeout_ms = WRITER_FIXTURE_PATIENCE_MS;
+    it->config.store.write_queue = 64;
+    it->config.store.wal_limit = 64 << 20;
+    it->shared = writer_fixture_share();
+    it->client = writer_client_new(&it->config, it->shared);
+    it->arena = arena_new(4096, 1 << 20);
+    *state = it;
+    return 0;
+}
+
+static inline int writer_fixture_setup(void **state)
+{
+    writer_fixture_setup_idle(state);
+    writer_fixture_start(*state);
+    return 0;
+}
+
+static inline int writer_fixture_teardown(void **state)
+{
+    struct writer_fixture *it = *state;
+
+    writer_client_free(&it->client);
+    if (it->pid > 0)
+        writer_fixture_end(it, SIGKILL);
+    munmap(it->shared, sizeof *it->shared);
+    arena_free(&it->arena);
+    buf_free(&it->why);
+    fixture_teardown((void **)&it->files);
+    free(it);
+    return 0;
+}
+
+static inline enum err writer_fixture_write_as(struct writer_fixture *it, const char *sql, enum catalog_shape shape,
+                                               const struct params_values *values)
+{
+    const struct store_caller caller = {.now_ms = 5000};
+
+    arena_reset(it->arena);
+    buf_clear(&it->why);
+    return writer_client_write(it->client, str_from(sql), values, &caller, shape, it->arena, &it->answer, &it->why);
+}
+
+static inline enum err writer_fixture_write(struct writer_fixture *it, const char *sql)
+{
+    return writer_fixture_write_as(it, sql, CATALOG_OBJECT, NULL);
+}
+
+static inline void writer_fixture_must_write(struct writer_fixture *it, const char *sql)
+{
+    if (writer_fixture_write(it, sql) != ERR_OK)
+        fail_msg("%s: %s", sql, it->why.p);
+}
+
+static inline int64_t writer_fixture_count(const struct writer_fixture *it, const char *table)
+{
+    char sql[128];
+
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM %s", table);
+    return fixture_integer(it->files->database, sql);
+}
+
+#endif
