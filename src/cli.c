@@ -40,6 +40,8 @@ bool cli_load_config(const struct cli *cli, struct config **out)
     report_free(&report);
     if (loaded)
         log_init(STDERR_FILENO, (*out)->log.level, (*out)->log.format);
+    else
+        config_free(out);
     return loaded;
 }
 

@@ -98,10 +98,11 @@ enum err serve_load_files(const char *config_path, struct report *report, struct
 {
     struct serve_files files = {0};
     enum err err = config_load(config_path, report, &files.config);
-    if (err == ERR_OK)
-        err = catalog_load(files.config->store.sql, report, &files.catalog);
-    if (err == ERR_OK)
-        err = check_apart(&files, report);
+    /* What is wrong in one place does not keep the others from being looked at: a person learns all of it at once. */
+    if (files.config && catalog_load(files.config->store.sql, report, &files.catalog) != ERR_OK)
+        err = ERR_USAGE;
+    if (files.config && check_apart(&files, report) != ERR_OK)
+        err = ERR_USAGE;
     if (err == ERR_OK)
         *out = files;
     else
@@ -211,6 +212,8 @@ static bool writer_settled(const struct supervisor_generation *generation)
 static int run_writer(const struct supervisor_generation *generation, const struct supervisor_child *child)
 {
     const struct loaded *loaded = generation->app;
+    /* Whoever holds the listener keeps a successor of a killed supervisor from its place. */
+    close(child->listener);
     return writer_run(generation->config, loaded->shared.writer, child->stop);
 }
 

@@ -15,6 +15,7 @@
 #include "api/body.h"
 #include "api/route_cache.h"
 #include "api/route_resource.h"
+#include "base/metrics.h"
 #include "cache/purge.h"
 
 /* What a request gives, before it is checked as a whole. */
@@ -116,17 +117,15 @@ static void purge(struct exchange *exchange, const struct params_values *values)
     struct arena *arena = exchange->http->arena;
     struct str *items = arena_calloc(arena, resource->purge_count, sizeof *items);
     struct purge_result result;
-    enum err err = items ? ERR_OK : ERR_LIMIT;
 
+    if (resource->purge_count == 0)
+        return;
     for (size_t i = 0; i < resource->purge_count && items; i++)
         items[i] = params_expand(resource->purge[i], values, arena);
-    if (err == ERR_OK && arena_overflowed(arena))
-        err = ERR_LIMIT;
-    if (err == ERR_OK && resource->purge_count > 0)
-        err = purge_items(exchange->thread->cache, items, resource->purge_count, &result);
-    else if (err == ERR_LIMIT)
-        /* Which entries are meant can no longer be told; so it is all of them. */
-        err = purge_all(exchange->thread->cache);
+    /* Without memory it cannot be told which entries are meant; so it is all of them. */
+    enum err err = arena_overflowed(arena)
+                       ? purge_all(exchange->thread->cache)
+                       : purge_items(exchange->thread->cache, items, resource->purge_count, &result);
     if (err != ERR_OK)
         route_cache_note_purge(exchange, err);
 }
@@ -135,6 +134,7 @@ static void answer_written(struct exchange *exchange, const struct store_answer 
 {
     struct http *http = exchange->http;
 
+    metrics_add(METRIC_writes, 1);
     if (row->found)
         app_json(http, http->method == HTTP_POST ? 201 : 200, row->json);
     else if (row->changes == 0)
@@ -143,17 +143,17 @@ static void answer_written(struct exchange *exchange, const struct store_answer 
         app_json(http, 204, STR(""));
 }
 
-/* Whether the writer said that nothing was written. */
-static bool is_certain(enum err err)
+/* Whether it is not known what became of a write that ended in ERR; of every other error nothing was written. */
+static bool is_unknown(enum err err)
 {
-    return err == ERR_CONSTRAINT || err == ERR_FULL || err == ERR_READ_ONLY || err == ERR_BUSY ||
-           err == ERR_UNAVAILABLE || err == ERR_STATEMENT;
+    return err == ERR_TIMEOUT || err == ERR_IO;
 }
 
 static void answer_failed(struct exchange *exchange, enum err err, struct str why)
 {
     struct http *http = exchange->http;
 
+    metrics_add(METRIC_write_failures, 1);
     switch (err) {
     case ERR_CONSTRAINT:
         /* SQLite's message names the constraint, which is the caller's to heed; it holds no values. */
@@ -162,22 +162,20 @@ static void answer_failed(struct exchange *exchange, enum err err, struct str wh
     case ERR_FULL:
         app_problem(http, 507, "The server has no space left for data. Nothing was written.");
         break;
-    case ERR_READ_ONLY:
-        app_unavailable(http, 30, "The database takes no writes at the moment. Nothing was written.");
-        break;
     case ERR_BUSY:
         app_unavailable(http, 1, "The database is busy with other writes. Nothing was written; try again shortly.");
         break;
-    case ERR_UNAVAILABLE:
-        app_unavailable(http, 2, "Writing is not possible at the moment. Nothing was written; try again shortly.");
+    case ERR_READ_ONLY:
+        app_unavailable(http, 30, "The database takes no writes at the moment. Nothing was written.");
         break;
-    case ERR_STATEMENT:
-        app_unavailable(http, 30, "The server's own SQL for this failed. Nothing was written.");
-        break;
-    default:
+    case ERR_TIMEOUT:
+    case ERR_IO:
         app_unavailable(http, 2,
                         "The write was begun, and whether it was carried out is not known. Read what is there before "
                         "you try again.");
+        break;
+    default:
+        app_unavailable(http, 2, "Writing is not possible at the moment. Nothing was written; try again shortly.");
         break;
     }
     app_note(exchange, "write_failed", why.len > 0 ? why : str_from(err_text(err)));
@@ -195,7 +193,7 @@ enum http_step route_write_handle(struct exchange *exchange)
         return HTTP_DONE;
     enum err err = writer_client_write(exchange->thread->writer, resource->sql, &values, &caller, resource->shape,
                                        exchange->http->arena, &row, &why);
-    if (err == ERR_OK || !is_certain(err))
+    if (err == ERR_OK || is_unknown(err))
         purge(exchange, &values);
     if (err == ERR_OK)
         answer_written(exchange, &row);

@@ -228,10 +228,6 @@ enum err catalog_load(const char *dir, struct report *report, struct catalog **o
         free(entries[i]);
     free(entries);
     buf_free(&path);
-    if (report_count(report) > before) {
-        catalog_free(&catalog);
-        return ERR_USAGE;
-    }
     *out = catalog;
-    return ERR_OK;
+    return report_count(report) > before ? ERR_USAGE : ERR_OK;
 }

@@ -50,7 +50,7 @@ struct catalog {
 };
 
 /* Reads every .sql file of DIR/resources in order of names. Everything wrong goes to REPORT with file, line and column;
- * ERR_USAGE when anything was, and *OUT is then not set. A directory that is not there is reported too. Two files of
+ * ERR_USAGE when anything was; *OUT then holds the resources that were understood, so that their SQL can be checked too. A directory that is not there is reported too. Two files of
  * one name or one route are wrong, and two whose keys could be equal. */
 enum err catalog_load(const char *dir, struct report *report, struct catalog **out) ERR_CHECKED;
 void catalog_free(struct catalog **catalog);

@@ -469,16 +469,15 @@ static void apply(struct draft *draft, size_t at, struct config *config)
     struct str text = given ? str_from(given->text) : str_from(setting->fallback);
     struct buf why = {0};
 
-    if (given && from_file) {
-        if (!load_secret(draft, setting, given))
-            return;
-        text = str_from(given->text);
-    }
+    if (given && from_file)
+        text = load_secret(draft, setting, given) ? str_from(given->text) : str_from(setting->fallback);
     if (config_value_parse(&setting->rule, text, field, &why) == ERR_OK) {
         buf_free(&why);
         return;
     }
     assert(given);
+    if (config_value_parse(&setting->rule, str_from(setting->fallback), field, &(struct buf){0}) != ERR_OK)
+        abort(); /* the table is wrong */
     if (config_value_is_secret(setting->rule.kind) || setting->rule.kind == CONFIG_VALUE_URL || !str_is_utf8(text))
         report_add(draft->report, given->place, given->line, 0, "`%s%s` in [%s] must be %s", setting->name,
                    from_file ? FILE_SUFFIX : "", setting->section, why.p);
@@ -515,12 +514,8 @@ enum err config_parse(struct str text, const char *file, char *const *environmen
         forget(&draft.values[i]);
         forget(&draft.files[i]);
     }
-    if (report_count(report) > before) {
-        config_free(&config);
-        return ERR_USAGE;
-    }
     *out = config;
-    return ERR_OK;
+    return report_count(report) > before ? ERR_USAGE : ERR_OK;
 }
 
 enum err config_load(const char *path, struct report *report, struct config **out)
@@ -528,6 +523,7 @@ enum err config_load(const char *path, struct report *report, struct config **ou
     struct buf text = {0};
     enum err err = ERR_OK;
 
+    *out = NULL;
     if (path && path[0] != '\0')
         err = sys_read_file(path, FILE_MAX, &text);
     if (err) {
@@ -561,13 +557,16 @@ void config_free(struct config **config)
 static void print_setting(const struct setting *setting, const void *field, const void *fallback, struct buf *out)
 {
     bool changed = !config_value_equal(&setting->rule, field, fallback);
+    const char *standard = setting->fallback[0] != '\0' ? setting->fallback : "empty";
+    struct buf value = {0};
 
     buf_printf(out, "\n# %s\n", setting->description);
     if (changed) {
-        buf_printf(out, "# Default: %s\n%s = ", setting->fallback[0] != '\0' ? setting->fallback : "empty",
-                   setting->name);
-        config_value_print(&setting->rule, field, out);
-        buf_add_char(out, '\n');
+        config_value_print(&setting->rule, field, &value);
+        /* Behind a blank a `;` would begin a comment. */
+        buf_printf(out, "# Default: %s\n%s =%s%.*s\n", standard, setting->name,
+                   value.len > 0 && value.p[0] == ';' ? "" : " ", STR_ARG(buf_str(&value)));
+        buf_free(&value);
     } else {
         buf_printf(out, "#%s =%s%s\n", setting->name, setting->fallback[0] != '\0' ? " " : "", setting->fallback);
     }

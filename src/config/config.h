@@ -57,7 +57,8 @@ struct config {
 };
 
 /* Reads PATH (NULL or empty: defaults and environment alone) and the environment. Problems go to REPORT, each with file
- * and line (a variable's name where the file would stand). ERR_USAGE when anything was reported; *OUT is then not set.
+ * and line (a variable's name where the file would stand). ERR_USAGE when anything was reported; *OUT then has defaults
+ * in place of what was wrong, so that what depends on it can be checked too, and is NULL only when PATH cannot be read.
  * `admin_token_file`, `password_file` name files whose first line is the secret; a relative one is looked up in
  * $CREDENTIALS_DIRECTORY first. */
 enum err config_load(const char *path, struct report *report, struct config **out) ERR_CHECKED;

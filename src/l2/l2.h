@@ -53,22 +53,24 @@ struct l2_status {
 };
 
 /* Makes what the host's processes share. LIFE_MS: how long purged tags must be remembered. ERR_SYNTAX with WHY for a
- * URL that is wrong. */
+ * URL that is wrong, ERR_FULL with WHY when there is no memory to share. */
 enum err l2_shared_new(const struct config *config, int64_t life_ms, struct l2_shared **out,
                        struct buf *why) ERR_CHECKED;
 void l2_shared_free(struct l2_shared **shared);
-/* Opens a thread's view; connects lazily, never blocks. CONFIG and SHARED must outlive it. LOOP may be NULL. */
+/* Opens a thread's view; connects lazily, never blocks. CONFIG and SHARED must outlive it. LOOP may be NULL; its last
+ * tick must be over before l2_close. The breaker's settings of the host are from then on those of CONFIG. */
 struct l2 *l2_open(const struct config *config, struct l2_shared *shared, const struct loop *loop);
 /* Calls back whoever still waits (L2_UNAVAILABLE) and frees. */
 void l2_close(struct l2 **l2);
 
-/* Reads KEY, judged by TAGS (the tags it was or would be filled with). FN is called exactly once. Views need only live
- * until l2_read returns. */
+/* Reads KEY, judged by TAGS (the tags it was or would be filled with). FN is called exactly once, perhaps before this
+ * returns. Views need only live until l2_read returns. */
 void l2_read(struct l2 *l2, struct str key, const struct str *tags, size_t tags_count, l2_read_fn *fn, void *context);
 
 /* The verbs below are for threads that may block (at most the configured time-outs), on an l2 without loop. */
 
-/* Stores BYTES for TTL_MS, stamped STAMP, unless a purge was drawn since STAMP was read: *STORED says. */
+/* Stores BYTES for TTL_MS, stamped STAMP, unless a purge was drawn since STAMP was read: *STORED says.
+ * ERR_READ_ONLY: L2 can be read but takes nothing at present; ERR_UNAVAILABLE and others: it could not be asked. */
 enum err l2_fill(struct l2 *l2, struct str key, struct str bytes, int64_t ttl_ms, uint64_t stamp,
                  bool *stored) ERR_CHECKED;
 /* Invalidates everything that carries one of TAGS and is stamped before now, and refuses fills under way. When it
@@ -81,8 +83,9 @@ enum err l2_purge_keys(struct l2 *l2, const struct str *keys, size_t keys_count,
 /* Removes every key that PATTERN matches. *REMOVED as above. May take long: scans in batches. Same failure. */
 enum err l2_purge_pattern(struct l2 *l2, struct str pattern, size_t *removed) ERR_CHECKED;
 
-/* One page of keys that match: appends at most about LIMIT keys in ARENA to *KEYS. *CURSOR is 0 to begin and 0 again at
- * the end. */
+/* One page of keys that match: about LIMIT at most (1000 are never passed by much), in ARENA, perhaps none. *CURSOR is
+ * 0 to begin and 0 again at the end; any other number is safe, whoever it comes from. Entries invalidated by a tag are
+ * still listed, those invalidated with everything are not. */
 enum err l2_scan(struct l2 *l2, struct str pattern, uint64_t *cursor, size_t limit, struct arena *arena,
                  struct str **keys, size_t *count) ERR_CHECKED;
 

@@ -477,7 +477,11 @@ static enum err scan(void *self, struct str pattern, uint64_t *cursor, size_t li
                      struct str **keys, size_t *count)
 {
     struct l2_memory *memory = ((struct view *)self)->memory;
-    struct page page = {.arena = arena, .limit = limit < 1 ? 1 : limit < PAGE_MAX ? limit : PAGE_MAX, .now_ms = sys_monotonic_ms()};
+    struct page page = {.arena = arena,
+                        .limit = limit < 1          ? 1
+                                 : limit < PAGE_MAX ? limit
+                                                    : PAGE_MAX,
+                        .now_ms = sys_monotonic_ms()};
     uint64_t number = *cursor >> CURSOR_SHARD_BIT, position = *cursor & ((UINT64_C(1) << CURSOR_SHARD_BIT) - 1);
 
     if (number < memory->shards)

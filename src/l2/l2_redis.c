@@ -247,7 +247,7 @@ static void read_waiting(struct l2_redis *redis, struct str key, const struct st
     if (err == ERR_OK)
         l2_health_saw(redis->setup.health, read->stamp);
     else if (err == ERR_NOT_FOUND)
-        read->result = draw(redis, L2_REDIS_NOW, NULL, 0, &read->stamp) == ERR_OK ? L2_ABSENT : L2_UNAVAILABLE;
+        read->result = draw(redis, L2_REDIS_WIRE_NOW, NULL, 0, &read->stamp) == ERR_OK ? L2_ABSENT : L2_UNAVAILABLE;
     else
         (void)object(redis, replies[1]);
     redis->held = replies[0];
@@ -293,14 +293,14 @@ static enum err purge_tags(void *self, const struct str *tags, size_t tags_count
 {
     uint64_t number;
 
-    return draw(self, L2_REDIS_TAGS, tags, tags_count, &number);
+    return draw(self, L2_REDIS_WIRE_TAGS, tags, tags_count, &number);
 }
 
 static enum err purge_all(void *self)
 {
     uint64_t number;
 
-    return draw(self, L2_REDIS_ALL, NULL, 0, &number);
+    return draw(self, L2_REDIS_WIRE_ALL, NULL, 0, &number);
 }
 
 static void heal(void *self, uint64_t epoch)

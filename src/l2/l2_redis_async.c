@@ -38,11 +38,11 @@ struct question {
     int64_t asked_ms;
     l2_read_fn *fn; /* KIND_READ and KIND_NUMBER */
     void *context;
-    uint64_t seen;     /* KIND_READ: the highest number known when it was asked */
-    redisReply *entry; /* KIND_READ, once it is there */
+    uint64_t seen;                         /* KIND_READ: the highest number known when it was asked */
+    redisReply *entry;                     /* KIND_READ, once it is there */
     uint8_t tags_count, tags[L2_TAGS_MAX]; /* KIND_READ: where its tags stand among those of its round */
-    size_t tags_asked; /* KIND_JUDGE */
-    uint64_t epoch;    /* KIND_HEAL */
+    size_t tags_asked;                     /* KIND_JUDGE */
+    uint64_t epoch;                        /* KIND_HEAL */
 };
 
 struct l2_redis_async {
@@ -59,7 +59,7 @@ struct l2_redis_async {
     size_t unjudged, tags_count;
     struct {
         size_t start, len; /* in tag_bytes */
-    } tags[L2_REDIS_TAGS_MAX];
+    } tags[L2_REDIS_WIRE_TAGS_MAX];
     struct buf tag_bytes;
     struct l2_redis_numbers numbers;
 };
@@ -212,7 +212,7 @@ static uint8_t place_tag(struct l2_redis_async *async, struct str tag)
 /* Ends the round's reads with the question for what judges them. */
 static void ask_numbers(struct l2_redis_async *async)
 {
-    struct str tags[L2_REDIS_TAGS_MAX];
+    struct str tags[L2_REDIS_WIRE_TAGS_MAX];
 
     if (async->unjudged == 0)
         return;
@@ -234,7 +234,7 @@ void l2_redis_async_read(struct l2_redis_async *async, struct str key, const str
         fn(context, &(struct l2_read){.result = L2_UNAVAILABLE});
         return;
     }
-    if (async->tags_count + tags_count > L2_REDIS_TAGS_MAX)
+    if (async->tags_count + tags_count > L2_REDIS_WIRE_TAGS_MAX)
         ask_numbers(async);
     for (size_t i = 0; i < tags_count; i++)
         question.tags[question.tags_count++] = place_tag(async, tags[i]);
@@ -248,7 +248,7 @@ void l2_redis_async_heal(struct l2_redis_async *async, uint64_t epoch)
     if (!connect_link(async))
         return;
     ask_numbers(async);
-    l2_redis_wire_draw(&async->link.out, async->setup, L2_REDIS_ALL, NULL, 0);
+    l2_redis_wire_draw(&async->link.out, async->setup, L2_REDIS_WIRE_ALL, NULL, 0);
     push(async, (struct question){.kind = KIND_HEAL, .epoch = epoch});
 }
 
@@ -268,13 +268,13 @@ static void answer_read(struct l2_redis_async *async)
     struct l2_read read;
 
     async->entries--;
-    if (l2_redis_wire_judge(question.entry, &async->numbers, question.tags, question.tags_count, question.seen, &read) ==
-        ERR_OK) {
+    if (l2_redis_wire_judge(question.entry, &async->numbers, question.tags, question.tags_count, question.seen,
+                            &read) == ERR_OK) {
         l2_health_saw(async->setup->health, read.stamp);
         question.fn(question.context, &read);
     } else {
         ask_numbers(async);
-        l2_redis_wire_draw(&async->link.out, async->setup, L2_REDIS_NOW, NULL, 0);
+        l2_redis_wire_draw(&async->link.out, async->setup, L2_REDIS_WIRE_NOW, NULL, 0);
         push(async, (struct question){.kind = KIND_NUMBER, .fn = question.fn, .context = question.context});
     }
     freeReplyObject(question.entry);
@@ -315,7 +315,8 @@ static enum err answer_number(struct l2_redis_async *async, const redisReply *re
 /* Takes REPLY over. */
 static enum err answer(struct l2_redis_async *async, redisReply *reply)
 {
-    struct question *next = async->entries < async->count ? at(async, async->entries) : NULL;
+    /* The reads of this round have not been sent yet: nothing that comes now can answer them. */
+    struct question *next = async->entries < async->count - async->unjudged ? at(async, async->entries) : NULL;
     enum err err;
 
     if (next && next->kind == KIND_READ && (reply->type == REDIS_REPLY_STRING || reply->type == REDIS_REPLY_NIL)) {

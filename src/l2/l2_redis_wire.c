@@ -99,7 +99,8 @@ void l2_redis_wire_get(struct buf *out, const struct l2_redis_setup *setup, stru
     l2_redis_wire_add_joined(out, buf_str(&setup->entries), key);
 }
 
-void l2_redis_wire_numbers(struct buf *out, const struct l2_redis_setup *setup, const struct str *tags, size_t tags_count)
+void l2_redis_wire_numbers(struct buf *out, const struct l2_redis_setup *setup, const struct str *tags,
+                           size_t tags_count)
 {
     l2_redis_wire_command(out, 4 + tags_count);
     l2_redis_wire_add(out, STR("HMGET"));
@@ -141,7 +142,7 @@ static enum err take_number(const redisReply *reply, uint64_t *out)
 
 enum err l2_redis_wire_understand(const redisReply *reply, size_t tags_count, struct l2_redis_numbers *out)
 {
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 + tags_count || tags_count > L2_REDIS_TAGS_MAX)
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 + tags_count || tags_count > L2_REDIS_WIRE_TAGS_MAX)
         return ERR_CORRUPT;
     out->lost = reply->element[0]->type == REDIS_REPLY_NIL || reply->element[1]->type == REDIS_REPLY_NIL;
     out->count = tags_count;
@@ -176,7 +177,7 @@ enum err l2_redis_wire_judge(const redisReply *entry, const struct l2_redis_numb
 void l2_redis_wire_draw(struct buf *out, const struct l2_redis_setup *setup, enum l2_redis_draw draw,
                         const struct str *tags, size_t tags_count)
 {
-    static const char *const words[] = {[L2_REDIS_NOW] = "now", [L2_REDIS_TAGS] = "tags", [L2_REDIS_ALL] = "all"};
+    static const char *const words[] = {[L2_REDIS_WIRE_NOW] = "now", [L2_REDIS_WIRE_TAGS] = "tags", [L2_REDIS_WIRE_ALL] = "all"};
 
     l2_redis_wire_command(out, 8 + tags_count);
     l2_redis_wire_add(out, STR("EVAL"));

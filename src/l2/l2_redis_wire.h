@@ -38,33 +38,35 @@ void l2_redis_wire_add_number(struct buf *out, uint64_t number);
 
 /* GET of an entry. One reply, a string or nil. */
 void l2_redis_wire_get(struct buf *out, const struct l2_redis_setup *setup, struct str key);
-/* HMGET of the sequence, the floor and the numbers of TAGS, at most L2_REDIS_TAGS_MAX: what judges every entry that was asked for before on the same
- * connection, so that a purge in between is seen. One reply, an array. */
-void l2_redis_wire_numbers(struct buf *out, const struct l2_redis_setup *setup, const struct str *tags, size_t tags_count);
+/* HMGET of the sequence, the floor and the numbers of TAGS, at most L2_REDIS_WIRE_TAGS_MAX: what judges every entry that was
+ * asked for before on the same connection, so that a purge in between is seen. One reply, an array. */
+void l2_redis_wire_numbers(struct buf *out, const struct l2_redis_setup *setup, const struct str *tags,
+                           size_t tags_count);
 
-enum { L2_REDIS_TAGS_MAX = 256 };
+enum { L2_REDIS_WIRE_TAGS_MAX = 256 };
 
 /* That array, understood. */
 struct l2_redis_numbers {
     bool lost; /* the hash is not there */
     uint64_t seq, floor;
     size_t count;
-    uint64_t tags[L2_REDIS_TAGS_MAX]; /* of each tag's last purge; 0 without one */
+    uint64_t tags[L2_REDIS_WIRE_TAGS_MAX]; /* of each tag's last purge; 0 without one */
 };
 
 /* ERR_CORRUPT: no answer to a question about TAGS_COUNT tags. */
 enum err l2_redis_wire_understand(const redisReply *reply, size_t tags_count, struct l2_redis_numbers *out) ERR_CHECKED;
-/* Judges ENTRY, a string or nil, whose tags stand at TAGS in NUMBERS. ERR_OK with *READ, whose bytes lie in ENTRY. ERR_NOT_FOUND: the hash is lost or
- * older than SEEN; send L2_REDIS_NOW, and report L2_ABSENT with the number it gives. */
+/* Judges ENTRY, a string or nil, whose tags stand at TAGS in NUMBERS. ERR_OK with *READ, whose bytes lie in ENTRY.
+ * ERR_NOT_FOUND: the hash is lost or older than SEEN; send L2_REDIS_WIRE_NOW, and report L2_ABSENT with the number it gives.
+ */
 enum err l2_redis_wire_judge(const redisReply *entry, const struct l2_redis_numbers *numbers, const uint8_t *tags,
                              size_t tags_count, uint64_t seen, struct l2_read *read) ERR_CHECKED;
 /* The stamp in front of an entry; 0 when there is none, which is below every floor. */
 uint64_t l2_redis_wire_stamp(const redisReply *entry);
 
 enum l2_redis_draw {
-    L2_REDIS_NOW,  /* the sequence as it stands, begun anew if lost */
-    L2_REDIS_TAGS, /* a new number, kept for each of TAGS */
-    L2_REDIS_ALL   /* a new number, kept as the floor */
+    L2_REDIS_WIRE_NOW,  /* the sequence as it stands, begun anew if lost */
+    L2_REDIS_WIRE_TAGS, /* a new number, kept for each of TAGS */
+    L2_REDIS_WIRE_ALL   /* a new number, kept as the floor */
 };
 /* Works on the hash, atomically. One reply, a number for l2_redis_wire_number. */
 void l2_redis_wire_draw(struct buf *out, const struct l2_redis_setup *setup, enum l2_redis_draw draw,

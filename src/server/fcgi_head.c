@@ -18,6 +18,7 @@ struct pairs {
     size_t skip;        /* bytes of name and value still to come */
     unsigned count;
     size_t body_len;
+    bool has_zero;
 };
 
 struct record {
@@ -102,6 +103,7 @@ static bool take_pairs(struct pairs *pairs, const unsigned char *p, size_t len)
         if (pairs->skip > 0) {
             used = pairs->skip < len ? pairs->skip : len;
             pairs->skip -= used;
+            pairs->has_zero |= memchr(p, '\0', used) != NULL;
         } else if (pairs->lengths_have > 0) {
             used = resume_lengths(pairs, p, len);
         } else if ((used = read_lengths(p, len, &name_len, &value_len)) == 0) {
@@ -113,6 +115,7 @@ static bool take_pairs(struct pairs *pairs, const unsigned char *p, size_t len)
             pairs->count++;
             if (both <= len - used) {
                 note_content_length(pairs, p + used, name_len, value_len);
+                pairs->has_zero |= memchr(p + used, '\0', both) != NULL;
                 used += both;
             } else {
                 pairs->skip = both;
@@ -220,6 +223,7 @@ enum fcgi_head_verdict fcgi_head_scan(struct str bytes, struct fcgi_head *out)
         if (pairs.skip > 0 || pairs.lengths_have > 0)
             return invalid(out, "the parameters end in the middle of one");
         out->params = pairs.count;
+        out->has_zero = pairs.has_zero;
         out->body_len = pairs.body_len;
         return scan_body(bytes, out);
     }

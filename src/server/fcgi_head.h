@@ -44,6 +44,7 @@ struct fcgi_head {
     uint16_t request_id;
     bool keep;          /* FCGI_KEEP_CONN */
     bool body_complete; /* the end of STDIN is among the bytes as well, and nothing follows it */
+    bool has_zero;      /* a zero byte in a name or a value: libfcgi's strings would end there */
     uint8_t type;       /* of a management record */
     size_t len;         /* bytes of the head, or of the management record */
     size_t body_len;    /* announced by CONTENT_LENGTH; 0 without one or where it is no number */

@@ -83,7 +83,12 @@ enum err gateway_accept(struct gateway *gateway, const struct fcgi_head *head, s
         if (equals)
             http_set_variable(http, (struct str){*variable, (size_t)(equals - *variable)}, str_from(equals + 1));
     }
-    return http_finish_request(http, why);
+    enum err err = http_finish_request(http, why);
+    if (err == ERR_OK && head->has_zero) {
+        *why = "a zero byte stands in a variable that the web server passed";
+        err = ERR_SYNTAX;
+    }
+    return err;
 }
 
 enum err gateway_read_body(struct gateway *gateway, struct http *http, size_t limit)

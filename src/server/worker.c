@@ -419,6 +419,8 @@ static void begin_drain(struct worker *worker)
     worker->draining = true;
     worker->drain_until_ms = worker->now_ms + worker->config->server.drain_timeout_ms;
     set_listening(worker, false);
+    /* Without the supervisor this may be what keeps a successor from its place. */
+    close(worker->options->listener);
 }
 
 /* Ends one idle connection, the one that has been so for longest: a web server would rather use the others again. */

@@ -42,7 +42,7 @@ struct worker_options {
     const volatile sig_atomic_t *stop; /* set by SIGTERM: drain and return */
 };
 
-/* Serves until told to stop or max_requests are done, drains, returns the exit code. */
+/* Serves until told to stop or max_requests are done, closes the listener, drains, returns the exit code. */
 int worker_run(const struct worker_options *options);
 
 #endif

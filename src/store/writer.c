@@ -1,15 +1,16 @@
 /*
  * writer: the process. One thread and one epoll set: the listener and the clients.
  *
- * A round receives what has come, takes one request of each client, has them carried out as groups and answers. While the disk
- * syncs one group, the next gathers in the sockets: that is group commit without a timer.
+ * A round receives what has come, takes one request of each client, has them carried out as groups and answers. While
+ * the disk syncs one group, the next gathers in the sockets: that is group commit without a timer.
  *
- * Invariants: without the lock nothing is opened and nobody listened to; a client is answered in the order in which it asked;
- * a request that was received whole is answered, also on the way out: told to stop, the writer first makes its clients unable to
- * send more (they then know that what they were about to ask was not carried out), and works off what is there.
+ * Invariants: without the lock nothing is opened and nobody listened to; a client is answered in the order in which it
+ * asked; a request that was received whole is answered, also on the way out: told to stop, the writer first makes its
+ * clients unable to send more (they then know that what they were about to ask was not carried out), and works off what
+ * is there.
  *
- * Signals are blocked but while it waits, so that none is missed and none cuts a write short. It refuses the processes of other
- * users, and holds no request back for company.
+ * Signals are blocked but while it waits, so that none is missed and none cuts a write short. It refuses the processes
+ * of other users, and holds no request back for company.
  */
 #include "store/writer.h"
 
@@ -31,7 +32,9 @@ enum {
     PEERS_MAX = 512,
     TICK_MS = 1000, /* between looks at deadlines */
     ACCEPT_PAUSE_MS = 10,
-    LOCK_RETRY_S = 1,
+    LOCK_RETRY_MS = 1000,
+    LOCK_HASTE_MS = 50, /* at first, for a predecessor that is just going */
+    LOCK_HASTY_TRIES = 5,
 };
 
 struct writer {
@@ -43,7 +46,7 @@ struct writer {
     struct writer_db *db;
     struct writer_peer *peers[PEERS_MAX];
     size_t peers_count;
-    int64_t round_ms; /* when this round received what it works on; monotonic */
+    int64_t round_ms;                 /* when this round received what it works on; monotonic */
     struct writer_commit_item *items; /* of the round; grown as needed */
     size_t items_count, items_max;
     struct epoll_event events[PEERS_MAX + 1];
@@ -76,8 +79,9 @@ static void accept_peers(struct writer *writer)
 
     while ((fd = accept4(writer->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
         if (writer->peers_count == PEERS_MAX || !writer_socket_trusts(fd)) {
-            log_event(LOG_LEVEL_WARNING, "writer_client_refused",
-                      LOG_TEXT("why", writer->peers_count == PEERS_MAX ? "too many clients" : "another user's process"));
+            log_event(
+                LOG_LEVEL_WARNING, "writer_client_refused",
+                LOG_TEXT("why", writer->peers_count == PEERS_MAX ? "too many clients" : "another user's process"));
             close(fd);
             continue;
         }
@@ -120,7 +124,8 @@ static struct writer_commit_item *add_item(struct writer *writer)
     return &writer->items[writer->items_count++];
 }
 
-/* One request of each client. Those for whom the queue has no place are turned away at once. False when there was none. */
+/* One request of each client. Those for whom the queue has no place are turned away at once. False when there was none.
+ */
 static bool gather(struct writer *writer)
 {
     const struct writer_frame_answer full = {
@@ -165,8 +170,8 @@ static void carry_out(struct writer *writer)
     }
 }
 
-/* Lets go of who is lost, has nothing left to say, or had been in the middle of something for too long when the round began: what
- * came while it lasted has not been looked at. Watches the rest. */
+/* Lets go of who is lost, has nothing left to say, or had been in the middle of something for too long when the round
+ * began: what came while it lasted has not been looked at. Watches the rest. */
 static void sweep(struct writer *writer)
 {
     size_t kept = 0;
@@ -175,7 +180,8 @@ static void sweep(struct writer *writer)
         struct writer_peer *peer = writer->peers[i];
         bool overdue = peer->deadline_ms != 0 && writer->round_ms >= peer->deadline_ms;
         if (overdue)
-            log_event(LOG_LEVEL_WARNING, "writer_client_dropped", LOG_TEXT("why", "half a request, or an answer not taken"));
+            log_event(LOG_LEVEL_WARNING, "writer_client_dropped",
+                      LOG_TEXT("why", "half a request, or an answer not taken"));
         if (peer->lost || overdue || (peer->ended && !writer_peer_has_unsent(peer))) {
             writer_peer_free(&peer);
         } else {
@@ -199,14 +205,14 @@ static void work(struct writer *writer, int timeout_ms)
 static bool take_lock(struct writer *writer, struct buf *why)
 {
     const char *database = writer->config->store.database;
-    const struct timespec pause = {.tv_sec = LOCK_RETRY_S};
     int64_t told = -1, holder;
 
-    while (!*writer->stop) {
+    for (int tries = 0; !*writer->stop; tries++) {
         enum err err = writer_socket_lock(database, &writer->lock, &holder, why);
         if (err != ERR_BUSY)
             return err == ERR_OK;
-        if (holder != told) {
+        bool hasty = tries < LOCK_HASTY_TRIES;
+        if (!hasty && holder != told) {
             struct buf reason = {0};
             buf_printf(&reason, "the process %lld writes to %s already; this larder only reads until that one ends",
                        (long long)holder, database);
@@ -215,6 +221,8 @@ static bool take_lock(struct writer *writer, struct buf *why)
             buf_free(&reason);
             told = holder;
         }
+        int64_t pause_ms = hasty ? LOCK_HASTE_MS : LOCK_RETRY_MS;
+        const struct timespec pause = {.tv_sec = pause_ms / 1000, .tv_nsec = pause_ms % 1000 * 1000000};
         ppoll(NULL, 0, &pause, &writer->signals);
     }
     return false;
@@ -297,7 +305,8 @@ int writer_run(const struct config *config, struct writer_shared *shared, const 
     sigset_t all;
     int code = 0;
 
-    *writer = (struct writer){.config = config, .shared = shared, .stop = stop, .lock = -1, .listener = -1, .epoll = -1};
+    *writer =
+        (struct writer){.config = config, .shared = shared, .stop = stop, .lock = -1, .listener = -1, .epoll = -1};
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, &writer->signals);
     /* A limit on file sizes is an error of one write, not the end of the process. */

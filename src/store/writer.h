@@ -1,13 +1,14 @@
 /*
  * writer: the one process that writes to SQLite or checkpoints it.
  *
- * It holds an flock on DATABASE-larder.lock and listens on DATABASE-larder.sock (0600), so there is one of it for a database. Who finds
- * the lock taken waits for it. Group commit: what has gathered is committed as one transaction (BEGIN IMMEDIATE, synchronous=FULL)
- * with a savepoint for each write, and answered after the commit; a write that fails fails alone. A write is SQL text with values,
- * so the writer needs no catalogue and outlives a reload. A batch (an import) is a transaction of its own.
+ * It holds an flock on DATABASE-larder.lock and listens on DATABASE-larder.sock (0600), so there is one of it for a
+ * database. Who finds the lock taken waits for it. Group commit: what has gathered is committed as one transaction
+ * (BEGIN IMMEDIATE, synchronous=FULL) with a savepoint for each write, and answered after the commit; a write that
+ * fails fails alone. A write is SQL text with values, so the writer needs no catalogue and outlives a reload. A batch
+ * (an import) is a transaction of its own.
  *
- * Its clients are writer_client's. Its parts: writer_socket (lock and address), writer_peer (a connection), writer_frame (the bytes),
- * writer_commit (groups and batches), writer_db (SQLite).
+ * Its clients are writer_client's. Its parts: writer_socket (lock and address), writer_peer (a connection),
+ * writer_frame (the bytes), writer_commit (groups and batches), writer_db (SQLite).
  */
 #ifndef LARDER_WRITER_H
 #define LARDER_WRITER_H
@@ -28,8 +29,9 @@ struct writer_shared {
     char reason[256];           /* of WRITER_LOCKED_OUT and WRITER_FAILED; written before `state` */
 };
 
-/* The process: lock, migrate, listen, write until *STOP, then commit and answer what was received, checkpoint and return. 0, or 1 when
- * it must be started again. SHARED may be NULL. Signals only set *STOP: they are blocked but while it waits. SIGXFSZ is ignored from then on. */
+/* The process: lock, migrate, listen, write until *STOP, then commit and answer what was received, checkpoint and
+ * return. 0, or 1 when it must be started again. SHARED may be NULL. Signals only set *STOP: they are blocked but while
+ * it waits. SIGXFSZ is ignored from then on. */
 int writer_run(const struct config *config, struct writer_shared *shared, const volatile sig_atomic_t *stop);
 
 #endif

@@ -1,13 +1,13 @@
 /*
  * writer_client: asks the writer and waits for its answer.
  *
- * Invariant: the caller learns exactly what is known. Until a request has been handed to the kernel whole, nothing can have been written,
- * so a connection lost on the way is simply tried again, once; from then on a lost connection or a passed deadline is reported as
- * not known, and the request is never repeated here. A connection on which anything went wrong is closed: the answer to one
- * request can never be taken for the next one's.
+ * Invariant: the caller learns exactly what is known. Until a request has been handed to the kernel whole, nothing can
+ * have been written, so a connection lost on the way is simply tried again, once; from then on a lost connection or a
+ * passed deadline is reported as not known, and the request is never repeated here. A connection on which anything went
+ * wrong is closed: the answer to one request can never be taken for the next one's.
  *
- * Where the writer is about to come back (it died, or is being reloaded) the client waits for it, up to the deadline; where it has said
- * that it will not, the client says so at once.
+ * Where the writer is about to come back (it died, or is being reloaded) the client waits for it, up to the deadline;
+ * where it has said that it will not, the client says so at once.
  */
 #include "store/writer_client.h"
 
@@ -25,9 +25,9 @@ enum {
     RETRY_MS = 10,
     READ_STEP = 16 << 10,
     BUFFER_KEPT = 1 << 20,
-    BATCH_STEP = 64 << 10,   /* rows are sent together up to this size */
-    BATCH_HOLD_MS = 500,     /* and are held back no longer than this */
-    BATCH_WAIT_MS = 600000,  /* the commit of a large batch syncs much */
+    BATCH_STEP = 64 << 10,  /* rows are sent together up to this size */
+    BATCH_HOLD_MS = 500,    /* and are held back no longer than this */
+    BATCH_WAIT_MS = 600000, /* the commit of a large batch syncs much */
 };
 
 struct writer_client {

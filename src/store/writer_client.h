@@ -6,25 +6,26 @@
 
 #include "store/writer.h"
 
-/* A connection to the writer, for one thread; made when it is first needed, and again after a loss. CONFIG and SHARED (may be NULL) must outlive
- * it. */
+/* A connection to the writer, for one thread; made when it is first needed, and again after a loss. CONFIG and SHARED
+ * (may be NULL) must outlive it. */
 struct writer_client;
 struct writer_client *writer_client_new(const struct config *config, const struct writer_shared *shared);
 /* An open batch is taken back. NULL is a no-op. */
 void writer_client_free(struct writer_client **client);
 
-/* Runs SQL (one or more statements) as one write and waits for the synced commit: ERR_OK means durable. The last statement that gives
- * rows makes the answer, as SHAPE says. WHY is for a person. Blocks for the configured write_timeout at most.
- * Nothing was written: ERR_CONSTRAINT, ERR_STATEMENT, ERR_FULL, ERR_READ_ONLY, ERR_CORRUPT, ERR_LIMIT, ERR_BUSY (the queue or the database),
- * ERR_UNAVAILABLE (no writer). Not known: ERR_TIMEOUT, and ERR_IO (the writer vanished after it had been asked, or the disk failed it).
- * VALUES and CALLER may be NULL. */
+/* Runs SQL (one or more statements) as one write and waits for the synced commit: ERR_OK means durable. The last
+ * statement that gives rows makes the answer, as SHAPE says. WHY is for a person. Blocks for the configured
+ * write_timeout at most. Nothing was written: ERR_CONSTRAINT, ERR_STATEMENT, ERR_FULL, ERR_READ_ONLY, ERR_CORRUPT,
+ * ERR_LIMIT, ERR_BUSY (the queue or the database), ERR_UNAVAILABLE (no writer). Not known: ERR_TIMEOUT, and ERR_IO (the
+ * writer vanished after it had been asked, or the disk failed it). VALUES and CALLER may be NULL. */
 enum err writer_client_write(struct writer_client *client, struct str sql, const struct params_values *values,
                              const struct store_caller *caller, enum catalog_shape shape, struct arena *arena,
                              struct store_answer *out, struct buf *why) ERR_CHECKED;
 
-/* A batch: the same SQL once per row, all or nothing; other writes wait meanwhile. Any error ends it with nothing written, but for ERR_IO and
- * ERR_TIMEOUT of the commit: not known. A failing row is reported by the commit: *FAILED_ROW counts from 0, and is set only when it was a
- * row. A batch that sends nothing for 5 seconds is taken back by the writer. */
+/* A batch: the same SQL once per row, all or nothing; other writes wait meanwhile. Any error ends it with nothing
+ * written, but for ERR_IO and ERR_TIMEOUT of the commit: not known. A failing row is reported by the commit:
+ * *FAILED_ROW counts from 0, and is set only when it was a row. A batch that sends nothing for 5 seconds is taken back
+ * by the writer. */
 enum err writer_client_batch_begin(struct writer_client *client, struct str sql, struct buf *why) ERR_CHECKED;
 enum err writer_client_batch_row(struct writer_client *client, const struct params_values *values,
                                  struct buf *why) ERR_CHECKED;

@@ -1,13 +1,14 @@
 /*
  * writer_commit: group commit, and batches.
  *
- * A group is one transaction with a savepoint for each write, so many writes share one sync of the disk and one that fails fails
- * alone. Where a failure makes SQLite take back the whole transaction, the group is begun again without the write that did
- * it: at most as many times as it has writes.
+ * A group is one transaction with a savepoint for each write, so many writes share one sync of the disk and one that
+ * fails fails alone. Where a failure makes SQLite take back the whole transaction, the group is begun again without the
+ * write that did it: at most as many times as it has writes.
  *
- * Invariants: nothing is answered before the commit has returned; when the commit fails, nothing of the group is written and
- * everybody in it is told so. A write whose client has given up is not begun. A batch is one transaction from its first row
- * to its commit, and its rows after a failure are read only to get at the commit, which is where the failure is told.
+ * Invariants: nothing is answered before the commit has returned; when the commit fails, nothing of the group is
+ * written and everybody in it is told so. A write whose client has given up is not begun. A batch is one transaction
+ * from its first row to its commit, and its rows after a failure are read only to get at the commit, which is where the
+ * failure is told.
  */
 #include "store/writer_commit.h"
 
@@ -49,8 +50,8 @@ static void apply(struct writer_db *db, struct writer_commit_item *item, int64_t
         writer_db_apply(db, &item->request, left_ms < WRITE_TIMEOUT_MS ? left_ms : WRITE_TIMEOUT_MS, &item->outcome);
 }
 
-/* Applies the items within the transaction, and cuts *COUNT to those that came to their turn. False when one of them has
- * spoilt the transaction. */
+/* Applies the items within the transaction, and cuts *COUNT to those that came to their turn. False when one of them
+ * has spoilt the transaction. */
 static bool apply_all(struct writer_db *db, struct writer_commit_item *items, size_t *count)
 {
     const int64_t start_ms = sys_monotonic_ms();
@@ -140,7 +141,7 @@ struct batch {
     struct writer_peer *peer;
     struct buf sql;
     int64_t now_ms;
-    uint64_t rows;       /* carried out */
+    uint64_t rows; /* carried out */
     uint64_t failed_row;
     struct writer_db_outcome outcome; /* of the row that failed, or of the last one */
     bool ended;

@@ -1,5 +1,6 @@
 /*
- * writer_commit: what clients ask, carried out: writes as groups with one commit for each group, batches each by itself.
+ * writer_commit: what clients ask, carried out: writes as groups with one commit for each group, batches each by
+ * itself.
  */
 #ifndef LARDER_WRITER_COMMIT_H
 #define LARDER_WRITER_COMMIT_H
@@ -18,13 +19,13 @@ struct writer_commit_item {
     bool apart; /* has spoilt a transaction: not tried again */
 };
 
-/* Carries out the first of ITEMS (at least one) as one transaction and answers them, after the commit. How many they were: a group
- * ends early when it has taken long. SHARED may be NULL. */
+/* Carries out the first of ITEMS (at least one) as one transaction and answers them, after the commit. How many they
+ * were: a group ends early when it has taken long. SHARED may be NULL. */
 size_t writer_commit_group(struct writer_db *db, struct writer_commit_item *items, size_t count,
                            struct writer_shared *shared);
 
-/* The batch that PEER begins with REQUEST, to its end, while everybody else waits. Returns when it was committed or taken back: because a row
- * failed, PEER was silent or vanished, or *STOP. SIGNALS is the mask while waiting. */
+/* The batch that PEER begins with REQUEST, to its end, while everybody else waits. Returns when it was committed or
+ * taken back: because a row failed, PEER was silent or vanished, or *STOP. SIGNALS is the mask while waiting. */
 void writer_commit_batch(struct writer_db *db, struct writer_peer *peer, const struct writer_frame_request *request,
                          struct writer_shared *shared, const volatile sig_atomic_t *stop, const sigset_t *signals);
 

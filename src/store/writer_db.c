@@ -1,15 +1,17 @@
 /*
  * writer_db: the writing connection.
  *
- * SQL that came before is kept prepared, found by the hash and then the text of the SQL; the least recently used goes when there
- * are too many. A text too large to keep is prepared and run statement by statement.
+ * SQL that came before is kept prepared, found by the hash and then the text of the SQL; the least recently used goes
+ * when there are too many. A text too large to keep is prepared and run statement by statement.
  *
- * Invariants: what a client sends can neither begin nor end a transaction nor touch savepoints, pragmas or the schema: it is
- * prepared under an authorizer that lets only this module's own statements by. Every statement is reset before a function returns.
- * Deferred foreign keys are judged write by write, so that a violation is not everybody's at the commit.
+ * Invariants: what a client sends can neither begin nor end a transaction nor touch savepoints, pragmas or the schema:
+ * it is prepared under an authorizer that lets only this module's own statements by. Every statement is reset before a
+ * function returns. Deferred foreign keys are judged write by write, so that a violation is not everybody's at the
+ * commit.
  *
- * The WAL is copied back in steps of a quarter of its limit, without waiting for readers; past the limit also waiting, so that the file
- * can be cut. It is never done in the middle of a transaction. Who may be answered when is not decided here.
+ * The WAL is copied back in steps of a quarter of its limit, without waiting for readers; past the limit also waiting,
+ * so that the file can be cut. It is never done in the middle of a transaction. Who may be answered when is not decided
+ * here.
  */
 #include "store/writer_db.h"
 
@@ -43,7 +45,7 @@ struct script {
     struct prepared {
         sqlite3_stmt *statement;
         struct rows_plan plan;
-    } *statements;
+    } * statements;
     size_t count;
 };
 
@@ -87,7 +89,8 @@ static int note_wal(void *context, sqlite3 *handle, const char *schema, int page
     return SQLITE_OK;
 }
 
-/* The system's reason for the last failure: of the call as a whole, which commits do not tell, else of the WAL's file. */
+/* The system's reason for the last failure: of the call as a whole, which commits do not tell, else of the WAL's file.
+ */
 static int last_errno(struct writer_db *db)
 {
     int number = sqlite3_system_errno(db->db);
@@ -99,7 +102,8 @@ static int last_errno(struct writer_db *db)
     return number;
 }
 
-/* What ERR, of the call on DB that failed last, means for the connection. A quota or a limit on file sizes is a full disk. */
+/* What ERR, of the call on DB that failed last, means for the connection. A quota or a limit on file sizes is a full
+ * disk. */
 static enum err judge(struct writer_db *db, enum err err)
 {
     db->doubtful |= err == ERR_IO || err == ERR_CORRUPT || err == ERR_UNAVAILABLE || err == ERR_READ_ONLY;

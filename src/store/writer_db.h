@@ -1,8 +1,8 @@
 /*
  * writer_db: the one connection that writes: its transactions, and the SQL that clients send, run inside them.
  *
- * Every error that casts doubt on the connection (damage, input or output, a file that is gone or was replaced) makes the
- * next writer_db_begin open it anew.
+ * Every error that casts doubt on the connection (damage, input or output, a file that is gone or was replaced) makes
+ * the next writer_db_begin open it anew.
  */
 #ifndef LARDER_WRITER_DB_H
 #define LARDER_WRITER_DB_H
@@ -20,8 +20,8 @@ struct writer_db_outcome {
     struct buf json, why;
 };
 
-/* Migrates the configured database, which is made where there is none, and opens it: WAL, synchronous=FULL, no automatic
- * checkpoints. The caller holds the writer's lock. CONFIG must outlive it. */
+/* Migrates the configured database, which is made where there is none, and opens it: WAL, synchronous=FULL, no
+ * automatic checkpoints. The caller holds the writer's lock. CONFIG must outlive it. */
 enum err writer_db_open(const struct config *config, struct writer_db **out, struct buf *why) ERR_CHECKED;
 /* Copies the whole WAL into the database, where no reader keeps it from it, and closes. NULL is a no-op. */
 void writer_db_close(struct writer_db **db);
@@ -34,11 +34,12 @@ void writer_db_rollback(struct writer_db *db);
 /* Some failures (a full disk, a statement that was stopped) make SQLite take back the whole transaction. */
 bool writer_db_in_transaction(const struct writer_db *db);
 
-/* Runs the write REQUEST inside the transaction, for TIMEOUT_MS at most. When it fails, it alone has left no trace, unless the transaction is
- * gone. The last statement that gives rows makes the JSON. */
+/* Runs the write REQUEST inside the transaction, for TIMEOUT_MS at most. When it fails, it alone has left no trace,
+ * unless the transaction is gone. The last statement that gives rows makes the JSON. */
 void writer_db_apply(struct writer_db *db, const struct writer_frame_request *request, int64_t timeout_ms,
                      struct writer_db_outcome *outcome);
-/* One row of a batch: the same, but a row that fails may leave half of itself behind: the batch is to be rolled back. */
+/* One row of a batch: the same, but a row that fails may leave half of itself behind: the batch is to be rolled back.
+ */
 void writer_db_apply_row(struct writer_db *db, const struct writer_frame_request *request, int64_t timeout_ms,
                          struct writer_db_outcome *outcome);
 /* Whether SQL can be prepared; it then is. */

@@ -1,12 +1,12 @@
 /*
  * writer_frame: frames written and read.
  *
- * Writing appends member by member; reading goes through one cursor that latches the first thing that does not fit, so a reader takes
- * everything it expects and checks once.
+ * Writing appends member by member; reading goes through one cursor that latches the first thing that does not fit, so
+ * a reader takes everything it expects and checks once.
  *
- * Invariant: a frame that is read without error was used up to its last byte, every view lies within it, and writing what
- * was read gives the same bytes again. Numbers that select something (kind, shape, type, error) are checked against what
- * there is. Nothing is copied, and what a text means is not looked at.
+ * Invariant: a frame that is read without error was used up to its last byte, every view lies within it, and writing
+ * what was read gives the same bytes again. Numbers that select something (kind, shape, type, error) are checked
+ * against what there is. Nothing is copied, and what a text means is not looked at.
  */
 #include "store/writer_frame.h"
 

@@ -1,8 +1,8 @@
 /*
  * writer_frame: the bytes between a client and the writer. Pure.
  *
- * A frame is u32 length of what follows | u8 version | u8 kind | payload, native-endian: it never leaves the host. A text is u32
- * length and bytes.
+ * A frame is u32 length of what follows | u8 version | u8 kind | payload, native-endian: it never leaves the host. A
+ * text is u32 length and bytes.
  *
  *   WRITE         i64 deadline | u8 shape | i64 now_ms | texts address, project, key id | text SQL | values
  *   BATCH_BEGIN   i64 now_ms | text SQL
@@ -49,8 +49,8 @@ struct writer_frame_answer {
     struct str why, json;
 };
 
-/* Whether BYTES begin with a whole frame: its length, head included. ERR_AGAIN when more is needed; ERR_SYNTAX for what cannot become
- * a frame, ERR_VERSION for one of another version. */
+/* Whether BYTES begin with a whole frame: its length, head included. ERR_AGAIN when more is needed; ERR_SYNTAX for what
+ * cannot become a frame, ERR_VERSION for one of another version. */
 enum err writer_frame_length(struct str bytes, size_t *len) ERR_CHECKED;
 /* Append a frame. ERR_LIMIT, and nothing appended, for a request larger than WRITER_FRAME_MAX. */
 enum err writer_frame_add_request(const struct writer_frame_request *request, struct buf *out) ERR_CHECKED;

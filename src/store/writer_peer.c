@@ -1,10 +1,10 @@
 /*
  * writer_peer: the buffers of one connected client.
  *
- * Invariant: at most one frame and one read's worth more is kept of what a client sends, and nothing more is read of it while it
- * leaves an answer lying: so what a client can make the writer hold is bounded by the largest frame and the largest answer.
- * A client that sends what is no frame is lost: where its next frame would begin is not known.
- * This module knows nothing of databases.
+ * Invariant: at most one frame and one read's worth more is kept of what a client sends, and nothing more is read of it
+ * while it leaves an answer lying: so what a client can make the writer hold is bounded by the largest frame and the
+ * largest answer. A client that sends what is no frame is lost: where its next frame would begin is not known. This
+ * module knows nothing of databases.
  */
 #include "store/writer_peer.h"
 
@@ -60,8 +60,8 @@ static struct str waiting(const struct writer_peer *peer)
     return (struct str){peer->in.p ? peer->in.p + peer->taken : "", peer->in.len - peer->taken};
 }
 
-/* Whether a whole frame waits. What cannot become one ends the peer; a client of another version is told that it is one by
- * whatever frame it gets. */
+/* Whether a whole frame waits. What cannot become one ends the peer; a client of another version is told that it is one
+ * by whatever frame it gets. */
 static bool has_frame(struct writer_peer *peer, size_t *len)
 {
     enum err err = writer_frame_length(waiting(peer), len);

@@ -1,8 +1,8 @@
 /*
  * writer_peer: one client as the writer sees it: what it has sent and has not been carried out, what it has not taken.
  *
- * Nothing here waits. A peer in the middle of something (half a frame sent, an answer not taken) has WRITER_PEER_PATIENCE_MS
- * to get on with it.
+ * Nothing here waits. A peer in the middle of something (half a frame sent, an answer not taken) has
+ * WRITER_PEER_PATIENCE_MS to get on with it.
  */
 #ifndef LARDER_WRITER_PEER_H
 #define LARDER_WRITER_PEER_H
@@ -13,9 +13,9 @@ enum { WRITER_PEER_PATIENCE_MS = 5000 };
 
 struct writer_peer {
     int fd;
-    unsigned events;     /* that epoll watches for it; the writer's to keep */
-    bool ended;          /* it sends nothing more */
-    bool lost;           /* broken, or not what it should be: to be dropped */
+    unsigned events; /* that epoll watches for it; the writer's to keep */
+    bool ended;      /* it sends nothing more */
+    bool lost;       /* broken, or not what it should be: to be dropped */
     struct buf in, out;
     size_t taken, sent;  /* of these */
     int64_t deadline_ms; /* of what it is in the middle of; monotonic; 0: of nothing */
@@ -27,8 +27,8 @@ void writer_peer_free(struct writer_peer **peer);
 
 /* Receives what is there, but no further than one whole frame. */
 void writer_peer_receive(struct writer_peer *peer, int64_t now_ms);
-/* The next request that is wholly here; its views hold until the next writer_peer_receive. False without one, and while an answer has
- * not been taken: who does not listen is not heard. */
+/* The next request that is wholly here; its views hold until the next writer_peer_receive. False without one, and while
+ * an answer has not been taken: who does not listen is not heard. */
 bool writer_peer_next(struct writer_peer *peer, struct writer_frame_request *request);
 /* Adds the answer and sends what can be sent. */
 void writer_peer_answer(struct writer_peer *peer, const struct writer_frame_answer *answer, int64_t now_ms);

@@ -1,12 +1,12 @@
 /*
  * writer_socket: the lock that makes the writer of a database the only one, and the address at which it is met.
  *
- * The lock is flock's: it belongs to the open file and so cannot be left behind by a process that was killed; the file itself is
- * never removed. A socket's address holds 107 bytes and a path 4095. Where the path is longer, the directory is opened and the
- * socket named through /proc/self/fd, which is short whatever the directory is called.
+ * The lock is flock's: it belongs to the open file and so cannot be left behind by a process that was killed; the file
+ * itself is never removed. A socket's address holds 107 bytes and a path 4095. Where the path is longer, the directory
+ * is opened and the socket named through /proc/self/fd, which is short whatever the directory is called.
  *
- * Invariant: the socket is never open to others, not even between bind and a later chmod: its mode is set before the bind,
- * which makes the file with it. Who connects is asked for its user all the same. Nothing is read or written here.
+ * Invariant: the socket is never open to others, not even between bind and a later chmod: its mode is set before the
+ * bind, which makes the file with it. Who connects is asked for its user all the same. Nothing is read or written here.
  */
 #include "store/writer_socket.h"
 

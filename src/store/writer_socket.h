@@ -6,11 +6,12 @@
 
 #include "base/str.h"
 
-/* Takes DATABASE-larder.lock for as long as *FD is open, and leaves our pid in it. ERR_BUSY when another process holds it, whose pid
- * goes to *HOLDER (0: not told). Otherwise WHY says what keeps the file from being made. */
+/* Takes DATABASE-larder.lock for as long as *FD is open, and leaves our pid in it. ERR_BUSY when another process holds
+ * it, whose pid goes to *HOLDER (0: not told). Otherwise WHY says what keeps the file from being made. */
 enum err writer_socket_lock(const char *database, int *fd, int64_t *holder, struct buf *why) ERR_CHECKED;
 
-/* Listens on DATABASE-larder.sock, mode 0600, in the place of whatever stood there: only for who holds the lock. Non-blocking. */
+/* Listens on DATABASE-larder.sock, mode 0600, in the place of whatever stood there: only for who holds the lock.
+ * Non-blocking. */
 enum err writer_socket_listen(const char *database, int *fd, struct buf *why) ERR_CHECKED;
 /* Takes the path away, so that nobody else connects; those who did stay connected. */
 void writer_socket_unlink(const char *database);

@@ -1,6 +1,6 @@
 /*
- * writer_frame against its promise: what it reads lies within the bytes, is written again as the same bytes, and a frame that is whole
- * is not whole one byte earlier.
+ * writer_frame against its promise: what it reads lies within the bytes, is written again as the same bytes, and a
+ * frame that is whole is not whole one byte earlier.
  */
 #include <assert.h>
 #include <stdint.h>

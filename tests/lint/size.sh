@@ -28,7 +28,8 @@ check()
     find src tests scripts -type f \( -name '*.[ch]' -o -name '*.py' -o -name '*.sh' -o -path 'scripts/*' \) 2>/dev/null |
         while read -r file; do
             max=$file_max
-            [ "${file%.h}" = "$file" ] || max=$header_max
+            # A header is for contracts; those of tests hold the code that several programs share.
+            case $file in src/*.h) max=$header_max ;; esac
             lines=$(wc -l <"$file")
             [ "$lines" -le $max ] || echo "$file:$((max + 1)): $lines lines, where $max are allowed"
         done

@@ -5,6 +5,7 @@ of them on one connection, and reads the answers.
 """
 
 import dataclasses
+import email.message
 import email.parser
 import json
 import socket

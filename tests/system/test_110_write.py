@@ -191,6 +191,11 @@ def test_text_is_kept_to_the_last_byte(writable):
     assert writable.get("/api/stocks/ACME").json()["name"] == name
 
 
+def test_half_a_surrogate_pair_becomes_a_replacement_character(writable):
+    answer = writable.request("PUT", "/api/stocks/ACME", admin=True, data=b'{"name": "A\\ud800B", "sector": "Anvils"}', headers={"Content-Type": "application/json"})
+    assert answer.json()["name"] == "A\ufffdB"
+
+
 # Who may, and what is refused.
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])

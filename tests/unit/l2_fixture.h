@@ -64,8 +64,8 @@ static UNUSED void server_start(struct server *server, const char *option, const
     server->pid = fork();
     if (server->pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", server->socket, "--save", "", "--dir", server->dir,
-               "--logfile", "/dev/null", option, value, (char *)NULL);
+        execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", server->socket, "--save", "", "--dir",
+               server->dir, "--logfile", "/dev/null", option, value, (char *)NULL);
         _exit(127);
     }
     for (int waited = 0; !can_connect(server->socket); waited += 10) {
@@ -115,7 +115,12 @@ static UNUSED void loop_watch_fd(void *self, struct loop_watch *watch, unsigned 
     struct epoll_event event = {.data.ptr = watch};
 
     event.events = (events & LOOP_READ ? (unsigned)EPOLLIN : 0) | (events & LOOP_WRITE ? (unsigned)EPOLLOUT : 0);
-    assert_int_equal(epoll_ctl(loop->epoll, !events ? EPOLL_CTL_DEL : watch->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, watch->fd, &event), 0);
+    assert_int_equal(epoll_ctl(loop->epoll,
+                               !events         ? EPOLL_CTL_DEL
+                               : watch->events ? EPOLL_CTL_MOD
+                                               : EPOLL_CTL_ADD,
+                               watch->fd, &event),
+                     0);
     watch->events = events;
 }
 
@@ -130,7 +135,8 @@ static UNUSED void loop_add_tick(void *self, loop_tick_fn *fn, void *context)
 
 static UNUSED void loop_init(struct test_loop *loop)
 {
-    *loop = (struct test_loop){.loop = {.self = loop, .watch = loop_watch_fd, .tick = loop_add_tick}, .epoll = epoll_create1(EPOLL_CLOEXEC)};
+    *loop = (struct test_loop){.loop = {.self = loop, .watch = loop_watch_fd, .tick = loop_add_tick},
+                               .epoll = epoll_create1(EPOLL_CLOEXEC)};
 }
 
 static UNUSED void loop_fini(struct test_loop *loop)
@@ -145,7 +151,8 @@ static UNUSED void loop_round(struct test_loop *loop)
 
     if (epoll_wait(loop->epoll, &event, 1, 5) == 1) {
         struct loop_watch *watch = event.data.ptr;
-        unsigned events = (event.events & ~(unsigned)EPOLLOUT ? LOOP_READ : 0) | (event.events & EPOLLOUT ? LOOP_WRITE : 0);
+        unsigned events =
+            (event.events & ~(unsigned)EPOLLOUT ? LOOP_READ : 0) | (event.events & EPOLLOUT ? LOOP_WRITE : 0);
 
         watch->fn(watch->context, events);
     }

@@ -50,6 +50,24 @@ static struct buf usual_request(void)
     return out;
 }
 
+static void a_zero_byte_in_a_parameter_is_told_and_an_empty_value_is_none(void **state)
+{
+    (void)state;
+    static const struct {
+        struct str pairs;
+        bool has_zero;
+    } cases[] = {
+        {{"\1\0A", 3}, false}, {{"\1\3Ab\0c", 6}, true}, {{"\2\1A\0c", 5}, true}, {{"\1\1Ab\1\1A\0", 8}, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf request = request_with(cases[i].pairs);
+        struct fcgi_head head;
+        assert_int_equal(fcgi_head_scan(buf_str(&request), &head), FCGI_HEAD_READY);
+        assert_int_equal(head.has_zero, cases[i].has_zero);
+        buf_free(&request);
+    }
+}
+
 static void a_whole_head_is_ready_and_every_part_of_it_is_incomplete(void **state)
 {
     (void)state;
@@ -204,6 +222,7 @@ static void an_unknown_management_record_is_answered_as_such(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_zero_byte_in_a_parameter_is_told_and_an_empty_value_is_none),
         cmocka_unit_test(a_whole_head_is_ready_and_every_part_of_it_is_incomplete),
         cmocka_unit_test(parameters_may_be_split_over_records_anywhere),
         cmocka_unit_test(the_announced_length_of_the_body_is_told),

@@ -95,10 +95,12 @@ static void an_entry_over_a_quarter_of_a_shard_is_not_stored(void **state)
     for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
         bool stored = true;
 
-        assert_int_equal(l2_fill(host->waiting, STR("large"), (struct str){large, sizes[i]}, 60000, look(host, "large", NULL)->stamp, &stored),
+        assert_int_equal(l2_fill(host->waiting, STR("large"), (struct str){large, sizes[i]}, 60000,
+                                 look(host, "large", NULL)->stamp, &stored),
                          ERR_OK);
         assert_false(stored);
-        assert_int_equal(l2_fill(host->waiting, (struct str){large, sizes[i]}, STR("x"), 60000, look(host, "large", NULL)->stamp, &stored),
+        assert_int_equal(l2_fill(host->waiting, (struct str){large, sizes[i]}, STR("x"), 60000,
+                                 look(host, "large", NULL)->stamp, &stored),
                          ERR_OK);
         assert_false(stored);
     }
@@ -110,7 +112,8 @@ static void a_life_longer_than_time_is_no_problem(void **state)
     struct host *host = *state;
     bool stored;
 
-    assert_int_equal(l2_fill(host->waiting, STR("key"), STR("x"), INT64_MAX, look(host, "key", NULL)->stamp, &stored), ERR_OK);
+    assert_int_equal(l2_fill(host->waiting, STR("key"), STR("x"), INT64_MAX, look(host, "key", NULL)->stamp, &stored),
+                     ERR_OK);
     assert_found(host, "key", NULL, "x");
 }
 
@@ -141,7 +144,8 @@ static void use_without_end(struct host *host, unsigned seed)
         size_t removed;
 
         snprintf(key, sizeof(key), "%u", i * 31 % 400);
-        if (l2_fill(host->waiting, str_from(key), whole_entry(bytes, i), 60000, look(host, key, NULL)->stamp, &stored) != ERR_OK)
+        if (l2_fill(host->waiting, str_from(key), whole_entry(bytes, i), 60000, look(host, key, NULL)->stamp,
+                    &stored) != ERR_OK)
             _exit(1);
         if (i % 50 == 0 && l2_purge_pattern(host->waiting, STR("*7"), &removed) != ERR_OK)
             _exit(1);
@@ -201,14 +205,10 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        CASE(reads_call_back_at_once_even_with_a_loop),
-        CASE(the_newest_entries_stay),
-        CASE(an_entry_that_is_replaced_leaves_room_for_others),
-        CASE(very_many_small_entries_are_held_in_bounds),
-        CASE(an_entry_over_a_quarter_of_a_shard_is_not_stored),
-        CASE(a_life_longer_than_time_is_no_problem),
-        CASE(entries_are_whole_though_writers_are_killed),
-        CASE(what_one_process_stores_another_finds),
+        CASE(reads_call_back_at_once_even_with_a_loop),         CASE(the_newest_entries_stay),
+        CASE(an_entry_that_is_replaced_leaves_room_for_others), CASE(very_many_small_entries_are_held_in_bounds),
+        CASE(an_entry_over_a_quarter_of_a_shard_is_not_stored), CASE(a_life_longer_than_time_is_no_problem),
+        CASE(entries_are_whole_though_writers_are_killed),      CASE(what_one_process_stores_another_finds),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

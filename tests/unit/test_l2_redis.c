@@ -136,7 +136,8 @@ static void a_server_back_from_an_old_snapshot_is_noticed(void **state)
 static void forget_tags(struct host *host)
 {
     put(host, "key", "old");
-    operate("EVAL %s 1 l*rder[:1:purged", "for i = 1, 99998 do redis.call('HSET', KEYS[1], 't:' .. i, '1') end return 'x'");
+    operate("EVAL %s 1 l*rder[:1:purged",
+            "for i = 1, 99998 do redis.call('HSET', KEYS[1], 't:' .. i, '1') end return 'x'");
     purge_tag(host, "one");
     assert_found(host, "key", "other", "old");
     purge_tag(host, "two");
@@ -295,7 +296,8 @@ static void an_entry_over_the_limit_is_not_stored(void **state)
     (void)state;
 
     configure(&host);
-    assert_int_equal(l2_fill(host.waiting, STR("k"), (struct str){large, (1 << 20) + 1}, 60000, look(&host, "k", NULL)->stamp, &stored),
+    assert_int_equal(l2_fill(host.waiting, STR("k"), (struct str){large, (1 << 20) + 1}, 60000,
+                             look(&host, "k", NULL)->stamp, &stored),
                      ERR_OK);
     assert_false(stored);
     free(large);
@@ -374,7 +376,10 @@ static void credentials_and_database_hold_on_every_connection(void **state)
         if (cases[i / 2].good) {
             put(&host, "key", "x");
             assert_found(&host, "key", NULL, "x");
-            struct { redisContext *context; redisReply *reply; } admin = {.context = redisConnectUnix(redis.socket)};
+            struct {
+                redisContext *context;
+                redisReply *reply;
+            } admin = {.context = redisConnectUnix(redis.socket)};
             freeReplyObject(redisCommand(admin.context, "AUTH %s", "open sesame"));
             freeReplyObject(redisCommand(admin.context, "CLIENT KILL TYPE normal SKIPME yes"));
             freeReplyObject(redisCommand(admin.context, "SELECT 3"));
@@ -387,7 +392,8 @@ static void credentials_and_database_hold_on_every_connection(void **state)
             purge_tag(&host, "tag");
         } else {
             assert_int_equal(look(&host, "key", NULL)->result, L2_UNAVAILABLE);
-            assert_non_null(strstr(status_of(&host).last_error.p, cases[i / 2].credentials[0] ? "WRONGPASS" : "NOAUTH"));
+            assert_non_null(
+                strstr(status_of(&host).last_error.p, cases[i / 2].credentials[0] ? "WRONGPASS" : "NOAUTH"));
             assert_null(strstr(status_of(&host).last_error.p, "sesame"));
             assert_null(strstr(status_of(&host).last_error.p, "secret"));
         }

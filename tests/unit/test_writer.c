@@ -29,7 +29,7 @@ static void a_migration_that_fails_is_the_reason_why_nobody_can_write(void **sta
     struct writer_fixture *it = *state;
 
     fixture_write(it->files, "sql/migrations/0002-wrong.sql", "CREATE TABLE counters (x);");
-    assert_int_equal(writer_fixture_reap(writer_fixture_fork(it, it->shared)), 1);
+    assert_int_equal(writer_process_reap(writer_process_fork(&it->config, it->shared)), 1);
     assert_int_equal(atomic_load(&it->shared->state), WRITER_FAILED);
     assert_non_null(strstr(it->shared->reason, "0002-wrong.sql:1:"));
     assert_int_equal(writer_fixture_write(it, "DELETE FROM counters"), ERR_UNAVAILABLE);
@@ -39,28 +39,28 @@ static void a_migration_that_fails_is_the_reason_why_nobody_can_write(void **sta
 static void the_second_writer_waits_for_the_lock_and_says_who_holds_it(void **state)
 {
     struct writer_fixture *it = *state;
-    struct writer_shared *second_shared = writer_fixture_share();
+    struct writer_shared *second_shared = writer_process_share();
     struct writer_client *second_client = writer_client_new(&it->config, second_shared);
     char pid[32];
 
-    pid_t second = writer_fixture_fork(it, second_shared);
-    writer_fixture_await(second_shared, WRITER_LOCKED_OUT);
+    pid_t second = writer_process_fork(&it->config, second_shared);
+    writer_process_await(second_shared, WRITER_LOCKED_OUT);
     snprintf(pid, sizeof pid, "process %d ", (int)it->pid);
     assert_non_null(strstr(second_shared->reason, pid));
-    assert_int_equal(writer_client_write(second_client, STR("DELETE FROM counters"), NULL, NULL, CATALOG_OBJECT, it->arena,
-                                         &it->answer, &it->why),
+    assert_int_equal(writer_client_write(second_client, STR("DELETE FROM counters"), NULL, NULL, CATALOG_OBJECT,
+                                         it->arena, &it->answer, &it->why),
                      ERR_UNAVAILABLE);
     writer_fixture_must_write(it, "INSERT INTO counters VALUES ('a', 1)");
 
     assert_int_equal(writer_fixture_end(it, SIGTERM), 0);
-    writer_fixture_await(second_shared, WRITER_READY);
+    writer_process_await(second_shared, WRITER_READY);
     buf_clear(&it->why);
-    assert_int_equal(writer_client_write(second_client, STR("UPDATE counters SET value = 2"), NULL, NULL, CATALOG_OBJECT,
-                                         it->arena, &it->answer, &it->why),
+    assert_int_equal(writer_client_write(second_client, STR("UPDATE counters SET value = 2"), NULL, NULL,
+                                         CATALOG_OBJECT, it->arena, &it->answer, &it->why),
                      ERR_OK);
     assert_int_equal(it->answer.changes, 1);
     kill(second, SIGTERM);
-    assert_int_equal(writer_fixture_reap(second), 0);
+    assert_int_equal(writer_process_reap(second), 0);
     writer_client_free(&second_client);
     munmap(second_shared, sizeof *second_shared);
 }
@@ -68,12 +68,12 @@ static void the_second_writer_waits_for_the_lock_and_says_who_holds_it(void **st
 static void a_writer_that_is_locked_out_can_be_stopped(void **state)
 {
     struct writer_fixture *it = *state;
-    struct writer_shared *shared = writer_fixture_share();
+    struct writer_shared *shared = writer_process_share();
 
-    pid_t second = writer_fixture_fork(it, shared);
-    writer_fixture_await(shared, WRITER_LOCKED_OUT);
+    pid_t second = writer_process_fork(&it->config, shared);
+    writer_process_await(shared, WRITER_LOCKED_OUT);
     kill(second, SIGTERM);
-    assert_int_equal(writer_fixture_reap(second), 0);
+    assert_int_equal(writer_process_reap(second), 0);
     munmap(shared, sizeof *shared);
 }
 
@@ -90,7 +90,7 @@ static void told_to_stop_it_answers_what_it_was_sent(void **state)
     for (int i = 0; i < CLIENTS; i++) {
         fds[i] = writer_raw_connect(it);
         writer_raw_send(fds[i], WRITER_FRAME_WRITE, "UPDATE counters SET value = value + 1",
-                            WRITER_FIXTURE_PATIENCE_MS);
+                        WRITER_PROCESS_PATIENCE_MS);
     }
     kill(it->pid, SIGTERM);
     writer_raw_resume(it);
@@ -100,7 +100,7 @@ static void told_to_stop_it_answers_what_it_was_sent(void **state)
     }
     pid_t pid = it->pid;
     it->pid = 0;
-    assert_int_equal(writer_fixture_reap(pid), 0);
+    assert_int_equal(writer_process_reap(pid), 0);
     assert_int_equal(fixture_integer(it->files->database, "SELECT value FROM counters"), CLIENTS);
     snprintf(path, sizeof path, "%s-larder.sock", it->files->database);
     assert_int_not_equal(stat(path, &status), 0);
@@ -127,8 +127,8 @@ static void *count_up(void *context)
     struct store_answer answer;
 
     while (!atomic_load(counting->done)) {
-        enum err err = writer_client_write(client, STR("UPDATE counters SET value = value + 1 WHERE name = :number"), &values,
-                                           NULL, CATALOG_OBJECT, arena, &answer, &why);
+        enum err err = writer_client_write(client, STR("UPDATE counters SET value = value + 1 WHERE name = :number"),
+                                           &values, NULL, CATALOG_OBJECT, arena, &answer, &why);
         counting->acknowledged += err == ERR_OK;
         counting->unknown += err == ERR_IO || err == ERR_TIMEOUT;
     }
@@ -168,7 +168,9 @@ static void killed_at_any_time_it_loses_nothing_that_was_acknowledged(void **sta
         assert_true(value >= counting[i].acknowledged);
         assert_true(value <= counting[i].acknowledged + counting[i].unknown);
     }
-    assert_int_equal(fixture_integer(it->files->database, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"), 0);
+    assert_int_equal(fixture_integer(it->files->database,
+                                     "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"),
+                     0);
 }
 
 static void a_full_disk_fails_what_does_not_fit_and_nothing_else(void **state)

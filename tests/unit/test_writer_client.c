@@ -1,7 +1,8 @@
-/* Clients, well-behaved and otherwise: what they learn when the writer is away, and that none of them harms the others. */
+/* Clients, well-behaved and otherwise: what they learn when the writer is away, and that none of them harms the others.
+ */
 #include "writer_raw.h"
 
-#define LONG WRITER_FIXTURE_PATIENCE_MS
+#define LONG WRITER_PROCESS_PATIENCE_MS
 
 static void without_a_writer_nothing_is_written_and_it_says_so(void **state)
 {
@@ -90,7 +91,7 @@ static void a_writer_that_dies_before_it_answers_leaves_it_unknown(void **state)
     assert_int_equal(pthread_create(&thread, NULL, kill_later, it), 0);
     assert_int_equal(writer_fixture_write(it, "UPDATE counters SET value = 1"), ERR_IO);
     pthread_join(thread, NULL);
-    assert_int_equal(writer_fixture_reap(it->pid), -SIGKILL);
+    assert_int_equal(writer_process_reap(it->pid), -SIGKILL);
     it->pid = 0;
 }
 
@@ -136,12 +137,8 @@ static void what_is_no_request_ends_its_connection_only(void **state)
         const char *bytes;
         size_t len;
     } cases[] = {
-        {"GET / HTTP/1.0\r\n\r\n", 18},
-        {"\xff\xff\xff\x7f\x01\x01", 6},
-        {"\x00\x00\x00\x00\x01\x01", 6},
-        {"\x02\x00\x00\x00\x01\x09", 6},
-        {"\x02\x00\x00\x00\x01\x01", 6},
-        {"\x02\x00\x00\x00\x01\x05", 6},
+        {"GET / HTTP/1.0\r\n\r\n", 18},  {"\xff\xff\xff\x7f\x01\x01", 6}, {"\x00\x00\x00\x00\x01\x01", 6},
+        {"\x02\x00\x00\x00\x01\x09", 6}, {"\x02\x00\x00\x00\x01\x01", 6}, {"\x02\x00\x00\x00\x01\x05", 6},
         {"\x02\x00\x00\x00\x01\x04", 6}, /* the commit of no batch */
     };
     struct writer_fixture *it = *state;
@@ -236,8 +233,8 @@ static void a_request_larger_than_a_frame_is_refused(void **state)
     char *sql = malloc(WRITER_FRAME_MAX + 1);
 
     memset(sql, ' ', WRITER_FRAME_MAX);
-    assert_int_equal(writer_client_write(it->client, (struct str){sql, WRITER_FRAME_MAX}, NULL, NULL, CATALOG_OBJECT, it->arena,
-                                         &it->answer, &it->why),
+    assert_int_equal(writer_client_write(it->client, (struct str){sql, WRITER_FRAME_MAX}, NULL, NULL, CATALOG_OBJECT,
+                                         it->arena, &it->answer, &it->why),
                      ERR_LIMIT);
     free(sql);
 }
@@ -248,7 +245,8 @@ static void a_batch_started_over_forgets_the_rows_before(void **state)
     struct writer_fixture *it = *state;
 
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(writer_client_batch_begin(it->client, STR("INSERT INTO blobs (bytes) VALUES (1)"), &it->why), ERR_OK);
+        assert_int_equal(writer_client_batch_begin(it->client, STR("INSERT INTO blobs (bytes) VALUES (1)"), &it->why),
+                         ERR_OK);
         assert_int_equal(writer_client_batch_row(it->client, &values, &it->why), ERR_OK);
     }
     assert_int_equal(writer_client_batch_commit(it->client, &(uint64_t){0}, &it->why), ERR_OK);

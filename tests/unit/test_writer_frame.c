@@ -125,8 +125,8 @@ static void heads_that_cannot_be_are_refused(void **state)
         const char *bytes;
         enum err err;
     } cases[] = {
-        {"\x00\x00\x00\x00\x01\x01", ERR_SYNTAX}, {"\x01\x00\x00\x00\x01\x01", ERR_SYNTAX},
-        {"\xff\xff\xff\xff\x01\x01", ERR_SYNTAX}, {"\x01\x00\x00\x04\x01\x01", ERR_SYNTAX},
+        {"\x00\x00\x00\x00\x01\x01", ERR_SYNTAX},  {"\x01\x00\x00\x00\x01\x01", ERR_SYNTAX},
+        {"\xff\xff\xff\xff\x01\x01", ERR_SYNTAX},  {"\x01\x00\x00\x04\x01\x01", ERR_SYNTAX},
         {"\x02\x00\x00\x00\x02\x01", ERR_VERSION}, {"\x02\x00\x00\x00\x01\x04", ERR_OK},
         {"\x03\x00\x00\x00\x01\x04", ERR_AGAIN},
     };

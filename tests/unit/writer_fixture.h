@@ -4,20 +4,12 @@
 #ifndef LARDER_WRITER_FIXTURE_H
 #define LARDER_WRITER_FIXTURE_H
 
-#include "store_fixture.h"
+#include "writer_process.h"
 
-#include <errno.h>
 #include <pthread.h>
-#include <signal.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 
-#include "base/sys.h"
 #include "store/writer_client.h"
-
-enum { WRITER_FIXTURE_PATIENCE_MS = 30000 };
 
 struct writer_fixture {
     struct fixture *files;
@@ -31,53 +23,11 @@ struct writer_fixture {
     struct buf why;
 };
 
-static volatile sig_atomic_t writer_fixture_stop;
-
-static inline void writer_fixture_on_signal(int number)
-{
-    (void)number;
-    writer_fixture_stop = 1;
-}
-
-static inline pid_t writer_fixture_fork(struct writer_fixture *it, struct writer_shared *shared)
-{
-    pid_t pid = fork();
-
-    assert_true(pid >= 0);
-    if (pid > 0)
-        return pid;
-    struct sigaction action = {.sa_handler = writer_fixture_on_signal};
-    sigaction(SIGTERM, &action, NULL);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    log_init(open("/dev/null", O_WRONLY), LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
-    _exit(writer_run(&it->config, shared, &writer_fixture_stop));
-}
-
-static inline void writer_fixture_await(const struct writer_shared *shared, enum writer_state state)
-{
-    int64_t end_ms = sys_monotonic_ms() + WRITER_FIXTURE_PATIENCE_MS;
-
-    while (atomic_load(&shared->state) != (int)state && sys_monotonic_ms() < end_ms)
-        usleep(1000);
-    if (atomic_load(&shared->state) != (int)state)
-        fail_msg("the writer is in state %d: %s", atomic_load(&shared->state), shared->reason);
-}
-
 static inline void writer_fixture_start(struct writer_fixture *it)
 {
     atomic_store(&it->shared->state, WRITER_STARTING);
-    it->pid = writer_fixture_fork(it, it->shared);
-    writer_fixture_await(it->shared, WRITER_READY);
-}
-
-/* The exit status of the process, or minus the signal that ended it. */
-static inline int writer_fixture_reap(pid_t pid)
-{
-    int status;
-
-    while (waitpid(pid, &status, 0) < 0)
-        assert_int_equal(errno, EINTR);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    it->pid = writer_process_fork(&it->config, it->shared);
+    writer_process_await(it->shared, WRITER_READY);
 }
 
 static inline int writer_fixture_end(struct writer_fixture *it, int number)
@@ -86,16 +36,7 @@ static inline int writer_fixture_end(struct writer_fixture *it, int number)
 
     it->pid = 0;
     kill(pid, number);
-    return writer_fixture_reap(pid);
-}
-
-static inline struct writer_shared *writer_fixture_share(void)
-{
-    void *shared =
-        mmap(NULL, sizeof(struct writer_shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-    assert_ptr_not_equal(shared, MAP_FAILED);
-    return shared;
+    return writer_process_reap(pid);
 }
 
 #define WRITER_FIXTURE_SCHEMA                                                                                          \
@@ -116,10 +57,10 @@ static inline int writer_fixture_setup_idle(void **state)
     it->config.store.database = it->files->database;
     it->config.store.sql = it->sql_dir;
     it->config.store.busy_timeout_ms = 200;
-    it->config.store.write_timeout_ms = WRITER_FIXTURE_PATIENCE_MS;
+    it->config.store.write_timeout_ms = WRITER_PROCESS_PATIENCE_MS;
     it->config.store.write_queue = 64;
     it->config.store.wal_limit = 64 << 20;
-    it->shared = writer_fixture_share();
+    it->shared = writer_process_share();
     it->client = writer_client_new(&it->config, it->shared);
     it->arena = arena_new(4096, 1 << 20);
     *state = it;

@@ -47,7 +47,7 @@ static inline int writer_raw_receive(int fd)
     while (writer_frame_length(buf_str(&bytes), &len) == ERR_AGAIN) {
         struct pollfd ready = {.fd = fd, .events = POLLIN};
         char byte;
-        assert_int_equal(poll(&ready, 1, WRITER_FIXTURE_PATIENCE_MS), 1);
+        assert_int_equal(poll(&ready, 1, WRITER_PROCESS_PATIENCE_MS), 1);
         if (recv(fd, &byte, 1, 0) != 1)
             goto out;
         buf_add_char(&bytes, byte);
