@@ -60,7 +60,7 @@ int main(int argc, char **argv)
         default: return usage(stderr, 2);
         }
     if (optind == argc)
-        return listener_inherit(STDIN_FILENO) ? cli_serve(&cli) : usage(stderr, 2);
+        return listener_is(STDIN_FILENO) ? cli_serve(&cli) : usage(stderr, 2);
     cli.argc = argc - optind - 1;
     cli.argv = argv + optind + 1;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)

@@ -94,12 +94,26 @@ static enum err check_apart(const struct serve_files *files, struct report *repo
     return ERR_USAGE;
 }
 
+/* The resources, each with a route that none of larder's own has. */
+static enum err load_catalog(struct serve_files *files, struct report *report)
+{
+    static const struct app_shared nothing;
+    struct app *app;
+    enum err err = catalog_load(files->config->store.sql, report, &files->catalog);
+    if (err != ERR_OK)
+        return err;
+    err = app_new(files->config, files->catalog, &nothing, report, &app);
+    if (err == ERR_OK)
+        app_free(&app);
+    return err;
+}
+
 enum err serve_load_files(const char *config_path, struct report *report, struct serve_files *out)
 {
     struct serve_files files = {0};
     enum err err = config_load(config_path, report, &files.config);
     /* What is wrong in one place does not keep the others from being looked at: a person learns all of it at once. */
-    if (files.config && catalog_load(files.config->store.sql, report, &files.catalog) != ERR_OK)
+    if (files.config && load_catalog(&files, report) != ERR_OK)
         err = ERR_USAGE;
     if (files.config && check_apart(&files, report) != ERR_OK)
         err = ERR_USAGE;

@@ -34,12 +34,17 @@ static bool set_flags(int fd)
     return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-bool listener_inherit(int fd)
+bool listener_is(int fd)
 {
     int listening = 0, type = 0;
     socklen_t len = sizeof listening, type_len = sizeof type;
     return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening &&
-           getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) == 0 && type == SOCK_STREAM && set_flags(fd);
+           getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) == 0 && type == SOCK_STREAM;
+}
+
+bool listener_inherit(int fd)
+{
+    return listener_is(fd) && set_flags(fd);
 }
 
 /* Removes a socket file that nobody listens on. */

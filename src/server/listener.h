@@ -9,7 +9,9 @@
 /* Makes the socket that CONFIG names: a path (mode and group as configured) or host:port. A socket file nobody listens on is replaced; one that is
  * in use is ERR_EXISTS. WHY for a person. The descriptor is non-blocking and close-on-exec. */
 enum err listener_open(const struct config *config, int *out, struct buf *why) ERR_CHECKED;
-/* Whether FD is a listening stream socket, handed over by whoever started us; makes it non-blocking if so. */
+/* Whether FD is a listening stream socket, handed over by whoever started us. */
+bool listener_is(int fd);
+/* The same, and makes it non-blocking and close-on-exec if so. */
 bool listener_inherit(int fd);
 /* Removes the socket file that listener_open made for the setting WHERE. */
 void listener_unlink(const char *where);

@@ -24,6 +24,10 @@ DATA = ROOT.parent / "shared" / "data"
 FAULTS = re.compile(r"ERROR: \w+Sanitizer|runtime error:|LeakSanitizer|Assertion .* failed|AddressSanitizer:DEADLYSIGNAL")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="tests of faults under load take their full length")
+
+
 def free_port(count=1):
     """The first of COUNT neighbouring ports of 127.0.0.1 that nobody uses; below those the kernel gives away by itself."""
     for port in range(20000 + os.getpid() % 5000, 32000, 10):
@@ -228,3 +232,9 @@ def copy_sql(directory, **resources):
     for name, text in resources.items():
         (directory / "resources" / f"{name}.sql").write_text(text)
     return directory
+
+
+@pytest.fixture(scope="session")
+def long(request):
+    """Whether tests may take their time."""
+    return request.config.getoption("--long")

@@ -137,7 +137,7 @@ RESOURCES = [
     ("-- name: x\n-- route: GET api/x\n-- key: x\nSELECT 1;", "x.sql:2", "begins with `/`"),
     ("-- name: x\n-- route: GET /api/{y}\n-- key: x\nSELECT 1;", "x.sql:2:20", "not declared"),
     ("-- name: x\n-- colour: red\n-- route: GET /api/x\n-- key: x\nSELECT 1;", "x.sql:2:4", "`colour:` is unknown"),
-    ("-- name: x\n-- route: GET /api/x\n-- param: y nmber\n-- key: x:{*}\nSELECT 1;", "x.sql:3:13", "`nmber` is no type"),
+    ("-- name: x\n-- route: GET /api/x\n-- param: y nmber\n-- key: x:{*}\nSELECT 1;", "x.sql:3:11", "`nmber` is no type"),
     ("-- name: x\n-- route: GET /api/x\n-- param: y text ~ ([\n-- key: x:{*}\nSELECT :y;", "x.sql:3", "param"),
     ("-- name: x\n-- route: GET /api/x\n-- param: y text\n-- key: x\n-- ttl: 5m\nSELECT :y AS y;", "x.sql:4:9", "`{y}` is not in it"),
     ("-- name: x\n-- route: GET /api/x\n-- key: x\n-- ttl: 5 minutes\nSELECT 1;", "x.sql:4:9", "duration"),
@@ -274,7 +274,7 @@ def wait_for_resources(stack, count):
 def test_an_own_resource_is_served_after_sighup(served, sql):
     assert_problem(served.get("/api/hello/you"), 404)
     (sql / "resources" / "hello.sql").write_text(HELLO)
-    reload(served, "reloaded")
+    reload(served, "reloading")
     wait_for_resources(served, 7)
     assert [served.get("/api/hello/you").headers["X-Cache"] for _ in range(2)] == ["MISS", "HIT"]
     assert served.get("/api/hello/you").json() == {"greeting": "Hello you"}
@@ -285,7 +285,7 @@ def test_an_own_resource_is_served_after_sighup(served, sql):
 
 def test_a_changed_resource_is_served_after_sighup_and_a_purge(served, sql):
     (sql / "resources" / "hello.sql").write_text(HELLO.replace("Hello", "Good day"))
-    reload(served, "reloaded")
+    reload(served, "reloading")
     served.invalidate(tag="hello")
     wait_for("the new text", lambda: (served.invalidate(tag="hello"), served.get("/api/hello/you").json())[1] == {"greeting": "Good day you"})
 
@@ -296,7 +296,7 @@ def test_a_wrong_resource_keeps_what_ran(served, sql, text, place):
     (sql / "resources" / "x.sql").write_text(text)
     (sql / "resources" / "hello.sql").write_text(HELLO.replace("Hello", "Never"))
     try:
-        said = reload(served, "wrong_file")
+        said = reload(served, "reload_refused")
         assert place in said
         served.invalidate(tag="hello")
         assert served.get("/api/hello/you").json() == hello
@@ -311,7 +311,7 @@ def test_a_wrong_configuration_keeps_what_ran(served):
     right = file.read_text()
     try:
         file.write_text(right + "[server]\npool = none\n[nothing]\n")
-        said = reload(served, "wrong_file")
+        said = reload(served, "reload_refused")
         assert "`pool`" in said and "[nothing]" in said
         assert served.children("worker") == workers and served.get("/api/stocks/AAPL").status_code == 200
     finally:
@@ -327,7 +327,7 @@ def test_a_right_configuration_changes_what_runs(served):
         file.write_text(right.replace("workers = 2", "workers = 3\nmax_body = 4K") + "[auth]\nadmin_token = another-token-than-before\n[redis]\ncache_version = 2\n")
         file.write_text(file.read_text().replace(f"admin_token_file = {served.dir}/admin-token\n", ""))
         workers = served.children("worker")
-        reload(served, "reloaded")
+        reload(served, "reloading")
         wait_for("three new workers", lambda: len(served.children("worker")) == 3 and not set(workers) & set(served.children("worker")))
         assert served.get("/api/stocks/AAPL").headers["X-Cache"] == "MISS"
         assert_problem(served.request("GET", "/api/cache/status", admin=True), 401)
@@ -336,7 +336,7 @@ def test_a_right_configuration_changes_what_runs(served):
         assert_problem(served.request("PUT", "/api/stocks/BIG", headers=admin, json={"name": "x" * 5000}), 413)
     finally:
         file.write_text(right)
-        reload(served, "reloaded")
+        reload(served, "reloading")
         wait_for("two workers", lambda: len(served.children("worker")) == 2)
     assert served.get("/api/stocks/AAPL").status_code == 200
 
@@ -345,7 +345,7 @@ def test_a_new_migration_is_applied_on_reload(served, sql):
     (sql / "migrations" / "0003-colours.sql").write_text("CREATE TABLE colours (name TEXT PRIMARY KEY) STRICT;\nINSERT INTO colours VALUES ('red'), ('green');\n")
     (sql / "resources" / "colours.sql").write_text("-- name: colours\n-- route: GET /api/colours\n-- key: colours\n-- ttl: 5m\n-- shape: list\nSELECT name FROM colours ORDER BY name;\n")
     assert served.larder("check").returncode == 0
-    reload(served, "reloaded")
+    reload(served, "reloading")
     wait_for_resources(served, 8)
     answer = served.get("/api/colours")
     assert answer.json() == {"items": [{"name": "green"}, {"name": "red"}], "count": 2}
@@ -355,7 +355,7 @@ def test_a_new_migration_is_applied_on_reload(served, sql):
 def test_a_wrong_migration_on_reload_keeps_what_ran(served, sql):
     (sql / "migrations" / "0004-wrong.sql").write_text("CREATE TABLE more (a INTEGER);\nINSERT INTO nowhere VALUES (1);\n")
     try:
-        assert "0004-wrong.sql:2:" in reload(served, "wrong_file")
+        assert "0004-wrong.sql:2:" in reload(served, "reload_refused")
         assert served.get("/api/stocks/AAPL").status_code == 200
         assert served.request("PUT", "/api/stocks/AFTER", admin=True, json={"name": "After", "sector": "Afters"}).status_code == 200
     finally:

@@ -70,6 +70,13 @@ def in_background(function, *arguments, count=1):
     assert len(results) == count
 
 
+def heal(stack):
+    """A reload forgets the deaths that tests have caused, and with them the back-off."""
+    before = stack.children("worker")
+    stack.signal(stack.larder_pid, signal.SIGHUP)
+    wait_for_others(stack, "worker", before, 2)
+
+
 def wait_for_others(stack, role, before, count):
     """Until COUNT children of ROLE live, none of them one of BEFORE."""
     def ready():
@@ -111,6 +118,7 @@ def test_each_worker_killed_under_load_costs_nobody_an_answer(herd):
             herd.signal(pid, signal.SIGKILL)
             wait_for("the dead worker has a successor", lambda pid=pid: pid not in (now := herd.children("worker")) and len(now) == 2)
         load.wait(100)
+    heal(herd)
     assert load.others() == []
     counted = finish_wrk(wrk)
     assert counted.errors == 0, counted.text
@@ -124,6 +132,7 @@ def test_all_workers_killed_at_once_costs_nobody_an_answer(herd):
             for pid in before:
                 herd.signal(pid, signal.SIGKILL)
             wait_for_others(herd, "worker", before, 2)
+            heal(herd)
         load.wait(100)
     assert load.others() == []
 
@@ -132,6 +141,7 @@ def test_a_death_is_logged_with_its_cause(herd):
     pid = herd.children("worker")[0]
     herd.signal(pid, signal.SIGSEGV)
     wait_for_others(herd, "worker", [pid], 2)
+    heal(herd)
     line = next(line for line in herd.log().splitlines() if "child_died" in line and f"pid={pid}" in line)
     assert "role=worker" in line and "Segmentation" in line
 
@@ -144,6 +154,7 @@ def test_the_writer_killed_during_writes_loses_no_acknowledged_one(herd):
             herd.signal(before[0], signal.SIGKILL)
             wait_for_others(herd, "writer", before, 1)
             load.wait(20)
+            heal(herd)
         acknowledged = {answer.body for answer in load.answers if answer.status == 200}
         assert {answer.status for answer in load.answers} <= {200, 503}
         assert len(acknowledged) >= 40

@@ -1,0 +1,323 @@
+"""A database that is busy, read-only, damaged or full: what clients are told, that nothing is lost, and that it heals by itself."""
+
+import concurrent.futures
+import contextlib
+import os
+import pathlib
+import re
+import signal
+import sqlite3
+import subprocess
+import time
+
+import pytest
+import requests
+
+from conftest import ROOT, assert_problem, copy_sql, wait_for
+
+ACME = {"name": "Acme", "sector": "Anvils"}
+
+
+@pytest.fixture(scope="module")
+def hasty_sql(tmp_path_factory):
+    """The shipped SQL, but a stock is fresh for a second only."""
+    sql = copy_sql(tmp_path_factory.mktemp("hasty") / "sql")
+    stock = sql / "resources" / "stock.sql"
+    stock.write_text(re.sub(r"(?m)^-- ttl: .*$", "-- ttl:       1s", stock.read_text()))
+    return sql
+
+
+def put(stack, ticker, session=None, **values):
+    return (session or stack.http).put(f"{stack.url}/api/stocks/{ticker}", json=ACME | values, timeout=30,
+                                       headers={"Authorization": f"Bearer {stack.admin_token}"})
+
+
+def prices(stack):
+    with contextlib.closing(sqlite3.connect(f"file:{stack.database}?mode=ro", uri=True)) as db:
+        return dict(db.execute("SELECT ticker, price FROM stocks WHERE sector = 'Anvils'"))
+
+
+def make_stale(stack, *tickers):
+    """Gets stocks and waits until they are fresh no more."""
+    for ticker in tickers:
+        assert stack.get(f"/api/stocks/{ticker}").status_code == 200
+    time.sleep(1.1)
+
+
+def assert_stale(stack, ticker):
+    answer = stack.get(f"/api/stocks/{ticker}")
+    assert answer.status_code == 200 and answer.headers["X-Cache"] == "STALE", (answer.status_code, answer.headers, answer.text)
+    assert answer.json()["ticker"] == ticker and answer.headers["Cache-Status"].startswith("larder; hit; ttl=-")
+    assert answer.headers["Cache-Control"] == "no-cache"
+
+
+def replace_workers(stack):
+    """Kills every worker, so that nothing of the database is in anybody's memory."""
+    workers = stack.children("worker")
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+    wait_for("new workers", lambda: len(stack.children("worker")) == 2 and not set(workers) & set(stack.children("worker")))
+    wait_for("they answer", lambda: all(stack.get("/healthz").status_code == 200 for _ in range(10)))
+
+
+# Busy.
+
+@pytest.fixture(scope="module")
+def busy(make_session_stack):
+    return make_session_stack("--set", "store.busy_timeout=200ms")
+
+
+@contextlib.contextmanager
+def locked(stack, begin="BEGIN IMMEDIATE"):
+    """Another program writes, and takes its time."""
+    db = sqlite3.connect(stack.database, isolation_level=None)
+    db.execute(begin)
+    try:
+        yield db
+    finally:
+        db.rollback()
+        db.close()
+
+
+@pytest.mark.parametrize("begin", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
+def test_while_another_program_writes_writing_is_503_and_reading_goes_on(busy, begin):
+    assert put(busy, "BUSY", price=1).status_code == 200
+    with locked(busy, begin) as db:
+        db.execute("UPDATE stocks SET price = 99 WHERE ticker = 'BUSY'")
+        answer = put(busy, "BUSY", price=2)
+        assert_problem(answer, 503, "Nothing was written")
+        assert int(answer.headers["Retry-After"]) >= 1
+        busy.invalidate(pattern="stocks:*")
+        assert busy.get("/api/stocks/BUSY").json()["price"] == 1
+        assert busy.get("/api/stocks/").status_code == 200
+        assert busy.get("/readyz").status_code == 200
+    assert prices(busy)["BUSY"] == 1
+    assert put(busy, "BUSY", price=3).json()["price"] == 3
+    assert busy.get("/api/stocks/BUSY").json()["price"] == 3
+
+
+def test_many_writers_wait_for_a_lock_once_not_in_turn(busy):
+    with locked(busy), concurrent.futures.ThreadPoolExecutor(8) as pool:
+        began = time.monotonic()
+        answers = list(pool.map(lambda number: put(busy, f"B{number}", requests.Session()), range(8)))
+        took = time.monotonic() - began
+    assert [answer.status_code for answer in answers] == [503] * 8
+    assert took < 15
+    assert not [ticker for ticker in prices(busy) if re.fullmatch("B[0-9]", ticker)]
+
+
+def test_a_lock_that_goes_in_time_is_waited_for(make_stack):
+    stack = make_stack("--l2", "memory", "--set", "store.busy_timeout=10s", "--set", "store.write_timeout=20s")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with locked(stack):
+            answer = pool.submit(put, stack, "BUSY", requests.Session(), price=4)
+            time.sleep(0.3)
+            assert not answer.done()
+        assert answer.result().status_code == 200
+    assert prices(stack)["BUSY"] == 4
+
+
+def test_an_import_that_cannot_write_says_so_and_imports_nothing(busy, tmp_path):
+    (tmp_path / "a.csv").write_text("Symbol,Name,Sector\nNEVER,Never,Anvils\n")
+    with locked(busy):
+        result = busy.larder("import", "stocks", tmp_path / "a.csv", check=False)
+    assert result.returncode == 1 and "locked" in result.stderr and "nothing was imported" in result.stderr
+    assert "NEVER" not in prices(busy)
+    assert busy.larder("import", "stocks", tmp_path / "a.csv").stdout == "1 rows imported\n"
+    assert busy.counters()["worker_crashes"] == 0
+
+
+# Gone, or another.
+
+def test_a_database_that_is_moved_away_and_comes_back(make_stack, hasty_sql):
+    stack = make_stack("--sql", hasty_sql)
+    database = pathlib.Path(stack.database)
+    assert put(stack, "KEPT", price=5).status_code == 200
+    make_stale(stack, "AAPL", "KEPT")
+    aside = [(file, file.with_name("aside" + file.name)) for file in sorted(database.parent.glob("larder.db*")) if file.is_file()]
+    for file, other in aside:
+        file.rename(other)
+    time.sleep(1.1)
+    assert_stale(stack, "AAPL")
+    assert_problem(stack.get("/api/stocks/MSFT"), 503)
+    assert_problem(stack.get("/readyz"), 503, "database")
+    assert stack.get("/healthz").status_code == 200
+    assert_problem(put(stack, "LOST", price=6), 503)
+    for file, other in aside:
+        other.rename(file)
+    wait_for("it can be read again", lambda: stack.get("/api/stocks/MSFT").status_code == 200)
+    wait_for("it can be written again", lambda: put(stack, "AFTER", price=7).status_code == 200)
+    wait_for("it is ready again", lambda: stack.get("/readyz").status_code == 200)
+    assert prices(stack) == {"KEPT": 5, "AFTER": 7}
+    assert stack.get("/api/stocks/KEPT").headers["X-Cache"] in ("MISS", "HIT")
+
+
+# Damaged.
+
+DAMAGES = {
+    "every page but the first": lambda content: content[:4096] + b"\xa5" * (len(content) - 4096),
+    "the first page": lambda content: b"\xa5" * 4096 + content[4096:],
+    "everything": lambda content: os.urandom(len(content)),
+    "cut to half": lambda content: content[:len(content) // 8192 * 4096],
+    "cut to nothing": lambda content: b"",
+}
+
+
+@pytest.fixture(scope="module")
+def damaged(make_session_stack, hasty_sql):
+    return make_session_stack("--sql", hasty_sql)
+
+
+def write_in_place(path, content):
+    """Into the same file, as a failing disk or a careless copy would."""
+    with open(path, "r+b") as file:
+        file.write(content)
+        file.truncate(len(content))
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_database(damaged, damage):
+    damaged.invalidate(all=True)
+    make_stale(damaged, "AAPL")
+    with contextlib.closing(sqlite3.connect(damaged.database)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    right = pathlib.Path(damaged.database).read_bytes()
+    try:
+        write_in_place(damaged.database, damage(right))
+        replace_workers(damaged)
+        for _ in range(3):
+            assert_stale(damaged, "AAPL")
+        for path in ("/api/stocks/MSFT", "/api/stocks/?limit=9", "/api/stocks/leaderboard/top"):
+            answer = damaged.get(path)
+            assert_problem(answer, 503)
+            assert int(answer.headers["Retry-After"]) >= 1
+        assert damaged.get("/healthz").status_code == 200
+    finally:
+        write_in_place(damaged.database, right)
+    for path in ("/api/stocks/AAPL", "/api/stocks/MSFT", "/api/stocks/?limit=9", "/api/stocks/leaderboard/top"):
+        wait_for("it can be read again", lambda: damaged.get(path).headers["X-Cache"] in ("MISS", "HIT"))
+    assert damaged.get("/readyz").status_code == 200
+
+
+def test_writing_to_a_damaged_database_is_503_and_works_again_after(make_stack):
+    stack = make_stack()
+    assert put(stack, "KEPT", price=1).status_code == 200
+    with contextlib.closing(sqlite3.connect(stack.database)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    right = pathlib.Path(stack.database).read_bytes()
+    os.kill(stack.children("writer")[0], signal.SIGKILL)
+    write_in_place(stack.database, DAMAGES["every page but the first"](right))
+    for _ in range(3):
+        assert_problem(put(stack, "LOST", price=2), 503)
+    write_in_place(stack.database, right)
+    wait_for("it can be written again", lambda: put(stack, "AFTER", price=3).status_code == 200)
+    assert prices(stack) == {"KEPT": 1, "AFTER": 3}
+    with contextlib.closing(sqlite3.connect(stack.database)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+# Read-only and full: on a file system of its own.
+
+@pytest.fixture
+def disk(tmp_path):
+    """A directory that is a file system of 1 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "larder-test", place], capture_output=True).returncode:
+        pytest.skip("mounting a file system is for root")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.fixture
+def disk_stack(disk, hasty_sql):
+    """A stack with its database there, stopped before the file system goes."""
+    from conftest import stacks
+    makers = stacks()
+    yield next(makers)("--sql", hasty_sql, "--set", f"store.database={disk}/larder.db")
+    next(makers, None)
+
+
+def test_a_full_disk_is_507_and_nothing_acknowledged_is_lost(disk, disk_stack, tmp_path):
+    stack, written, statuses = disk_stack, {}, []
+    make_stale(stack, "AAPL")
+    (disk / "filler").write_bytes(b"x" * 200_000)
+    with contextlib.suppress(OSError), open(disk / "filler", "ab", buffering=0) as filler:
+        while True:
+            filler.write(b"x" * 1024)
+    for number in range(200):
+        answer = put(stack, f"F{number}", price=number, sec_filings="x" * 400)
+        statuses.append(answer.status_code)
+        if answer.status_code == 200:
+            written[f"F{number}"] = number
+        else:
+            assert_problem(answer, 507, "no space", "Nothing was written")
+        if statuses[-3:] == [507] * 3:
+            break
+    assert statuses[-3:] == [507] * 3
+    assert prices(stack) == written
+    assert stack.get("/api/stocks/AAPL").status_code == 200 and stack.get("/api/stocks/?limit=9").status_code == 200
+    (tmp_path / "a.csv").write_text("Symbol,Name,Sector\n" + "".join(f"I{number},{'x' * 150},Anvils\n" for number in range(500)))
+    result = stack.larder("import", "stocks", tmp_path / "a.csv", check=False)
+    assert result.returncode == 1 and "nothing was imported" in result.stderr
+    assert prices(stack) == written
+    (disk / "filler").unlink()
+    assert put(stack, "AFTER", price=1).status_code == 200
+    assert prices(stack) == written | {"AFTER": 1}
+    with contextlib.closing(sqlite3.connect(stack.database)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert stack.counters()["worker_crashes"] == 0
+
+
+@contextlib.contextmanager
+def larder_alone(stack):
+    """Only larder, started as scripts/stack does, without waiting until it is ready."""
+    program = os.environ.get("LARDER", ROOT / "build" / "larder")
+    with open(stack.dir / "larder.log", "a") as log:
+        process = subprocess.Popen([program, "--config", stack.dir / "larder.conf", "serve"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        wait_for("larder answers", lambda: stack.get("/healthz").status_code == 200)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def stop_larder(stack):
+    os.kill(stack.larder_pid, signal.SIGTERM)
+    wait_for("larder has ended", lambda: not pathlib.Path(f"/proc/{stack.larder_pid}/exe").exists())
+
+
+def test_a_read_only_disk(disk, disk_stack):
+    stack = disk_stack
+    assert put(stack, "KEPT", price=1).status_code == 200
+    make_stale(stack, "AAPL")
+    stop_larder(stack)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    try:
+        with larder_alone(stack):
+            answer = put(stack, "LOST", price=2)
+            assert_problem(answer, 503, "Nothing was written")
+            assert int(answer.headers["Retry-After"]) >= 1
+            answer = stack.get("/api/stocks/AAPL")
+            assert answer.status_code == 200 and answer.headers["X-Cache"] in ("STALE", "MISS")
+            answer = stack.get("/api/stocks/MSFT")
+            if answer.status_code != 200:
+                assert_problem(answer, 503)
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+    stack.up()
+    assert put(stack, "AFTER", price=3).status_code == 200
+    assert prices(stack) == {"KEPT": 1, "AFTER": 3}
+
+
+def test_a_disk_that_becomes_read_only_while_larder_reads_heals_without_a_restart(disk, disk_stack):
+    stack = disk_stack
+    stop_larder(stack)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    with larder_alone(stack):
+        assert_problem(put(stack, "LOST", price=2), 503)
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+        wait_for("it can be written", lambda: put(stack, "AFTER", price=3).status_code == 200, 30)
+        assert stack.get("/api/stocks/AFTER").json()["price"] == 3
+        wait_for("it is ready", lambda: stack.get("/readyz").status_code == 200)
