@@ -50,8 +50,9 @@ struct catalog {
 };
 
 /* Reads every .sql file of DIR/resources in order of names. Everything wrong goes to REPORT with file, line and column;
- * ERR_USAGE when anything was; *OUT then holds the resources that were understood, so that their SQL can be checked too. A directory that is not there is reported too. Two files of
- * one name or one route are wrong, and two whose keys could be equal. */
+ * ERR_USAGE when anything was; *OUT then holds the resources that were understood, so that their SQL can be checked
+ * too. A directory that is not there is reported too. Two files of one name or one route are wrong, and two whose keys
+ * could be equal. */
 enum err catalog_load(const char *dir, struct report *report, struct catalog **out) ERR_CHECKED;
 void catalog_free(struct catalog **catalog);
 /* Parses one resource file; for catalog_load and the fuzzer. All views of *OUT are owned by it: catalog_resource_fini.

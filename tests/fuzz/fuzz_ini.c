@@ -1,6 +1,6 @@
 /*
- * larder.conf as any bytes: what is refused has a line that says why, every setting keeps to its range whatever stands in
- * the file, and what is printed of an accepted one reads back as the same.
+ * larder.conf as any bytes: what is refused has a line that says why, every setting keeps to its range whatever stands
+ * in the file, and what is printed of an accepted one reads back as the same.
  *
  * Input: the file; after a NUL, if there is one, NAME=value lines of an environment. Files that secrets are read from
  * are not opened here, so input that names one is passed over.

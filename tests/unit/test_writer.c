@@ -39,7 +39,7 @@ static void a_migration_that_fails_is_the_reason_why_nobody_can_write(void **sta
 static void the_second_writer_waits_for_the_lock_and_says_who_holds_it(void **state)
 {
     struct writer_fixture *it = *state;
-    struct writer_shared *second_shared = writer_process_share();
+    struct writer_shared *second_shared = writer_process_share(sizeof(struct writer_shared));
     struct writer_client *second_client = writer_client_new(&it->config, second_shared);
     char pid[32];
 
@@ -68,7 +68,7 @@ static void the_second_writer_waits_for_the_lock_and_says_who_holds_it(void **st
 static void a_writer_that_is_locked_out_can_be_stopped(void **state)
 {
     struct writer_fixture *it = *state;
-    struct writer_shared *shared = writer_process_share();
+    struct writer_shared *shared = writer_process_share(sizeof(struct writer_shared));
 
     pid_t second = writer_process_fork(&it->config, shared);
     writer_process_await(shared, WRITER_LOCKED_OUT);
@@ -108,60 +108,50 @@ static void told_to_stop_it_answers_what_it_was_sent(void **state)
     assert_true(stat(path, &status) != 0 || status.st_size == 0);
 }
 
-/* Many threads count up, each in a row of its own, and note what was acknowledged. */
+/* What one of the clients that count up was told; in memory that its process shares with the test. */
 struct counting {
-    struct writer_fixture *it;
-    int number;
-    atomic_bool *done;
     int64_t acknowledged, unknown;
+    atomic_bool done;
 };
 
-static void *count_up(void *context)
+static _Noreturn void count_up(struct writer_fixture *it, int number, struct counting *counting)
 {
-    struct counting *counting = context;
-    struct writer_client *client = writer_client_new(&counting->it->config, counting->it->shared);
-    struct arena *arena = arena_new(4096, 1 << 16);
-    struct buf why = {0};
-    struct params_values values = {
-        .items = {{.name = STR("number"), .type = PARAMS_INTEGER, .integer = counting->number}}, .count = 1};
-    struct store_answer answer;
+    struct writer_client *client = writer_client_new(&it->config, it->shared);
+    const struct params_values values = {.items = {{.name = STR("number"), .type = PARAMS_INTEGER, .integer = number}},
+                                         .count = 1};
 
-    while (!atomic_load(counting->done)) {
+    while (!atomic_load(&counting->done)) {
         enum err err = writer_client_write(client, STR("UPDATE counters SET value = value + 1 WHERE name = :number"),
-                                           &values, NULL, CATALOG_OBJECT, arena, &answer, &why);
+                                           &values, NULL, CATALOG_OBJECT, it->arena, &it->answer, &it->why);
         counting->acknowledged += err == ERR_OK;
         counting->unknown += err == ERR_IO || err == ERR_TIMEOUT;
     }
-    buf_free(&why);
-    arena_free(&arena);
-    writer_client_free(&client);
-    return NULL;
+    _exit(0);
 }
 
 static void killed_at_any_time_it_loses_nothing_that_was_acknowledged(void **state)
 {
-    enum { THREADS = 4, ROUNDS = 10 };
+    enum { CLIENTS = 4, ROUNDS = 10 };
     struct writer_fixture *it = *state;
-    struct counting counting[THREADS] = {0};
-    pthread_t threads[THREADS];
-    atomic_bool done = false;
+    struct counting *counting = writer_process_share(CLIENTS * sizeof *counting);
+    pid_t clients[CLIENTS];
     char sql[128];
 
-    for (int i = 0; i < THREADS; i++) {
+    for (int i = 0; i < CLIENTS; i++) {
         snprintf(sql, sizeof sql, "INSERT INTO counters VALUES ('%d', 0)", i);
         writer_fixture_must_write(it, sql);
-        counting[i] = (struct counting){.it = it, .number = i, .done = &done};
-        assert_int_equal(pthread_create(&threads[i], NULL, count_up, &counting[i]), 0);
+        clients[i] = fork();
+        if (clients[i] == 0)
+            count_up(it, i, &counting[i]);
     }
     for (int round = 0; round < ROUNDS; round++) {
         usleep(20000 + (useconds_t)round * 7000);
         assert_int_equal(writer_fixture_end(it, SIGKILL), -SIGKILL);
         writer_fixture_start(it);
     }
-    atomic_store(&done, true);
-    for (int i = 0; i < THREADS; i++)
-        pthread_join(threads[i], NULL);
-    for (int i = 0; i < THREADS; i++) {
+    for (int i = 0; i < CLIENTS; i++) {
+        atomic_store(&counting[i].done, true);
+        assert_int_equal(writer_process_reap(clients[i]), 0);
         snprintf(sql, sizeof sql, "SELECT value FROM counters WHERE name = '%d'", i);
         int64_t value = fixture_integer(it->files->database, sql);
         assert_true(counting[i].acknowledged > 0);
@@ -171,6 +161,7 @@ static void killed_at_any_time_it_loses_nothing_that_was_acknowledged(void **sta
     assert_int_equal(fixture_integer(it->files->database,
                                      "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"),
                      0);
+    munmap(counting, CLIENTS * sizeof *counting);
 }
 
 static void a_full_disk_fails_what_does_not_fit_and_nothing_else(void **state)

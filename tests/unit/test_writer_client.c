@@ -2,6 +2,8 @@
  */
 #include "writer_raw.h"
 
+#include <pthread.h>
+
 #define LONG WRITER_PROCESS_PATIENCE_MS
 
 static void without_a_writer_nothing_is_written_and_it_says_so(void **state)
@@ -24,22 +26,16 @@ static void where_the_writer_has_failed_nobody_waits_for_it(void **state)
     assert_string_equal(it->why.p, "no room in the larder");
 }
 
-static void *write_now(void *context)
-{
-    return (void *)(intptr_t)writer_fixture_write(context, "INSERT INTO counters VALUES ('a', 1)");
-}
-
 static void it_waits_for_a_writer_that_is_being_started(void **state)
 {
     struct writer_fixture *it = *state;
-    pthread_t thread;
-    void *err;
 
-    assert_int_equal(pthread_create(&thread, NULL, write_now, it), 0);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(writer_fixture_write(it, "INSERT INTO counters VALUES ('a', 1)") == ERR_OK ? 0 : 1);
     usleep(200000);
     writer_fixture_start(it);
-    pthread_join(thread, &err);
-    assert_int_equal((intptr_t)err, ERR_OK);
+    assert_int_equal(writer_process_reap(pid), 0);
     assert_int_equal(writer_fixture_count(it, "counters"), 1);
 }
 

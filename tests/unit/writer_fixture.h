@@ -6,7 +6,6 @@
 
 #include "writer_process.h"
 
-#include <pthread.h>
 #include <sys/resource.h>
 
 #include "store/writer_client.h"
@@ -60,7 +59,7 @@ static inline int writer_fixture_setup_idle(void **state)
     it->config.store.write_timeout_ms = WRITER_PROCESS_PATIENCE_MS;
     it->config.store.write_queue = 64;
     it->config.store.wal_limit = 64 << 20;
-    it->shared = writer_process_share();
+    it->shared = writer_process_share(sizeof *it->shared);
     it->client = writer_client_new(&it->config, it->shared);
     it->arena = arena_new(4096, 1 << 20);
     *state = it;

@@ -59,9 +59,10 @@ static inline int writer_process_reap(pid_t pid)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
-static inline struct writer_shared *writer_process_share(void)
+/* Cleared memory that processes forked later share. */
+static inline void *writer_process_share(size_t len)
 {
-    void *shared = mmap(NULL, sizeof(struct writer_shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *shared = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
     assert_ptr_not_equal(shared, MAP_FAILED);
     return shared;
