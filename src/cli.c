@@ -64,9 +64,9 @@ int cli_serve(const struct cli *cli)
 int cli_check(const struct cli *cli)
 {
     struct serve_files files = {0};
-    struct report *report = report_new();
     if (!takes(cli, 0, "check [--print]"))
         return 2;
+    struct report *report = report_new();
     enum err err = serve_load_files(config_path(cli), report, &files);
     cli_print_report(report);
     if (err == ERR_OK && cli->print) {

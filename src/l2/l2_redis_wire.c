@@ -177,7 +177,8 @@ enum err l2_redis_wire_judge(const redisReply *entry, const struct l2_redis_numb
 void l2_redis_wire_draw(struct buf *out, const struct l2_redis_setup *setup, enum l2_redis_draw draw,
                         const struct str *tags, size_t tags_count)
 {
-    static const char *const words[] = {[L2_REDIS_WIRE_NOW] = "now", [L2_REDIS_WIRE_TAGS] = "tags", [L2_REDIS_WIRE_ALL] = "all"};
+    static const char *const words[] = {
+        [L2_REDIS_WIRE_NOW] = "now", [L2_REDIS_WIRE_TAGS] = "tags", [L2_REDIS_WIRE_ALL] = "all"};
 
     l2_redis_wire_command(out, 8 + tags_count);
     l2_redis_wire_add(out, STR("EVAL"));

@@ -38,8 +38,8 @@ void l2_redis_wire_add_number(struct buf *out, uint64_t number);
 
 /* GET of an entry. One reply, a string or nil. */
 void l2_redis_wire_get(struct buf *out, const struct l2_redis_setup *setup, struct str key);
-/* HMGET of the sequence, the floor and the numbers of TAGS, at most L2_REDIS_WIRE_TAGS_MAX: what judges every entry that was
- * asked for before on the same connection, so that a purge in between is seen. One reply, an array. */
+/* HMGET of the sequence, the floor and the numbers of TAGS, at most L2_REDIS_WIRE_TAGS_MAX: what judges every entry
+ * that was asked for before on the same connection, so that a purge in between is seen. One reply, an array. */
 void l2_redis_wire_numbers(struct buf *out, const struct l2_redis_setup *setup, const struct str *tags,
                            size_t tags_count);
 
@@ -56,7 +56,8 @@ struct l2_redis_numbers {
 /* ERR_CORRUPT: no answer to a question about TAGS_COUNT tags. */
 enum err l2_redis_wire_understand(const redisReply *reply, size_t tags_count, struct l2_redis_numbers *out) ERR_CHECKED;
 /* Judges ENTRY, a string or nil, whose tags stand at TAGS in NUMBERS. ERR_OK with *READ, whose bytes lie in ENTRY.
- * ERR_NOT_FOUND: the hash is lost or older than SEEN; send L2_REDIS_WIRE_NOW, and report L2_ABSENT with the number it gives.
+ * ERR_NOT_FOUND: the hash is lost or older than SEEN; send L2_REDIS_WIRE_NOW, and report L2_ABSENT with the number it
+ * gives.
  */
 enum err l2_redis_wire_judge(const redisReply *entry, const struct l2_redis_numbers *numbers, const uint8_t *tags,
                              size_t tags_count, uint64_t seen, struct l2_read *read) ERR_CHECKED;

@@ -30,6 +30,7 @@ struct connection {
     enum connection_state state;
     bool is_again;
     bool input_while_busy; /* an edge came that nobody has looked at */
+    bool input_ended;      /* the peer sends nothing more; a peek does not show it behind bytes that are there */
     bool body_pending;     /* the body has still to be read, by the pool */
     bool close_after;      /* the answer is the last one */
     int64_t deadline_ms;   /* monotonic; 0: none */

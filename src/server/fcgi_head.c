@@ -50,9 +50,15 @@ static bool read_record(struct str bytes, size_t at, struct record *out)
 }
 
 /* Decodes both lengths of a pair. Returns how many bytes they take, 0 when there are too few. */
-static size_t read_lengths(const unsigned char *p, size_t have, size_t *name_len, size_t *value_len)
+static inline size_t read_lengths(const unsigned char *p, size_t have, size_t *name_len, size_t *value_len)
 {
     size_t used = 0, lengths[2];
+    /* Nearly all names and values are shorter than 128 bytes. */
+    if (have >= 2 && !((p[0] | p[1]) & 0x80)) {
+        *name_len = p[0];
+        *value_len = p[1];
+        return 2;
+    }
     for (int i = 0; i < 2; i++) {
         if (used >= have)
             return 0;

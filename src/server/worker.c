@@ -144,7 +144,7 @@ static void finish(struct worker *worker, struct connection *connection)
         linger(worker, connection, LINGER_MS);
     else if (last)
         drop(worker, connection);
-    else if (connection->input_while_busy)
+    else if (connection->input_while_busy || connection->input_ended)
         look_again(worker, connection);
 }
 
@@ -271,7 +271,9 @@ static void look(struct worker *worker, struct connection *connection)
     connection->input_while_busy = false;
     switch (connection_look(connection, worker->scratch, (unsigned)worker->config->server.max_connections, &head)) {
     case CONNECTION_NOTHING:
-        if (connection->state == CONNECTION_PARTIAL && connection->deadline_ms == 0)
+        if (connection->state == CONNECTION_PARTIAL && connection->input_ended)
+            drop(worker, connection);
+        else if (connection->state == CONNECTION_PARTIAL && connection->deadline_ms == 0)
             connection->deadline_ms = worker->now_ms + worker->config->server.head_timeout_ms;
         return;
     case CONNECTION_REQUEST:
@@ -288,6 +290,7 @@ static void look(struct worker *worker, struct connection *connection)
 
 static void on_connection(struct worker *worker, struct connection *connection, uint32_t events)
 {
+    connection->input_ended |= (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
     switch (connection->state) {
     case CONNECTION_BUSY:
         connection->input_while_busy = true;

@@ -266,6 +266,11 @@ def reload(stack, expected):
     return stack.log()[before:]
 
 
+def two_workers(stack):
+    """The workers, once those of the generation before have gone."""
+    return wait_for("two workers", lambda: len(stack.children("worker")) == 2 and stack.children("worker"))
+
+
 def wait_for_resources(stack, count):
     """Until COUNT resources are what all answers tell of."""
     wait_for("the reload is through", lambda: {stack.get("/stats").json()["resources"] for _ in range(20)} == {count})
@@ -292,7 +297,7 @@ def test_a_changed_resource_is_served_after_sighup_and_a_purge(served, sql):
 
 @pytest.mark.parametrize("text, place", [(RESOURCES[5][0], "x.sql:2:4: "), (RESOURCES[15][0], "x.sql:6:3: "), (RESOURCES[12][0], "x.sql:2:")], ids=["front matter", "SQL", "route"])
 def test_a_wrong_resource_keeps_what_ran(served, sql, text, place):
-    workers, hello = served.children("worker"), served.get("/api/hello/you").json()
+    workers, hello = two_workers(served), served.get("/api/hello/you").json()
     (sql / "resources" / "x.sql").write_text(text)
     (sql / "resources" / "hello.sql").write_text(HELLO.replace("Hello", "Never"))
     try:
@@ -307,7 +312,7 @@ def test_a_wrong_resource_keeps_what_ran(served, sql, text, place):
 
 
 def test_a_wrong_configuration_keeps_what_ran(served):
-    workers, file = served.children("worker"), served.dir / "larder.conf"
+    workers, file = two_workers(served), served.dir / "larder.conf"
     right = file.read_text()
     try:
         file.write_text(right + "[server]\npool = none\n[nothing]\n")
@@ -326,7 +331,7 @@ def test_a_right_configuration_changes_what_runs(served):
     try:
         file.write_text(right.replace("workers = 2", "workers = 3\nmax_body = 4K") + "[auth]\nadmin_token = another-token-than-before\n[redis]\ncache_version = 2\n")
         file.write_text(file.read_text().replace(f"admin_token_file = {served.dir}/admin-token\n", ""))
-        workers = served.children("worker")
+        workers = two_workers(served)
         reload(served, "reloading")
         wait_for("three new workers", lambda: len(served.children("worker")) == 3 and not set(workers) & set(served.children("worker")))
         assert served.get("/api/stocks/AAPL").headers["X-Cache"] == "MISS"
@@ -337,7 +342,7 @@ def test_a_right_configuration_changes_what_runs(served):
     finally:
         file.write_text(right)
         reload(served, "reloading")
-        wait_for("two workers", lambda: len(served.children("worker")) == 2)
+        two_workers(served)
     assert served.get("/api/stocks/AAPL").status_code == 200
 
 
@@ -365,7 +370,7 @@ def test_a_wrong_migration_on_reload_keeps_what_ran(served, sql):
 def test_reloads_drop_no_request(served):
     answers = []
     for _ in range(3):
-        workers = served.children("worker")
+        workers = two_workers(served)
         os.kill(served.larder_pid, signal.SIGHUP)
         wait_for("new workers", lambda: answers.append(served.get("/api/stocks/AAPL").status_code) or (
             len(served.children("worker")) == 2 and not set(workers) & set(served.children("worker"))))

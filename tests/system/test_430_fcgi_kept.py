@@ -173,9 +173,9 @@ def test_slow_statements_on_every_thread_leave_hits_alone(kept):
             began = time.monotonic()
             assert client.ask(f"/api/slow?steps={steps}").status_code == 200
             took = time.monotonic() - began
-    steps = int(steps * 1.0 / took)
+    steps = int(steps * 0.5 / took)
     with contextlib.ExitStack() as open_clients:
-        slow = [open_clients.enter_context(connect(kept, timeout=60)) for _ in range(16)]
+        slow = [open_clients.enter_context(connect(kept, timeout=60)) for _ in range(8)]
         quick = [open_clients.enter_context(connect(kept)) for _ in range(8)]
         for client in slow:
             client.send(request(f"/api/slow?steps={steps}"))
@@ -220,7 +220,7 @@ VANISHING = {
     "in the body": HEAD + record(STDIN, b"x" * 500),
     "in a large body": begin() + stream(PARAMS, pairs(variables("/api/stocks/ZZZ", "PUT", b"x" * 900000))) + record(STDIN, b"x" * 60000) * 8,
     "in a large answer": request("/api/large?rows=4000"),
-    "in a slow statement": request("/api/slow?steps=3000000"),
+    "in a slow statement": request("/api/slow?steps=300000"),
 }
 
 
@@ -239,7 +239,7 @@ def test_a_client_that_vanishes_leaves_nothing_behind(kept, when, how):
                 elif how == "reset":
                     client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             assert neighbour.ask(APPLE).status_code == 200
-    wait_for("every descriptor is back", lambda: descriptors(kept) <= before, 30)
+    wait_for("every descriptor is back", lambda: descriptors(kept) <= before, 5)
 
 
 def test_who_closes_for_writing_only_may_still_get_the_answer(kept):

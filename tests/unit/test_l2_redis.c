@@ -252,7 +252,8 @@ static void while_the_breaker_is_open_nothing_is_tried(void **state)
     configure(&host);
     server_kill(&redis);
     for (int i = 0; i < 5; i++)
-        assert_int_equal(look(&host, "key", NULL)->result, L2_UNAVAILABLE);
+        look(&host, "key", NULL);
+    assert_int_equal(status_of(&host).breaker, L2_OPEN);
     unlink(redis.socket);
     strcpy(address.sun_path, redis.socket);
     assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
@@ -376,17 +377,14 @@ static void credentials_and_database_hold_on_every_connection(void **state)
         if (cases[i / 2].good) {
             put(&host, "key", "x");
             assert_found(&host, "key", NULL, "x");
-            struct {
-                redisContext *context;
-                redisReply *reply;
-            } admin = {.context = redisConnectUnix(redis.socket)};
-            freeReplyObject(redisCommand(admin.context, "AUTH %s", "open sesame"));
-            freeReplyObject(redisCommand(admin.context, "CLIENT KILL TYPE normal SKIPME yes"));
-            freeReplyObject(redisCommand(admin.context, "SELECT 3"));
-            admin.reply = redisCommand(admin.context, "EXISTS %s", "l*rder[:1:e:key");
-            assert_int_equal(admin.reply->integer, 1);
-            freeReplyObject(admin.reply);
-            redisFree(admin.context);
+            redisContext *admin = redisConnectUnix(redis.socket);
+            freeReplyObject(redisCommand(admin, "AUTH %s", "open sesame"));
+            freeReplyObject(redisCommand(admin, "CLIENT KILL TYPE normal SKIPME yes"));
+            freeReplyObject(redisCommand(admin, "SELECT 3"));
+            redisReply *reply = redisCommand(admin, "EXISTS %s", "l*rder[:1:e:key");
+            assert_int_equal(reply->integer, 1);
+            freeReplyObject(reply);
+            redisFree(admin);
             loop_round(&host.loop);
             assert_found(&host, "key", NULL, "x");
             purge_tag(&host, "tag");
@@ -527,10 +525,8 @@ static void a_callback_may_read_again_even_on_failure(void **state)
             run_until(&host.loop, &chains[i].done);
             unavailable += chains[i].unavailable;
         }
-        if (way == 0)
-            assert_int_equal(unavailable, 0);
+        assert_true((unavailable > 0) == (way == 1));
     }
-    assert_true(unavailable > 0);
     host_close(&host);
 }
 
@@ -552,12 +548,11 @@ static void closing_answers_whoever_waits(void **state)
 
 static void tcp_works_like_a_socket_file(void **state)
 {
-    struct host host = {0};
-    struct buf why = {0};
+    struct host host;
     int port = 20000 + (int)(getpid() % 20000);
     char text[16], url[64];
-    (void)state;
 
+    (void)state;
     snprintf(text, sizeof(text), "%d", port);
     operate("CONFIG SET port %s", text);
     for (int way = 0; way < 2; way++) {
@@ -575,7 +570,6 @@ static void tcp_works_like_a_socket_file(void **state)
         operate("CONFIG SET port %s", text);
         host_close(&host);
     }
-    buf_free(&why);
 }
 
 int main(void)
