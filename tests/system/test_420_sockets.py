@@ -1,6 +1,7 @@
 """Where larder listens: a socket of its own, one of systemd's, a listening standard input, TCP; who may come in; what systemd is told."""
 
 import contextlib
+import grp
 import os
 import shutil
 import signal
@@ -8,12 +9,11 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 
 import pytest
 
 from conftest import ROOT, children, running, wait_for
-from fcgi import Client
+from fcgi import Client, request
 
 NOBODY = 65534
 
@@ -98,7 +98,7 @@ def test_its_own_socket_belongs_to_the_configured_user_and_group(place):
     with serving(place) as larder:
         status = (place / "larder.sock").stat()
         assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (NOBODY, 0o660)
-        assert shutil._get_gid("www-data") == status.st_gid
+        assert status.st_gid == grp.getgrnam("www-data").gr_gid
         for pid in (larder.pid, *(pid for pid, _ in children(larder.pid))):
             assert os.stat(f"/proc/{pid}").st_uid == NOBODY
         assert ask(place / "larder.sock") == "AAPL"
@@ -159,21 +159,17 @@ def listening(path):
         yield listener
 
 
-def in_child(function):
-    """A preexec_fn: what it does it does in the child, between fork and exec."""
-    return {"preexec_fn": function}
+def as_third(listener):
+    """Options of Popen that make LISTENER the child's descriptor 3, where systemd puts the first socket."""
+    return {"close_fds": False, "preexec_fn": lambda: os.dup2(listener.fileno(), 3)}
 
 
 def test_a_socket_that_systemd_hands_over(place):
     path = place / "systemd.sock"
     with listening(path) as listener:
-        def hand_over():
-            os.dup2(listener.fileno(), 3)
-            os.environ["LISTEN_PID"] = str(os.getpid())
-
         # The child's id is known in the child alone, so a shell puts it into the environment before larder takes its place.
         arguments = ["/bin/sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"', *command(place, "serve")]
-        with serving(place, arguments, **in_child(hand_over), close_fds=False):
+        with serving(place, arguments, **as_third(listener)):
             assert ask(path) == "AAPL"
             assert not (place / "larder.sock").exists()
         # It is not larder's to remove.
@@ -183,8 +179,7 @@ def test_a_socket_that_systemd_hands_over(place):
 def test_a_socket_meant_for_another_process_is_not_taken(place):
     path = place / "systemd.sock"
     with listening(path) as listener:
-        with serving(place, close_fds=False, env={**os.environ, "LISTEN_PID": "1", "LISTEN_FDS": "1"},
-                     **in_child(lambda: os.dup2(listener.fileno(), 3))):
+        with serving(place, env={**os.environ, "LISTEN_PID": "1", "LISTEN_FDS": "1"}, **as_third(listener)):
             assert ask(place / "larder.sock") == "AAPL"
 
 
@@ -281,7 +276,6 @@ except (BrokenPipeError, ConnectionResetError):
 
 def ask_as(uid, path):
     """How many bytes of an answer a process of UID gets."""
-    from fcgi import request
     result = subprocess.run([sys.executable, "-c", STRANGER, str(path), request("/api/stocks/AAPL").hex()], capture_output=True,
                             text=True, timeout=60, user=uid, group=uid, extra_groups=[], check=True)
     return int(result.stdout)

@@ -41,12 +41,11 @@ def reload(stack, pause):
 FAULTS = (kill_redis, kill_each_worker, hang_redis, reload, kill_redis)
 
 
-@pytest.mark.parametrize("path", [APPLE, "/api/stocks/?limit=20&sort=price"], ids=["one stock", "a list"])
-def test_nothing_but_200_whatever_breaks(make_stack, long, path):
+def test_nothing_but_200_whatever_breaks(make_stack, long):
     stack = make_stack()
     seconds = 20 if long else 8
     pause = seconds / 20
-    wrk = start_wrk(stack.url + path, seconds)
+    wrk = start_wrk(stack.url + APPLE, seconds)
     began = time.monotonic()
     with Load(stack.port, (APPLE, "/api/stocks/?limit=3", "/api/stocks/top"), threads=2) as load:
         time.sleep(pause)
@@ -63,11 +62,12 @@ def test_nothing_but_200_whatever_breaks(make_stack, long, path):
     assert stack.request("GET", "/api/cache/status", admin=True).json()["breaker"] == "closed"
 
 
-def test_the_same_for_many_clients(make_stack, long):
+@pytest.mark.parametrize("path, clients", [("/api/stocks/?limit=200", 32), (APPLE, 128)], ids=["long lists", "many clients"])
+def test_the_same_for(make_stack, long, path, clients):
     if not long:
         pytest.skip("takes --long")
     stack = make_stack()
-    wrk = start_wrk(stack.url + APPLE, 20, connections=128)
+    wrk = start_wrk(stack.url + path, 20, clients)
     time.sleep(1)
     for fault in FAULTS:
         fault(stack, 1)

@@ -120,12 +120,14 @@ static _Noreturn void count_up(struct writer_fixture *it, int number, struct cou
     const struct params_values values = {.items = {{.name = STR("number"), .type = PARAMS_INTEGER, .integer = number}},
                                          .count = 1};
 
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     while (!atomic_load(&counting->done)) {
         enum err err = writer_client_write(client, STR("UPDATE counters SET value = value + 1 WHERE name = :number"),
                                            &values, NULL, CATALOG_OBJECT, it->arena, &it->answer, &it->why);
         counting->acknowledged += err == ERR_OK;
         counting->unknown += err == ERR_IO || err == ERR_TIMEOUT;
     }
+    writer_client_free(&client);
     _exit(0);
 }
 
