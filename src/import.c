@@ -2,8 +2,8 @@
  * larder import NAME FILE.csv: sql/import/NAME.sql once for each row, all in one transaction of the writer.
  *
  * The file is read and understood as a whole before the transaction begins, so a row that is no CSV costs nobody anything; what
- * the database refuses is found inside it, and takes everything back. Either way the message names the line. A column is bound as text
- * under its header's name (NULL when empty), and only where the SQL names it; the table's affinities make numbers of it.
+ * the database refuses is found inside it, and takes everything back. Either way the message names the line. A column is bound under
+ * its header's name, and only where the SQL names it.
  *
  * Invariant: the purge follows the commit. When it fails the data are in all the same, and the message says so.
  */
@@ -85,6 +85,24 @@ static enum err read_header(struct import *import, struct str sql)
     return ERR_SYNTAX;
 }
 
+/* A cell as a value: NULL when empty, a number when it is written just as a number of its value is, else text. So `007` and `1.50` stay what
+ * they are in a text column, and a real number is the nearest one, which SQLite's own conversion of text often misses. */
+static void take_cell(struct str cell, struct params_value *value)
+{
+    enum { DIGITS_KEPT = 15 }; /* what a text column gives back of a real number */
+    struct buf written = {0};
+    value->text = cell;
+    value->is_null = cell.len == 0;
+    if (str_to_int64(cell, &value->integer) == ERR_OK) {
+        buf_add_int64(&written, value->integer);
+        value->type = str_equal(buf_str(&written), cell) ? PARAMS_INTEGER : PARAMS_TEXT;
+    } else if (cell.len <= DIGITS_KEPT && str_to_double(cell, &value->number) == ERR_OK) {
+        buf_add_double(&written, value->number);
+        value->type = str_equal(buf_str(&written), cell) ? PARAMS_NUMBER : PARAMS_TEXT;
+    }
+    buf_free(&written);
+}
+
 /* The next row as values. ERR_NOT_FOUND at the end. */
 static enum err read_row(struct import *import, struct params_values *values)
 {
@@ -112,8 +130,7 @@ static enum err read_row(struct import *import, struct params_values *values)
             return ERR_SYNTAX;
         }
         values->items[i] = import->columns[i];
-        values->items[i].text = cell;
-        values->items[i].is_null = cell.len == 0;
+        take_cell(cell, &values->items[i]);
     }
     return ERR_OK;
 }

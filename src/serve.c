@@ -59,15 +59,19 @@ static void take_problems(int fd, struct report *report)
         fclose(in);
 }
 
+/* How the checking child ends. */
+enum { CHECKED = 0, CHECKED_WRONG = 2, CHECKED_NOTHING = 3 };
+
 static int check_in_child(const struct serve_files *files, int fd)
 {
     struct report *report = report_new();
     enum err err = check_statements(files->config->store.database, files->config->store.sql, files->catalog, report);
     for (size_t i = 0; i < report_count(report); i++)
         dprintf(fd, "%s\n", report_line(report, i));
-    return err == ERR_OK ? 0 : 2;
+    return err == ERR_OK ? CHECKED : err == ERR_UNAVAILABLE ? CHECKED_NOTHING : CHECKED_WRONG;
 }
 
+/* ERR_UNAVAILABLE: the database is such that nothing could be checked against it. */
 static enum err check_apart(const struct serve_files *files, struct report *report)
 {
     int ends[2], status = -1;
@@ -86,12 +90,14 @@ static enum err check_apart(const struct serve_files *files, struct report *repo
     take_problems(ends[0], report);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+    if (WIFEXITED(status) && WEXITSTATUS(status) == CHECKED)
         return ERR_OK;
-    if (report_count(report) == 0)
-        report_add(report, files->config->store.database, 0, 0, "checking the statements against this database failed: %s",
-                   WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "the checking process ended early");
-    return ERR_USAGE;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == CHECKED_WRONG)
+        return ERR_USAGE;
+    if (WIFSIGNALED(status))
+        report_add(report, files->config->store.database, 0, 0, "checking the statements against this database ended by %s",
+                   strsignal(WTERMSIG(status)));
+    return ERR_UNAVAILABLE;
 }
 
 /* The resources, each with a route that none of larder's own has. */
@@ -115,9 +121,10 @@ enum err serve_load_files(const char *config_path, struct report *report, struct
     /* What is wrong in one place does not keep the others from being looked at: a person learns all of it at once. */
     if (files.config && load_catalog(&files, report) != ERR_OK)
         err = ERR_USAGE;
-    if (files.config && check_apart(&files, report) != ERR_OK)
-        err = ERR_USAGE;
+    enum err checked = files.config ? check_apart(&files, report) : ERR_OK;
     if (err == ERR_OK)
+        err = checked;
+    if (err == ERR_OK || err == ERR_UNAVAILABLE)
         *out = files;
     else
         serve_free_files(&files);
@@ -171,6 +178,11 @@ static enum err load_generation(struct serve *serve, struct report *report, stru
     struct loaded *loaded = sys_calloc(1, sizeof *loaded);
     struct buf why = {0};
     enum err err = serve_load_files(serve->config_path, report, &loaded->files);
+    if (err == ERR_UNAVAILABLE) {
+        /* No reason not to serve what the caches hold; the database may be mended while we run. */
+        log_report(LOG_LEVEL_WARNING, "statements_not_checked", report);
+        err = ERR_OK;
+    }
     if (err == ERR_OK && (err = take_l2(serve, &loaded->files, &loaded->l2, &why)) != ERR_OK)
         report_add(report, serve->config_path, 0, 0, "%s", why.p ? why.p : err_text(err));
     buf_free(&why);

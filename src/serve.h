@@ -14,7 +14,8 @@ struct serve_files {
 };
 
 /* Loads configuration and catalogue and prepares every statement, in a child process so that a damaged database harms nobody else.
- * Everything wrong goes to REPORT. ERR_USAGE when anything was. */
+ * Everything wrong goes to REPORT. ERR_USAGE when anything was. ERR_UNAVAILABLE, with *OUT set: only the database could not be read, so that nothing
+ * was checked against it. */
 enum err serve_load_files(const char *config_path, struct report *report, struct serve_files *out) ERR_CHECKED;
 void serve_free_files(struct serve_files *files);
 

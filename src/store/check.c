@@ -90,8 +90,10 @@ static enum err open_twin(const char *path, const char *sql_dir, struct report *
         err = code == SQLITE_OK ? copy_schema(origin, db, &why) : rows_failed(origin, &why);
         if (err == ERR_OK)
             err = copy_version(origin, db, &why);
-        if (err != ERR_OK)
+        if (err != ERR_OK) {
             report_add(report, path, 0, 0, "the schema cannot be read: %s", why.p);
+            err = ERR_UNAVAILABLE;
+        }
     }
     if (err == ERR_OK)
         err = migrate_pending(db, path, sql_dir, &applied, report, NULL, NULL);
@@ -289,7 +291,7 @@ enum err check_statements(const char *path, const char *sql_dir, const struct ca
     if (err == ERR_LIMIT)
         report_add(report, path, 0, 0, "there is no memory for a copy of the schema");
     if (err != ERR_OK)
-        return ERR_USAGE;
+        return err == ERR_UNAVAILABLE ? err : ERR_USAGE;
     for (size_t i = 0; i < catalog->count; i++)
         inspect_file(&check, &catalog->resources[i], false);
     inspect_imports(&check, sql_dir);

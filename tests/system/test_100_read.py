@@ -39,16 +39,21 @@ SELECT '{"a":[1,2]}' AS "document:json", 1 AS "yes:bool", 0 AS "no:bool", NULL A
 
 
 class Csv:
-    """The CSV in a table of its own, by Python's csv and sqlite3. Its text becomes numbers by the types of the columns."""
+    """The CSV in a table of its own, by Python's csv, numbers and sqlite3."""
 
     def __init__(self, path):
         with open(path, newline="", encoding="utf-8") as file:
-            rows = [[cell or None for cell in row] for row in list(csv.reader(file))[1:]]
+            rows = [[self.value(*pair) for pair in zip(COLUMNS, row)] for row in list(csv.reader(file))[1:]]
         self.db = sqlite3.connect(":memory:")
         self.db.row_factory = sqlite3.Row
         self.db.execute(f"CREATE TABLE listing ({', '.join(f'{name} {NUMBERS.get(name, str())}' for name in COLUMNS)})")
         self.db.executemany(f"INSERT INTO listing VALUES ({', '.join('?' * len(COLUMNS))})", rows)
         self.rows = self.query("SELECT * FROM listing")
+
+    @staticmethod
+    def value(column, cell):
+        kind = {"REAL": float, "INTEGER": int}.get(NUMBERS.get(column), str)
+        return kind(cell) if cell else None
 
     def query(self, sql, *arguments):
         return [dict(row) for row in self.db.execute(sql, arguments)]
