@@ -286,7 +286,9 @@ void http_format_head(const struct http *http, struct buf *out)
     struct str line = status_line(http->status);
 
     buf_reserve(out, 256 + http->content_type.len + http->headers.len);
-    if (line.len > 0) {
+    if (http->status == 200) {
+        /* What CGI takes for granted (RFC 3875, section 6.3.3) the web server need not parse. */
+    } else if (line.len > 0) {
         buf_add_str(out, line);
     } else {
         buf_add_str(out, STR("Status: "));

@@ -343,6 +343,9 @@ static enum err receive(struct l2_redis_async *async)
         err = l2_redis_link_receive(&async->link);
         while (err == ERR_OK && (err = l2_redis_link_next(&async->link, &reply)) == ERR_OK && reply)
             err = answer(async, reply);
+        /* With everything answered that was sent, another look would find nothing. */
+        if (async->count == async->unjudged)
+            break;
     }
     return err == ERR_AGAIN ? ERR_OK : err;
 }

@@ -152,14 +152,14 @@ static enum err receive_answer(int fd, struct buf *out)
     }
 }
 
-/* Splits the CGI answer: `Status:` comes first, the body after the empty line. */
+/* Splits the CGI answer: `Status:` comes first, unless it is 200 (RFC 3875, section 6.3.3); the body after the empty line. */
 static enum err split_answer(struct str answer, int *status, struct buf *body)
 {
     static const struct str prefix = {"Status: ", 8};
     const char *end = memmem(answer.p, answer.len, "\r\n\r\n", 4);
-    int64_t number;
-    if (!end || !str_starts(answer, prefix) || answer.len < prefix.len + 3 ||
-        str_to_int64((struct str){answer.p + prefix.len, 3}, &number) != ERR_OK)
+    int64_t number = 200;
+    if (!end || (str_starts(answer, prefix) && (answer.len < prefix.len + 3 ||
+                 str_to_int64((struct str){answer.p + prefix.len, 3}, &number) != ERR_OK)))
         return ERR_IO;
     *status = (int)number;
     buf_add(body, end + 4, answer.len - (size_t)(end + 4 - answer.p));

@@ -505,6 +505,7 @@ static enum err open_worker(struct worker *worker, const struct worker_options *
     worker->pool_ops = (struct pool_ops){.context = worker, .thread_open = open_pool_thread,
                                          .thread_close = options->ops->thread_close, .describe = describe_job, .run = run_job};
     snprintf(options->slot->event.what, POOL_WHAT_MAX, "the event thread");
+    atomic_store(&options->slot->event.since_ms, worker->now_ms);
     worker->epoll = epoll_create1(EPOLL_CLOEXEC);
     enum err err = gateway_start();
     if (err == ERR_OK && worker->epoll < 0)

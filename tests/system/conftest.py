@@ -57,7 +57,7 @@ def running(pid):
     """Whether a process of that id runs; a zombie does not."""
     try:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] not in "ZX"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
@@ -68,7 +68,7 @@ def children(pid):
         for child in task.read_text().split():
             try:
                 name = pathlib.Path(f"/proc/{child}/comm").read_text().strip()
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):
                 continue
             found.append((int(child), name))
     return found

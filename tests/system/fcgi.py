@@ -76,7 +76,8 @@ def parse(output):
     head, separator, body = output.partition(b"\r\n\r\n")
     assert separator, f"no CGI head: {output[:200]!r}"
     headers = email.parser.BytesHeaderParser().parsebytes(head + b"\r\n\r\n")
-    return Answer(int(headers["Status"].split()[0]), headers, body)
+    # Without one it is 200 (RFC 3875, section 6.3.3).
+    return Answer(int(headers.get("Status", "200").split()[0]), headers, body)
 
 
 class Client:

@@ -51,9 +51,9 @@ def run(directory, *arguments, **options):
 
 @contextlib.contextmanager
 def serving(directory, arguments=None, ready=True, **options):
-    """`larder serve` as a child of the test, killed in the end if it has not ended by then; its log is DIRECTORY/log."""
+    """`larder serve` as a child of the test, killed in the end if it has not ended by then; its log, begun anew, is DIRECTORY/log."""
     options.setdefault("stdin", subprocess.DEVNULL)
-    with open(directory / "log", "ab") as log:
+    with open(directory / "log", "wb") as log:
         process = subprocess.Popen(arguments or command(directory, "serve"), stdout=log, stderr=log, **options)
     try:
         if ready:
@@ -199,7 +199,6 @@ def test_a_listening_standard_input(place):
     path = place / "spawned.sock"
     with listening(path) as listener:
         for arguments in (command(place, "serve"), command(place)):
-            (place / "log").unlink(missing_ok=True)
             with serving(place, arguments, stdin=listener.fileno()):
                 assert ask(path) == "AAPL"
                 assert not (place / "larder.sock").exists()

@@ -1,4 +1,4 @@
-"""Reloads, faults of Redis, vanishing clients and bad input under valgrind: the ways that hits and misses do not take leak nothing either."""
+"""Reloads, faults of Redis, vanishing clients, bad input and commands under valgrind: the side ways leak nothing either."""
 
 import os
 import re
@@ -65,11 +65,13 @@ def ask_everything(stack):
     assert stack.request("HEAD", APPLE).status_code == 200
     assert stack.request("PUT", "/api/stocks/ZZZ", admin=True, json=STOCK).status_code == 200
     assert stack.request("PUT", "/api/stocks/ZZZ", admin=True, json={"name": 1}).status_code == 422
-    assert stack.request("PUT", "/api/stocks/ZZZ", admin=True, data=b"{", headers={"Content-Type": "application/json"}).status_code == 400
+    broken = stack.request("PUT", "/api/stocks/ZZZ", admin=True, data=b"{", headers={"Content-Type": "application/json"})
+    assert broken.status_code == 400
     assert stack.request("PUT", "/api/stocks/ZZZ", json=STOCK).status_code in (401, 403)
     assert stack.request("DELETE", "/api/stocks/ZZZ", admin=True).status_code == 200
     assert stack.request("PURGE", APPLE, admin=True).status_code in (200, 503)
-    for body in ({"pattern": "stocks:*"}, {"tag": "stocks"}, {"keys": ["a", "b"]}, {"pattern": "stocks:*", "dry_run": True}, {"pattern": "*"}):
+    for body in ({"pattern": "stocks:*"}, {"tag": "stocks"}, {"keys": ["a", "b"]}, {"pattern": "stocks:*", "dry_run": True},
+                 {"pattern": "*"}):
         assert stack.request("POST", "/api/cache/invalidate", admin=True, json=body).status_code in (200, 400, 403, 422, 503)
     for path in ("/api/cache/status", "/api/cache/keys?match=stocks:*", "/api/cache/key/stocks:detail:AAPL"):
         assert stack.request("GET", path, admin=True).status_code in (200, 404, 503)
@@ -104,10 +106,12 @@ def test_whatever_happens_nothing_leaks(checked, long):
 
 def test_commands_leak_nothing(checked, tmp_path):
     csv = tmp_path / "stocks.csv"
-    header = "Symbol,Name,Sector,Price,Price/Earnings,Dividend Yield,Earnings/Share,52 Week Low,52 Week High,Market Cap,EBITDA,Price/Sales,Price/Book,SEC Filings"
-    csv.write_text(header + "\nZZZ,Zed,Things,1,2,3,4,5,6,7,8,9,10,\n")
+    csv.write_text("Symbol,Name,Sector,Price,Price/Earnings,Dividend Yield,Earnings/Share,52 Week Low,52 Week High,Market Cap,EBITDA,"
+                   "Price/Sales,Price/Book,SEC Filings\nZZZ,Zed,Things,1,2,3,4,5,6,7,8,9,10,\n")
     program = os.environ["LARDER"]
-    for arguments in (("check",), ("check", "--print"), ("migrate",), ("import", "stocks", csv), ("purge", "stocks:*"), ("purge", "--tag", "stocks"),
-                      ("stats",), ("--help",), ("--version",), ("nonsense",), ("import", "stocks", tmp_path / "none.csv"), ("import", "none", csv)):
-        result = subprocess.run([program, "--config", checked.dir / "larder.conf", *arguments], capture_output=True, text=True, timeout=120)
+    for arguments in (("check",), ("check", "--print"), ("migrate",), ("import", "stocks", csv), ("purge", "stocks:*"),
+                      ("purge", "--tag", "stocks"), ("stats",), ("--help",), ("--version",), ("nonsense",),
+                      ("import", "stocks", tmp_path / "none.csv"), ("import", "none", csv)):
+        result = subprocess.run([program, "--config", checked.dir / "larder.conf", *arguments], capture_output=True, text=True,
+                                timeout=120)
         assert result.returncode in (0, 1, 2), (arguments, result.stderr)
