@@ -12,6 +12,8 @@
 #include "http/caching.h"
 #include "http/router.h"
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
 #define HOLDS(condition)                                                                                               \
     do {                                                                                                               \

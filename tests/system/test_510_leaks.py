@@ -79,8 +79,8 @@ def ask_everything(stack):
 
 def break_connections(stack):
     body = variables("/api/stocks/ZZZ", "PUT", b"x" * 100000, token=stack.admin_token)
-    for data in (b"", b"GET / HTTP/1.0\r\n\r\n", request(APPLE)[:30], request(APPLE), request("/api/stocks/?limit=200") * 2, request("/api/slow"),
-                 begin(flags=KEEP_CONN) + stream(PARAMS, pairs(body)) + record(5, b"x" * 50000)):
+    for data in (b"", b"GET / HTTP/1.0\r\n\r\n", request(APPLE)[:30], request(APPLE), request("/api/stocks/?limit=200") * 2,
+                 request("/api/slow"), begin(flags=KEEP_CONN) + stream(PARAMS, pairs(body)) + record(5, b"x" * 50000)):
         with Client(stack.dir / "larder.sock") as client:
             client.send(data)
 
