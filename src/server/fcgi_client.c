@@ -14,8 +14,7 @@
 
 #include "base/sys.h"
 #include "server/fcgi_head.h"
-
-#define RECORD_MAX 65528u
+#include "server/listener.h"
 
 static enum err connect_path(const char *path, int *out)
 {
@@ -59,7 +58,7 @@ static void add_stream(struct buf *out, uint8_t type, struct str content)
 {
     size_t take;
     do {
-        take = content.len < RECORD_MAX ? content.len : RECORD_MAX;
+        take = content.len < FCGI_HEAD_CONTENT_MAX ? content.len : FCGI_HEAD_CONTENT_MAX;
         const unsigned char header[FCGI_HEAD_RECORD] = {FCGI_HEAD_VERSION, type, 0, 1, (unsigned char)(take >> 8), (unsigned char)take};
         buf_add(out, header, sizeof header);
         buf_add(out, content.p, take);
@@ -169,8 +168,7 @@ static enum err split_answer(struct str answer, int *status, struct buf *body)
 enum err fcgi_client_ask(const struct fcgi_client_request *request, int *status, struct buf *body)
 {
     int fd;
-    bool is_path = strchr(request->socket, '/') || !strchr(request->socket, ':');
-    enum err err = is_path ? connect_path(request->socket, &fd) : connect_tcp(request->socket, &fd);
+    enum err err = listener_is_path(request->socket) ? connect_path(request->socket, &fd) : connect_tcp(request->socket, &fd);
     if (err != ERR_OK)
         return err;
     const struct timeval timeout = {.tv_sec = request->timeout_ms / 1000, .tv_usec = request->timeout_ms % 1000 * 1000};

@@ -13,7 +13,8 @@
 enum {
     FCGI_HEAD_MAX = 64 * 1024, /* bytes of a head, records and all */
     FCGI_HEAD_PARAMS_MAX = 256,
-    FCGI_HEAD_RECORD = 8 /* bytes of a record's header */
+    FCGI_HEAD_RECORD = 8, /* bytes of a record's header */
+    FCGI_HEAD_CONTENT_MAX = 65528 /* content of the records we send: a multiple of 8, so that none needs padding */
 };
 
 /* Record types and constants of the specification. */

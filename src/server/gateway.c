@@ -16,9 +16,6 @@
 
 #include "base/sys.h"
 
-/* What one record can carry: the largest multiple of 8 below 64 KiB, so that no padding is needed between records. */
-#define RECORD_MAX 65528u
-
 struct gateway {
     FCGX_Request request;
     int fd;
@@ -127,9 +124,9 @@ void gateway_frame_response(struct gateway *gateway, const struct http *http, st
     if (http->method == HTTP_HEAD || http->status == 304 || http->status == 204)
         parts[1].len = 0;
     size_t left = parts[0].len + parts[1].len;
-    buf_reserve(out, left + (left / RECORD_MAX + 4) * FCGI_HEAD_RECORD);
+    buf_reserve(out, left + (left / FCGI_HEAD_CONTENT_MAX + 4) * FCGI_HEAD_RECORD);
     for (unsigned part = 0; left > 0;) {
-        size_t room = left < RECORD_MAX ? left : RECORD_MAX;
+        size_t room = left < FCGI_HEAD_CONTENT_MAX ? left : FCGI_HEAD_CONTENT_MAX;
         left -= room;
         add_record(gateway, FCGI_HEAD_STDOUT, room, out);
         while (room > 0) {

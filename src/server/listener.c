@@ -156,19 +156,19 @@ static enum err open_tcp(const char *where, int *out, struct buf *why)
     return failed ? ERR_UNAVAILABLE : ERR_OK;
 }
 
-static bool is_path(const char *where)
+bool listener_is_path(const char *where)
 {
     return strchr(where, '/') != NULL || strchr(where, ':') == NULL;
 }
 
 enum err listener_open(const struct config *config, int *out, struct buf *why)
 {
-    return is_path(config->server.socket) ? open_path(config, out, why) : open_tcp(config->server.socket, out, why);
+    return listener_is_path(config->server.socket) ? open_path(config, out, why) : open_tcp(config->server.socket, out, why);
 }
 
 void listener_unlink(const char *where)
 {
-    if (is_path(where))
+    if (listener_is_path(where))
         unlink(where);
 }
 

@@ -13,6 +13,8 @@ enum err listener_open(const struct config *config, int *out, struct buf *why) E
 bool listener_is(int fd);
 /* The same, and makes it non-blocking and close-on-exec if so. */
 bool listener_inherit(int fd);
+/* Whether the setting WHERE names a socket file, and not host:port. */
+bool listener_is_path(const char *where);
 /* Removes the socket file that listener_open made for the setting WHERE. */
 void listener_unlink(const char *where);
 
