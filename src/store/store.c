@@ -12,6 +12,7 @@
  */
 #include "store/store.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -78,10 +79,16 @@ void store_close(struct store **store)
     *store = NULL;
 }
 
+/*
+ * Called every few tens of microseconds while a statement computes. It gives its core up to whoever waits for one: the
+ * scheduler by itself would do so only at its next tick, milliseconds later, and a hit needs the core of nginx, of a
+ * worker and of Redis in turn. With nobody waiting it costs a system call, well under one percent.
+ */
 static int check_deadline(void *context)
 {
     const struct store *store = context;
 
+    sched_yield();
     return sys_monotonic_ms() >= store->deadline_ms;
 }
 
