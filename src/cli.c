@@ -1,21 +1,28 @@
 /*
- * The commands but `import`, which has a file of its own. They print results on stdout and what is wrong on stderr, and never
- * leave anything half done: what they change they change through the writer or through the cache's own verbs.
+ * The commands but `import`, which has a file of its own. They print results on stdout and what is wrong on stderr, and
+ * never leave anything half done: what they change they change through the writer or through the cache's own verbs.
  */
 #include "cli.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "api/body.h"
 #include "base/sys.h"
 #include "cache/purge.h"
 #include "command_writer.h"
+#include "config/catalog.h"
 #include "server/fcgi_client.h"
 #include "serve.h"
 #include "store/writer_client.h"
 
 #define ASK_TIMEOUT_MS 60000
+#define ANSWER_MS 5000 /* that a server may need beyond the time of the request itself */
+#define ANSWER_MAX (4u << 20)
+#define WARM_BATCH 200
+#define LIFE_MAX_MS (INT64_C(2) * 366 * 86400 * 1000) /* of a resource: fresh and stale */
 
 void cli_print_report(const struct report *report)
 {
@@ -75,7 +82,8 @@ int cli_check(const struct cli *cli)
         fwrite(text.p, 1, text.len, stdout);
         buf_free(&text);
     } else if (err == ERR_OK) {
-        printf("%zu resources in %s, every statement prepared: nothing is wrong\n", files.catalog->count, files.config->store.sql);
+        printf("%zu resources in %s, every statement prepared: nothing is wrong\n", files.catalog->count,
+               files.config->store.sql);
     } else {
         fprintf(stderr, "larder: found wrong: %zu\n", report_count(report));
     }
@@ -98,7 +106,8 @@ static enum err load_sample(const struct config *config, struct buf *why)
         struct writer_client *client = writer_client_new(config, NULL);
         const struct params_values none = {.count = 0};
         const struct store_caller caller = {.now_ms = sys_now_ms()};
-        err = writer_client_write(client, buf_str(&sql), &none, &caller, CATALOG_LIST, arena, &answer, why);
+        err = writer_client_write(client, buf_str(&sql), &none, &caller, CATALOG_LIST, NULL, 0, arena, &answer, NULL,
+                                  why);
         writer_client_free(&client);
         arena_free(&arena);
     }
@@ -117,7 +126,8 @@ int cli_migrate(const struct cli *cli)
     /* A writer migrates as it starts. */
     enum err err = command_writer_start(config, &writer, &why);
     if (err == ERR_OK && command_writer_is_servers(writer) && !cli->sample)
-        printf("a server is running on %s: it applies migrations when it starts and on SIGHUP\n", config->store.database);
+        printf("a server is running on %s: it applies migrations when it starts and on SIGHUP\n",
+               config->store.database);
     if (err == ERR_OK && cli->sample)
         err = load_sample(config, &why);
     if (err == ERR_OK)
@@ -130,27 +140,68 @@ int cli_migrate(const struct cli *cli)
     return err == ERR_OK ? 0 : 1;
 }
 
-static enum err ask_server(const struct config *config, const char *method, const char *uri, struct str body, struct buf *answer,
-                           struct buf *why)
+/* Asks the running server. ERR_UNAVAILABLE: none listens. ERR_DENIED: it answered with neither 200 nor 202. *STATUS may
+ * be NULL. */
+static enum err ask_server(const struct config *config, const char *method, const char *uri, struct str body,
+                           int *status, struct buf *answer, struct buf *why)
 {
-    const struct fcgi_client_request request = {.socket = config->server.socket, .method = method, .uri = uri,
-                                                .token = config->auth.admin_token, .timeout_ms = ASK_TIMEOUT_MS,
-                                                .content_type = body.len > 0 ? "application/json" : NULL, .body = body};
-    int status = 0;
-    enum err err = fcgi_client_ask(&request, &status, answer);
+    int64_t own_ms = config->server.request_timeout_ms + ANSWER_MS;
+    const struct fcgi_client_request request = {.socket = config->server.socket,
+                                                .method = method,
+                                                .uri = uri,
+                                                .token = config->auth.admin_token,
+                                                .timeout_ms = own_ms > ASK_TIMEOUT_MS ? own_ms : ASK_TIMEOUT_MS,
+                                                .content_type = body.len > 0 ? "application/json" : NULL,
+                                                .body = body};
+    int code = 0;
+    enum err err = fcgi_client_ask(&request, &code, answer);
+
     if (err == ERR_UNAVAILABLE)
         buf_printf(why, "no server listens on %s", config->server.socket);
     else if (err != ERR_OK)
         buf_printf(why, "the server on %s: %s", config->server.socket, err_text(err));
-    else if (status != 200)
-        buf_printf(why, "the server on %s answered %d: %.*s", config->server.socket, status, STR_ARG(buf_str(answer)));
-    return err != ERR_OK ? err : status == 200 ? ERR_OK : ERR_DENIED;
+    else if (code != 200 && code != 202)
+        buf_printf(why, "the server on %s answered %d: %.*s", config->server.socket, code, STR_ARG(buf_str(answer)));
+    if (status)
+        *status = code;
+    return err != ERR_OK ? err : code == 200 || code == 202 ? ERR_OK : ERR_DENIED;
 }
 
+/* Reads the members of the server's ANSWER, whose views lie in ARENA or in it. */
+static enum err read_answer(const struct buf *answer, struct arena *arena, struct body *out, struct buf *why)
+{
+    struct buf reason = {0};
+    enum err err = body_parse(buf_str(answer), arena, out, &reason);
+
+    if (err != ERR_OK)
+        buf_printf(why, "the server's answer %s", reason.p ? reason.p : err_text(err));
+    buf_free(&reason);
+    return err;
+}
+
+/* The member NAME as a count; 0 when it is none. */
+static uint64_t count_of(const struct body *body, struct str name)
+{
+    const struct body_member *member = body_find(body, name);
+    int64_t count = 0;
+
+    if (member && member->type == BODY_NUMBER && str_to_int64(member->text, &count) != ERR_OK)
+        count = 0;
+    return count > 0 ? (uint64_t)count : 0;
+}
+
+/* What is known of a purge. */
+struct purge_outcome {
+    uint64_t removed; /* keys; 0 where nobody counted */
+    uint64_t job;     /* which removes what a pattern matches; 0 without one */
+    bool pending;     /* in force where the server runs, and told to the shared cache when it can be reached */
+};
+
 /* One item as the body of POST /api/cache/invalidate. */
-static void invalidate_body(struct str item, struct buf *out)
+static void add_invalidation(struct str item, struct buf *out)
 {
     struct str rest = item, kind = str_cut(&rest, ':');
+
     buf_add_char(out, '{');
     buf_add_json(out, kind);
     buf_add_char(out, ':');
@@ -158,79 +209,332 @@ static void invalidate_body(struct str item, struct buf *out)
     buf_add_char(out, '}');
 }
 
-/* The cache is in the memory of the server, so the server has to do it. */
-static enum err purge_by_server(const struct config *config, const struct str *items, size_t count, uint64_t *removed, struct buf *why)
+static enum err purge_item_by_server(const struct config *config, struct str body, struct purge_outcome *outcome,
+                                     struct buf *why)
+{
+    struct arena *arena = arena_new(4096, ANSWER_MAX);
+    struct buf answer = {0};
+    struct body members;
+    int status = 0;
+    enum err err = ask_server(config, "POST", "/api/cache/invalidate", body, &status, &answer, why);
+
+    if (err == ERR_OK)
+        err = read_answer(&answer, arena, &members, why);
+    if (err == ERR_OK) {
+        uint64_t job = count_of(&members, STR("job"));
+
+        outcome->removed += count_of(&members, STR("removed"));
+        outcome->job = job != 0 ? job : outcome->job;
+        outcome->pending |= status == 202;
+    }
+    buf_free(&answer);
+    arena_free(&arena);
+    return err;
+}
+
+/* By the server that runs: its own memory is purged at once. ERR_UNAVAILABLE when none does. */
+static enum err purge_by_server(const struct config *config, const struct str *items, size_t count,
+                                struct purge_outcome *outcome, struct buf *why)
 {
     enum err err = ERR_OK;
-    for (size_t i = 0; i < (count == 0 ? 1 : count) && err == ERR_OK; i++) {
-        static const struct str member = {"\"removed\":", 10};
-        struct buf body = {0}, answer = {0};
-        if (count == 0)
-            buf_add_str(&body, STR("{\"all\":true}"));
-        else
-            invalidate_body(items[i], &body);
-        err = ask_server(config, "POST", "/api/cache/invalidate", buf_str(&body), &answer, why);
-        const char *found = err == ERR_OK ? memmem(answer.p, answer.len, member.p, member.len) : NULL;
-        *removed += found ? strtoull(found + member.len, NULL, 10) : 0;
+
+    if (count == 0)
+        return purge_item_by_server(config, STR("{\"all\":true}"), outcome, why);
+    for (size_t i = 0; i < count && err == ERR_OK; i++) {
+        struct buf body = {0};
+
+        add_invalidation(items[i], &body);
+        err = purge_item_by_server(config, buf_str(&body), outcome, why);
         buf_free(&body);
-        buf_free(&answer);
     }
     return err;
 }
 
-/* COUNT 0 stands for everything. */
-static enum err purge_in_redis(const struct config *config, const struct str *items, size_t count, uint64_t *removed, struct buf *why)
+/* How long what is purged must be remembered: what cannot be learnt from the resources is the longest there can be. */
+static int64_t longest_life_ms(const struct config *config)
 {
-    struct l2_shared *shared;
-    enum err err = l2_shared_new(config, 0, &shared, why);
+    struct report *report = report_new();
+    struct catalog *catalog = NULL;
+    enum err err = catalog_load(config->store.sql, report, &catalog);
+    int64_t life_ms = err == ERR_OK ? catalog_longest_life_ms(catalog) : LIFE_MAX_MS;
+
+    catalog_free(&catalog);
+    report_free(&report);
+    return life_ms;
+}
+
+static enum err purge_in_redis(const struct config *config, const struct str *items, size_t count,
+                               struct purge_outcome *outcome, struct buf *why)
+{
+    static const struct str everything = {"all:*", 5};
+    struct cache_shared *shared;
+    enum err err = cache_shared_new(config, longest_life_ms(config), &shared, why);
+
     if (err != ERR_OK)
         return err;
     struct cache *cache = cache_open(config, shared, NULL);
-    struct purge_result result = {0};
-    err = count == 0 ? purge_all(cache) : purge_items(cache, items, count, &result);
+    struct purge_result result;
+    err = purge_items(cache, count == 0 ? &everything : items, count == 0 ? 1 : count, false, &result);
     struct l2_status status;
-    l2_status(shared, &status);
+    l2_status(shared->l2, &status);
     if (err != ERR_OK)
         buf_printf(why, "%.*s: %s %.*s", STR_ARG(status.where), err_text(err), STR_ARG(status.last_error));
-    *removed = result.removed;
+    outcome->removed += result.removed;
+    outcome->job = result.job;
     cache_close(&cache);
-    l2_shared_free(&shared);
+    cache_shared_free(&shared);
     return err;
 }
 
-enum err cli_purge_items(const struct config *config, const struct str *items, size_t count, uint64_t *removed, struct buf *why)
+/* The server first; without one, or without the token for it, Redis itself, whose log tells all hosts. */
+static enum err purge(const struct config *config, const struct str *items, size_t count, struct purge_outcome *outcome,
+                      struct buf *why)
 {
-    *removed = 0;
-    return str_equal(str_from(config->redis.url), STR("memory:")) ? purge_by_server(config, items, count, removed, why)
-                                                                  : purge_in_redis(config, items, count, removed, why);
+    bool in_memory = str_equal(str_from(config->redis.url), STR("memory:"));
+
+    *outcome = (struct purge_outcome){0};
+    if (in_memory || config->auth.admin_token[0] != '\0') {
+        enum err err = purge_by_server(config, items, count, outcome, why);
+
+        if (in_memory || err != ERR_UNAVAILABLE)
+            return err;
+        buf_clear(why);
+    }
+    return purge_in_redis(config, items, count, outcome, why);
+}
+
+enum err cli_purge_items(const struct config *config, const struct str *items, size_t count, uint64_t *removed,
+                         struct buf *why)
+{
+    struct purge_outcome outcome;
+    enum err err = purge(config, items, count, &outcome, why);
+
+    *removed = outcome.removed;
+    return err;
+}
+
+static void print_purge(const struct purge_outcome *outcome, bool counted)
+{
+    if (outcome->pending)
+        printf("purged here; the shared cache is told as soon as it can be reached\n");
+    else if (outcome->job != 0)
+        printf("purged; a job removes what matches: %" PRIu64 "\n", outcome->job);
+    else if (counted)
+        printf("purged %" PRIu64 "\n", outcome->removed);
+    else
+        printf("purged\n");
 }
 
 int cli_purge(const struct cli *cli)
 {
     struct config *config;
     struct buf item = {0}, why = {0};
-    uint64_t removed;
+    struct purge_outcome outcome;
     const char *problem = NULL;
-    if (!takes(cli, cli->all ? 0 : 1, "purge PATTERN | --tag TAG | --key KEY | --all") || !cli_load_config(cli, &config))
+
+    if (!takes(cli, cli->all ? 0 : 1, "purge PATTERN | --tag TAG | --key KEY | --all") ||
+        !cli_load_config(cli, &config))
         return 2;
     buf_printf(&item, "%s:%s", cli->tag ? "tag" : cli->key ? "key" : "pattern", cli->all ? "*" : cli->argv[0]);
     struct str view = buf_str(&item);
     enum err err = cli->all ? ERR_OK : purge_check(view, &problem);
     int code = 2;
     if (err == ERR_OK) {
-        err = cli_purge_items(config, &view, cli->all ? 0 : 1, &removed, &why);
+        err = purge(config, &view, cli->all ? 0 : 1, &outcome, &why);
         code = err == ERR_OK ? 0 : 1;
     }
     if (err != ERR_OK)
         fprintf(stderr, "larder: %s\n", problem ? problem : why.p ? why.p : err_text(err));
-    else if (cli->tag || cli->all)
-        printf("purged\n");
     else
-        printf("purged %llu\n", (unsigned long long)removed);
+        print_purge(&outcome, !cli->tag && !cli->all);
     buf_free(&item);
     buf_free(&why);
     config_free(&config);
     return code;
+}
+
+/* What came of a warming. */
+struct warm_counts {
+    uint64_t warmed, present, failed, rest;
+};
+
+static void print_failure(struct str object)
+{
+    struct arena *arena = arena_new(4096, ANSWER_MAX);
+    struct buf why = {0};
+    struct body body;
+
+    if (body_parse(object, arena, &body, &why) == ERR_OK && body_find(&body, STR("url")) &&
+        body_find(&body, STR("detail")))
+        fprintf(stderr, "larder: %.*s: %" PRIu64 " %.*s\n", STR_ARG(body_find(&body, STR("url"))->text),
+                count_of(&body, STR("status")), STR_ARG(body_find(&body, STR("detail"))->text));
+    buf_free(&why);
+    arena_free(&arena);
+}
+
+/* The objects of the JSON array TEXT, which nothing is nested in. */
+static void print_failures(struct str text)
+{
+    bool quoted = false;
+
+    for (size_t i = 0, start = 0; i < text.len; i++) {
+        if (quoted && text.p[i] == '\\')
+            i++;
+        else if (text.p[i] == '"')
+            quoted = !quoted;
+        else if (!quoted && text.p[i] == '{')
+            start = i;
+        else if (!quoted && text.p[i] == '}')
+            print_failure((struct str){text.p + start, i + 1 - start});
+    }
+}
+
+/* Asks for one warming. *FAILURES, the array of what failed, lies in ARENA. */
+static enum err warm_once(const struct config *config, struct str body, struct arena *arena, struct warm_counts *counts,
+                          struct str *failures, struct buf *why)
+{
+    struct buf answer = {0};
+    struct body members;
+    enum err err = ask_server(config, "POST", "/api/cache/warm", body, NULL, &answer, why);
+
+    if (err == ERR_OK)
+        err = read_answer(&answer, arena, &members, why);
+    if (err == ERR_OK) {
+        const struct body_member *failed = body_find(&members, STR("failed"));
+
+        *failures = failed ? arena_copy(arena, failed->text) : STR("");
+        *counts = (struct warm_counts){.warmed = count_of(&members, STR("warmed")),
+                                       .present = count_of(&members, STR("present")),
+                                       .failed = count_of(&members, STR("failed_count")),
+                                       .rest = count_of(&members, STR("rest"))};
+    }
+    buf_free(&answer);
+    return err;
+}
+
+static void show_warmth(const struct warm_counts *counts)
+{
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "\r%" PRIu64 " URLs\r", counts->warmed + counts->present + counts->failed);
+}
+
+/* All warm lines, again and again while the server says that its time was too short and it still gets on. */
+static enum err warm_all(const struct config *config, struct warm_counts *total, struct buf *why)
+{
+    struct arena *arena = arena_new(4096, ANSWER_MAX);
+    struct warm_counts round;
+    struct str failures;
+    bool again = true;
+    enum err err = ERR_OK;
+
+    while (again && err == ERR_OK) {
+        arena_reset(arena);
+        err = warm_once(config, (struct str){NULL, 0}, arena, &round, &failures, why);
+        if (err != ERR_OK)
+            break;
+        /* What the rounds before have warmed is present by now. */
+        total->present = round.present > total->warmed ? round.present - total->warmed : 0;
+        total->warmed += round.warmed;
+        total->failed = round.failed;
+        total->rest = round.rest;
+        again = round.rest > 0 && round.warmed > 0;
+        show_warmth(total);
+        if (!again)
+            print_failures(failures);
+    }
+    arena_free(&arena);
+    return err;
+}
+
+/* The COUNT URLS. The server begins one at least, so it gets on. */
+static enum err warm_urls(const struct config *config, char **urls, size_t count, struct warm_counts *total,
+                          struct buf *why)
+{
+    struct arena *arena = arena_new(4096, ANSWER_MAX);
+    enum err err = ERR_OK;
+
+    while (count > 0 && err == ERR_OK) {
+        size_t batch = count < WARM_BATCH ? count : WARM_BATCH;
+        struct warm_counts round = {0};
+        struct buf body = {0};
+        struct str failures;
+
+        arena_reset(arena);
+        for (size_t i = 0; i < batch; i++) {
+            buf_add_str(&body, i == 0 ? STR("{\"urls\":[") : STR(","));
+            buf_add_json(&body, str_from(urls[i]));
+        }
+        buf_add_str(&body, STR("]}"));
+        err = warm_once(config, buf_str(&body), arena, &round, &failures, why);
+        buf_free(&body);
+        if (err != ERR_OK || round.rest >= batch)
+            break;
+        total->warmed += round.warmed;
+        total->present += round.present;
+        total->failed += round.failed;
+        urls += batch - round.rest;
+        count -= batch - round.rest;
+        show_warmth(total);
+        print_failures(failures);
+    }
+    total->rest += count;
+    arena_free(&arena);
+    return err;
+}
+
+/* The URLs on standard input, one a line, as they come. */
+static enum err warm_input(const struct config *config, struct warm_counts *total, struct buf *why)
+{
+    char *line = NULL, *urls[WARM_BATCH];
+    size_t cap = 0, count = 0;
+    ssize_t len = 0;
+    enum err err = ERR_OK;
+
+    while (err == ERR_OK && len >= 0) {
+        len = getline(&line, &cap, stdin);
+        struct str url = len > 0 ? str_trim((struct str){line, strcspn(line, "\r\n")}) : STR("");
+        if (url.len > 0)
+            urls[count++] = sys_copy(url);
+        if (count < WARM_BATCH && len >= 0)
+            continue;
+        err = warm_urls(config, urls, count, total, why);
+        while (count > 0)
+            free(urls[--count]);
+    }
+    free(line);
+    return err;
+}
+
+static void print_warmth(const struct warm_counts *total)
+{
+    printf("warmed %" PRIu64 ", present %" PRIu64 ", failed %" PRIu64, total->warmed, total->present, total->failed);
+    if (total->rest > 0)
+        printf(", left undone %" PRIu64, total->rest);
+    printf("\n");
+}
+
+int cli_warm(const struct cli *cli)
+{
+    struct config *config;
+    struct warm_counts total = {0};
+    struct buf why = {0};
+    enum err err;
+
+    if (!cli_load_config(cli, &config))
+        return 2;
+    if (cli->argc == 0)
+        err = warm_all(config, &total, &why);
+    else if (cli->argc == 1 && strcmp(cli->argv[0], "-") == 0)
+        err = warm_input(config, &total, &why);
+    else
+        err = warm_urls(config, cli->argv, (size_t)cli->argc, &total, &why);
+    if (err != ERR_OK)
+        fprintf(stderr, "larder: %s\n", why.p ? why.p : err_text(err));
+    if (err == ERR_OK || total.warmed + total.present + total.failed > 0)
+        print_warmth(&total);
+    buf_free(&why);
+    config_free(&config);
+    return err == ERR_OK && total.failed == 0 && total.rest == 0 ? 0 : 1;
 }
 
 int cli_stats(const struct cli *cli)
@@ -239,7 +543,7 @@ int cli_stats(const struct cli *cli)
     struct buf answer = {0}, why = {0};
     if (!takes(cli, 0, "stats") || !cli_load_config(cli, &config))
         return 2;
-    enum err err = ask_server(config, "GET", "/stats", (struct str){NULL, 0}, &answer, &why);
+    enum err err = ask_server(config, "GET", "/stats", (struct str){NULL, 0}, NULL, &answer, &why);
     if (err == ERR_OK)
         printf("%.*s\n", STR_ARG(buf_str(&answer)));
     else

@@ -20,14 +20,15 @@ int cli_check(const struct cli *cli);
 int cli_migrate(const struct cli *cli);
 int cli_import(const struct cli *cli);
 int cli_purge(const struct cli *cli);
+int cli_warm(const struct cli *cli);
 int cli_stats(const struct cli *cli);
 
 /* Loads the configuration or says on stderr what is wrong with it. */
 bool cli_load_config(const struct cli *cli, struct config **out);
 /* Prints REPORT's lines on stderr, each after `larder: `. */
 void cli_print_report(const struct report *report);
-/* Carries out purge items (`key:…`, `tag:…`, `pattern:…`): in Redis itself, or by asking the running server whose memory holds the cache.
- * COUNT 0 means everything. *REMOVED counts keys. WHY for a person. */
+/* Carries out purge items (`key:…`, `tag:…`, `pattern:…`): by the running server, else in Redis itself. COUNT 0 means everything.
+ * *REMOVED counts keys, as far as they were counted. ERR_UNAVAILABLE where neither can be reached. WHY for a person. */
 enum err cli_purge_items(const struct config *config, const struct str *items, size_t count, uint64_t *removed, struct buf *why) ERR_CHECKED;
 
 #endif

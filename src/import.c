@@ -5,7 +5,8 @@
  * the database refuses is found inside it, and takes everything back. Either way the message names the line. A column is bound under
  * its header's name, and only where the SQL names it.
  *
- * Invariant: the purge follows the commit. When it fails the data are in all the same, and the message says so.
+ * Invariant: what is to be purged is committed with the data, in the outbox, so that nothing can come between the two. The cache is told
+ * after the commit; where it cannot be, the server finds the purge in the outbox, and the message says so.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -175,15 +176,14 @@ static unsigned line_of_row(struct import *import, uint64_t row)
     return import->csv.record_line;
 }
 
-/* Second pass: every row to the writer, then the commit. */
-static enum err send_rows(struct import *import, const struct config *config, struct str sql)
+/* Second pass: every row to the writer, then the commit, with what is to be purged. */
+static enum err send_rows(struct import *import, struct writer_client *client, const struct resource *script, int64_t *outbox_id)
 {
-    struct writer_client *client = writer_client_new(config, NULL);
     struct buf why = {0};
     struct params_values values;
     uint64_t done = 0, failed_row = 0;
     rewind_rows(import);
-    enum err err = writer_client_batch_begin(client, sql, &why);
+    enum err err = writer_client_batch_begin(client, script->sql, &why);
     while (err == ERR_OK && (err = read_row(import, &values)) == ERR_OK) {
         err = writer_client_batch_row(client, &values, &why);
         done++;
@@ -191,15 +191,30 @@ static enum err send_rows(struct import *import, const struct config *config, st
     }
     if (err == ERR_NOT_FOUND) {
         failed_row = UINT64_MAX;
-        err = writer_client_batch_commit(client, &failed_row, &why);
+        err = writer_client_batch_commit(client, script->purge, script->purge_count, &failed_row, outbox_id, &why);
         if (err != ERR_OK && failed_row != UINT64_MAX)
             buf_printf(&import->why, "%s:%u: ", import->file, line_of_row(import, failed_row));
     }
     if (err != ERR_OK)
         buf_printf(&import->why, "%s; nothing was imported", why.p ? why.p : err_text(err));
     buf_free(&why);
-    writer_client_free(&client);
     return err;
+}
+
+/* Carries out the script's purge line. What cannot be told now stands in the outbox, and the server carries it out. */
+static void purge(const struct config *config, const struct resource *script, struct writer_client *client, int64_t outbox_id)
+{
+    struct buf why = {0};
+    uint64_t removed;
+    enum err err = script->purge_count == 0 ? ERR_OK : cli_purge_items(config, script->purge, script->purge_count, &removed, &why);
+    if (err == ERR_UNAVAILABLE && str_equal(str_from(config->redis.url), STR("memory:")))
+        err = ERR_OK; /* no server, so no cache that could hold anything old */
+    if (err != ERR_OK)
+        fprintf(stderr, "larder: the rows are in the database; what they make old leaves the cache as soon as a server can tell it: %s\n",
+                why.p ? why.p : err_text(err));
+    else if (outbox_id != 0)
+        (void)!writer_client_purged(client, &outbox_id, 1); /* a row that stays is only carried out once more */
+    buf_free(&why);
 }
 
 static enum err load_script(const struct config *config, const char *name, struct resource *script)
@@ -229,23 +244,15 @@ static enum err run(struct import *import, const struct config *config, const st
     if ((err = read_header(import, script->sql)) != ERR_OK || (err = count_rows(import)) != ERR_OK)
         return err;
     struct command_writer *writer;
-    if ((err = command_writer_start(config, &writer, &import->why)) == ERR_OK)
-        err = send_rows(import, config, script->sql);
+    if ((err = command_writer_start(config, &writer, &import->why)) != ERR_OK)
+        return err;
+    struct writer_client *client = writer_client_new(config, NULL);
+    int64_t outbox_id = 0;
+    err = send_rows(import, client, script, &outbox_id);
+    if (err == ERR_OK)
+        purge(config, script, client, outbox_id);
+    writer_client_free(&client);
     command_writer_stop(&writer);
-    return err;
-}
-
-/* Carries out the script's purge line. */
-static enum err purge(const struct config *config, const struct resource *script)
-{
-    struct buf why = {0};
-    uint64_t removed;
-    enum err err = script->purge_count == 0 ? ERR_OK : cli_purge_items(config, script->purge, script->purge_count, &removed, &why);
-    if (err == ERR_UNAVAILABLE && str_equal(str_from(config->redis.url), STR("memory:")))
-        err = ERR_OK; /* no server, so no cache that could hold anything old */
-    if (err != ERR_OK)
-        fprintf(stderr, "larder: the rows are in the database, but the cache could not be purged: %s\n", why.p ? why.p : err_text(err));
-    buf_free(&why);
     return err;
 }
 
@@ -267,12 +274,10 @@ int cli_import(const struct cli *cli)
     import.header_arena = arena_new(4096, ARENA_LIMIT);
     import.row_arena = arena_new(4096, ARENA_LIMIT);
     enum err err = run(&import, config, &script);
-    if (err == ERR_OK) {
+    if (err == ERR_OK)
         printf("%" PRIu64 " rows imported\n", import.rows);
-        err = purge(config, &script);
-    } else {
+    else
         fprintf(stderr, "larder: %s\n", import.why.p ? import.why.p : err_text(err));
-    }
     arena_free(&import.header_arena);
     arena_free(&import.row_arena);
     buf_free(&import.text);

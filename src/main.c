@@ -22,6 +22,7 @@ static const struct command {
     {"migrate", "[--sample]", "bring the database up to date; --sample adds some companies to try", cli_migrate},
     {"import", "NAME FILE.csv", "run sql/import/NAME.sql for each row, all or nothing", cli_import},
     {"purge", "PATTERN | --tag TAG | --key KEY | --all", "remove entries from the cache", cli_purge},
+    {"warm", "[URL... | -]", "fill the cache: by the warm lines of the resources, or with these URLs", cli_warm},
     {"stats", "", "print the counters of the running server as JSON", cli_stats},
 };
 

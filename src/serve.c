@@ -1,6 +1,6 @@
 /*
  * A generation is one state of the files: configuration, catalogue and the application made of both. What outlives generations is made once,
- * before the first fork: counters, the writer's state, and the shared half of L2 for as long as the settings that shape it stay the same.
+ * before the first fork: counters, the writer's and the housekeeper's state, and the shared half of the cache for as long as the settings that shape it stay the same.
  *
  * Invariant: a generation is complete and checked before the supervisor hears of it; a wrong file changes nothing that runs.
  */
@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "api/housekeeper.h"
+#include "api/route_warm.h"
 #include "base/metrics.h"
 #include "base/shm.h"
 #include "base/sys.h"
@@ -19,9 +21,9 @@
 #include "store/check.h"
 #include "store/writer.h"
 
-/* The shared half of L2, as long as a generation uses it. */
-struct shared_l2 {
-    struct l2_shared *it;
+/* The shared half of the cache, as long as a generation uses it. */
+struct shared_cache {
+    struct cache_shared *it;
     struct buf signature;
     unsigned users;
 };
@@ -29,14 +31,15 @@ struct shared_l2 {
 struct loaded {
     struct serve_files files;
     struct app_shared shared;
-    struct shared_l2 *l2;
+    struct shared_cache *cache;
     struct app *app;
 };
 
 struct serve {
     const char *config_path;
     struct writer_shared *writer;
-    struct shared_l2 *l2; /* of the latest generation */
+    struct housekeeper_shared *housekeeper;
+    struct shared_cache *cache; /* of the latest generation */
     int64_t started_ms;
 };
 
@@ -131,27 +134,28 @@ enum err serve_load_files(const char *config_path, struct report *report, struct
     return err;
 }
 
-/* The shared half of L2 for CONFIG: the latest one while its settings are the same, else a new one. */
-static enum err take_l2(struct serve *serve, const struct serve_files *files, struct shared_l2 **out, struct buf *why)
+/* The shared half of the cache for CONFIG: the latest one while its settings are the same, else a new one. */
+static enum err take_cache(struct serve *serve, const struct serve_files *files, struct shared_cache **out, struct buf *why)
 {
     const struct config *config = files->config;
     struct buf signature = {0};
-    buf_printf(&signature, "%s|%s|%lld|%lld|%llu", config->redis.url, config->redis.prefix, (long long)config->redis.cache_version,
-               (long long)config->redis.database, (unsigned long long)config->memory.size);
+    buf_printf(&signature, "%s|%s|%lld|%lld|%llu|%llu|%d", config->redis.url, config->redis.prefix, (long long)config->redis.cache_version,
+               (long long)config->redis.database, (unsigned long long)config->memory.size, (unsigned long long)config->l1.size,
+               (int)config->cache.hosts);
     enum err err = ERR_OK;
-    if (!serve->l2 || !str_equal(buf_str(&signature), buf_str(&serve->l2->signature))) {
-        struct l2_shared *shared;
-        err = l2_shared_new(config, catalog_longest_life_ms(files->catalog), &shared, why);
+    if (!serve->cache || !str_equal(buf_str(&signature), buf_str(&serve->cache->signature))) {
+        struct cache_shared *shared;
+        err = cache_shared_new(config, catalog_longest_life_ms(files->catalog), &shared, why);
         if (err == ERR_OK) {
-            serve->l2 = sys_calloc(1, sizeof *serve->l2);
-            *serve->l2 = (struct shared_l2){.it = shared, .signature = signature};
+            serve->cache = sys_calloc(1, sizeof *serve->cache);
+            *serve->cache = (struct shared_cache){.it = shared, .signature = signature};
             signature = (struct buf){0};
         }
     }
     buf_free(&signature);
     if (err == ERR_OK) {
-        *out = serve->l2;
-        serve->l2->users++;
+        *out = serve->cache;
+        serve->cache->users++;
     }
     return err;
 }
@@ -161,12 +165,12 @@ static void unload(void *context, struct supervisor_generation *generation)
     struct serve *serve = context;
     struct loaded *loaded = generation->app;
     app_free(&loaded->app);
-    if (--loaded->l2->users == 0) {
-        if (serve->l2 == loaded->l2)
-            serve->l2 = NULL;
-        l2_shared_free(&loaded->l2->it);
-        buf_free(&loaded->l2->signature);
-        free(loaded->l2);
+    if (--loaded->cache->users == 0) {
+        if (serve->cache == loaded->cache)
+            serve->cache = NULL;
+        cache_shared_free(&loaded->cache->it);
+        buf_free(&loaded->cache->signature);
+        free(loaded->cache);
     }
     serve_free_files(&loaded->files);
     free(loaded);
@@ -183,7 +187,7 @@ static enum err load_generation(struct serve *serve, struct report *report, stru
         log_report(LOG_LEVEL_WARNING, "statements_not_checked", report);
         err = ERR_OK;
     }
-    if (err == ERR_OK && (err = take_l2(serve, &loaded->files, &loaded->l2, &why)) != ERR_OK)
+    if (err == ERR_OK && (err = take_cache(serve, &loaded->files, &loaded->cache, &why)) != ERR_OK)
         report_add(report, serve->config_path, 0, 0, "%s", why.p ? why.p : err_text(err));
     buf_free(&why);
     if (err != ERR_OK) {
@@ -191,7 +195,8 @@ static enum err load_generation(struct serve *serve, struct report *report, stru
         free(loaded);
         return err;
     }
-    loaded->shared = (struct app_shared){.l2 = loaded->l2->it, .writer = serve->writer, .started_ms = serve->started_ms};
+    loaded->shared = (struct app_shared){.cache = loaded->cache->it, .writer = serve->writer, .housekeeper = serve->housekeeper,
+                                         .started_ms = serve->started_ms};
     struct supervisor_generation generation = {.config = loaded->files.config, .app = loaded};
     err = app_new(loaded->files.config, loaded->files.catalog, &loaded->shared, report, &loaded->app);
     if (err != ERR_OK) {
@@ -211,6 +216,8 @@ static bool reload(void *context, struct supervisor_generation *out)
         log_init(STDERR_FILENO, out->config->log.level, out->config->log.format);
         /* Workers of the new generation wait for its writer, which may have migrations to apply. */
         atomic_store(&serve->writer->state, WRITER_STARTING);
+        atomic_store(&serve->housekeeper->state, HOUSEKEEPER_STARTING);
+        atomic_store(&serve->housekeeper->warmed, false);
     } else {
         log_report(LOG_LEVEL_ERROR, "wrong_file", report);
     }
@@ -241,6 +248,41 @@ static int run_writer(const struct supervisor_generation *generation, const stru
     /* Whoever holds the listener keeps a successor of a killed supervisor from its place. */
     close(child->listener);
     return writer_run(generation->config, loaded->shared.writer, child->stop);
+}
+
+static bool housekeeper_settled(const struct supervisor_generation *generation)
+{
+    const struct loaded *loaded = generation->app;
+    return atomic_load(&loaded->shared.housekeeper->state) != HOUSEKEEPER_STARTING;
+}
+
+static int run_housekeeper(const struct supervisor_generation *generation, const struct supervisor_child *child)
+{
+    const struct loaded *loaded = generation->app;
+    close(child->listener);
+    return housekeeper_run(loaded->app, child->stop);
+}
+
+static void end_housekeeper(const struct supervisor_generation *generation)
+{
+    const struct loaded *loaded = generation->app;
+    housekeeper_ended(loaded->app);
+}
+
+/* One, until it has done its work, which it does once for each generation. */
+static unsigned count_warmers(const struct supervisor_generation *generation)
+{
+    const struct loaded *loaded = generation->app;
+    return atomic_load(&loaded->shared.housekeeper->warmed) ? 0 : 1;
+}
+
+static int run_warmer(const struct supervisor_generation *generation, const struct supervisor_child *child)
+{
+    const struct loaded *loaded = generation->app;
+    close(child->listener);
+    /* Before the work: whatever becomes of it, it is not begun again and again. */
+    atomic_store(&loaded->shared.housekeeper->warmed, true);
+    return route_warm_run(loaded->app, child->stop);
 }
 
 static void *open_thread(void *app, const struct loop *loop)
@@ -278,7 +320,8 @@ static int run_worker(const struct supervisor_generation *generation, const stru
         .thread_open = open_thread, .thread_close = close_thread, .handle = handle, .run = run, .refuse = refuse};
     const struct loaded *loaded = generation->app;
     const struct worker_options options = {.config = generation->config, .ops = &ops, .app = loaded->app,
-                                           .listener = child->listener, .slot = child->slot, .stop = child->stop};
+                                           .listener = child->listener, .slot = child->slot, .number = child->number,
+                                           .stop = child->stop};
     return worker_run(&options);
 }
 
@@ -286,19 +329,24 @@ int serve_run(const char *config_path)
 {
     static const struct supervisor_role roles[] = {
         {.name = "writer", .exclusive = true, .count = one, .run = run_writer, .settled = writer_settled},
+        {.name = "housekeeper", .exclusive = true, .count = one, .run = run_housekeeper, .settled = housekeeper_settled,
+         .ended = end_housekeeper},
         {.name = "worker", .count = count_workers, .run = run_worker},
+        {.name = "warmer", .count = count_warmers, .run = run_warmer},
         {.name = NULL},
     };
     struct serve serve = {.config_path = config_path, .started_ms = sys_now_ms()};
     struct supervisor_generation first;
     struct report *report = report_new();
-    void *writer = NULL;
+    void *writer = NULL, *housekeeper = NULL;
     int code = 1;
-    if (metrics_init(SUPERVISOR_CHILDREN_MAX + 1) != ERR_OK || shm_map(sizeof *serve.writer, &writer) != ERR_OK) {
+    if (metrics_init(SUPERVISOR_CHILDREN_MAX + 1) != ERR_OK || shm_map(sizeof *serve.writer, &writer) != ERR_OK ||
+        shm_map(sizeof *serve.housekeeper, &housekeeper) != ERR_OK) {
         fprintf(stderr, "larder: no shared memory to be had\n");
         goto out;
     }
     serve.writer = writer;
+    serve.housekeeper = housekeeper;
     metrics_attach(SUPERVISOR_CHILDREN_MAX);
     if (load_generation(&serve, report, &first) != ERR_OK) {
         for (size_t i = 0; i < report_count(report); i++)
@@ -312,6 +360,7 @@ int serve_run(const char *config_path)
     code = supervisor_run(&ops, &first);
 out:
     shm_unmap(&writer, sizeof *serve.writer);
+    shm_unmap(&housekeeper, sizeof *serve.housekeeper);
     report_free(&report);
     return code;
 }

@@ -17,10 +17,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/body.h"
 #include "api/guard.h"
 #include "api/route_cache.h"
+#include "api/route_explain.h"
 #include "api/route_meta.h"
+#include "api/route_purge.h"
 #include "api/route_resource.h"
+#include "api/route_warm.h"
 #include "api/route_write.h"
 #include "base/sys.h"
 
@@ -32,10 +36,14 @@
     X(GET, "/readyz", NONE, route_meta_ready, true)                                                                    \
     X(GET, "/stats", NONE, route_meta_stats, false)                                                                    \
     X(GET, "/api/cache/status", ADMIN, route_cache_status, true)                                                       \
-    X(POST, "/api/cache/invalidate", ADMIN, route_cache_invalidate, true)                                              \
+    X(POST, "/api/cache/invalidate", ADMIN, route_purge_invalidate, true)                                              \
+    X(POST, "/api/cache/clear", ADMIN, route_purge_clear, true)                                                        \
+    X(GET, "/api/cache/jobs/{id}", ADMIN, route_purge_job, true)                                                       \
+    X(POST, "/api/cache/warm", ADMIN, route_warm_handle, true)                                                         \
+    X(GET, "/api/cache/explain", ADMIN, route_explain_handle, true)                                                    \
     X(GET, "/api/cache/keys", ADMIN, route_cache_keys, true)                                                           \
     X(GET, "/api/cache/key/{key...}", ADMIN, route_cache_key_get, true)                                                \
-    X(DELETE, "/api/cache/key/{key...}", ADMIN, route_cache_key_delete, true)
+    X(DELETE, "/api/cache/key/{key...}", ADMIN, route_purge_key, true)
 
 static const struct route built_in_routes[] = {
 #define ROUTE(method_name, route_pattern, auth_name, first, blocks)                                                    \
@@ -116,7 +124,8 @@ struct app_thread *app_thread_open(const struct app *app, const struct loop *loo
     const struct config *config = app->config;
 
     thread->app = app;
-    thread->cache = cache_open(config, app->shared->l2, loop);
+    thread->loop = loop;
+    thread->cache = cache_open(config, app->shared->cache, loop);
     if (!loop) {
         thread->store = store_open(config->store.database, config->store.busy_timeout_ms);
         thread->writer = writer_client_new(config, app->shared->writer);
@@ -169,6 +178,17 @@ void app_problem(struct http *http, int status, const char *detail_format, ...)
     if (body.len == 0)
         body = STR("{\"type\":\"about:blank\",\"detail\":\"The request needs more memory than one may have.\"}");
     reply(http, status, STR("application/problem+json"), body);
+}
+
+struct str app_problem_detail(const struct http *http)
+{
+    struct buf why = {0};
+    struct body body;
+    const struct body_member *detail =
+        body_parse(http->out, http->arena, &body, &why) == ERR_OK ? body_find(&body, STR("detail")) : NULL;
+
+    buf_free(&why);
+    return detail ? detail->text : str_from(http_reason(http->status));
 }
 
 void app_unavailable(struct http *http, unsigned retry_after_s, const char *detail)

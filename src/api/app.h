@@ -18,8 +18,9 @@
 
 /* What children share; made once, survives reloads. */
 struct app_shared {
-    struct l2_shared *l2;
+    struct cache_shared *cache;
     struct writer_shared *writer;
+    struct housekeeper_shared *housekeeper;
     int64_t started_ms;
 };
 
@@ -33,6 +34,7 @@ struct app {
 
 struct app_thread {
     const struct app *app;
+    const struct loop *loop; /* NULL but on the event thread */
     struct cache *cache;
     struct store *store;          /* NULL on the event thread */
     struct writer_client *writer; /* NULL on the event thread */
@@ -90,6 +92,8 @@ void app_note(struct exchange *exchange, const char *event, struct str why);
 void app_problem(struct http *http, int status, const char *detail_format, ...) __attribute__((format(printf, 3, 4)));
 /* The body alone, in ARENA. */
 struct str app_problem_body(struct arena *arena, int status, struct str detail);
+/* The detail of the problem that HTTP has been answered with, in its arena; the status in words where it says none. */
+struct str app_problem_detail(const struct http *http);
 /* 503 with Retry-After. */
 void app_unavailable(struct http *http, unsigned retry_after_s, const char *detail);
 /* A JSON response that nobody may keep; BODY in the arena, or empty. */

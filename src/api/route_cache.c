@@ -1,11 +1,10 @@
 /*
- * route_cache: looking into the cache, and removing from it.
+ * route_cache: looking into the cache: what there is, under which keys, and how the tiers are.
  *
- * Invariant: a purge is answered 200 only when it is in effect. Where L2 could not be told, the answer is 503 and the
- * purge is kept as distrust: nothing in L2 is served before all of it has been invalidated.
+ * Invariant: nothing here changes the cache. What is shown of an entry is what L2 holds of it, judged by the purges
+ * that cover it; L1 has the same or less. Where L2 cannot be read the answer is 503, and the log says why.
  *
- * It refuses to empty the cache by a slip: `all` must be said, and a body names exactly one thing to remove. Entries
- * under a tag are invalid at once but not counted, for nobody keeps a list of them; `removed` is null then.
+ * It refuses to read all keys at once: they come in pages, each as dear as it is long.
  */
 #include "api/route_cache.h"
 
@@ -13,32 +12,20 @@
 #include <time.h>
 
 #include "api/body.h"
+#include "api/housekeeper.h"
 #include "base/metrics.h"
-#include "cache/purge.h"
+#include "base/sys.h"
 
-enum { KEYS_MAX = 1000, PAGE_DEFAULT = 100, PAGE_MAX = 1000 };
+enum { PAGE_DEFAULT = 100, PAGE_MAX = 1000 };
 
 /* Lets the log say what L2 last failed of, where it failed at all. */
 static void note_failure(struct exchange *exchange, const char *event, enum err err)
 {
     struct l2_status status;
 
-    l2_status(exchange->thread->app->shared->l2, &status);
+    l2_status(exchange->thread->app->shared->cache->l2, &status);
     app_note(exchange, event,
              err == ERR_UNAVAILABLE && status.last_error.len > 0 ? status.last_error : str_from(err_text(err)));
-}
-
-void route_cache_note_purge(struct exchange *exchange, enum err err)
-{
-    note_failure(exchange, "purge_failed", err);
-}
-
-void route_cache_unreachable(struct exchange *exchange, enum err err)
-{
-    app_unavailable(exchange->http, 1,
-                    "The shared cache could not be reached, so it is not trusted any more: it is not read again before "
-                    "everything in it has been invalidated. Try again if you want to know when that is.");
-    route_cache_note_purge(exchange, err);
 }
 
 static enum http_step answer(struct exchange *exchange, struct buf *body)
@@ -52,211 +39,6 @@ static enum http_step answer_unreadable(struct exchange *exchange, enum err err)
     app_unavailable(exchange->http, 1, "The shared cache cannot be read at the moment. Try again shortly.");
     note_failure(exchange, "cache_unreadable", err);
     return HTTP_DONE;
-}
-
-/* The selectors of an invalidation. */
-enum selector { SELECTOR_PATTERN, SELECTOR_TAG, SELECTOR_KEY, SELECTOR_KEYS, SELECTOR_ALL, SELECTOR_COUNT };
-
-static const struct str selector_names[SELECTOR_COUNT] = {[SELECTOR_PATTERN] = {"pattern", 7},
-                                                          [SELECTOR_TAG] = {"tag", 3},
-                                                          [SELECTOR_KEY] = {"key", 3},
-                                                          [SELECTOR_KEYS] = {"keys", 4},
-                                                          [SELECTOR_ALL] = {"all", 3}};
-
-struct invalidation {
-    enum selector selector;
-    struct str *names; /* of all selectors but `all` */
-    size_t count;
-    bool dry_run;
-};
-
-static bool refuse(struct exchange *exchange, const char *detail)
-{
-    app_problem(exchange->http, 422, "%s", detail);
-    return false;
-}
-
-static bool take_flag(struct exchange *exchange, const struct body_member *member, bool *out)
-{
-    if (member->type != BODY_BOOLEAN) {
-        app_problem(exchange->http, 422, "member `%.*s` must be true or false", STR_ARG(member->name));
-        return false;
-    }
-    *out = str_equal(member->text, STR("true"));
-    return true;
-}
-
-static bool take_names(struct exchange *exchange, const struct body_member *member, struct invalidation *out)
-{
-    struct arena *arena = exchange->http->arena;
-
-    if (out->selector == SELECTOR_KEYS) {
-        if (body_strings(member, KEYS_MAX, arena, &out->names, &out->count) == ERR_OK && out->count > 0)
-            return true;
-        app_problem(exchange->http, 422, "member `keys` must be an array of 1 to %d strings", KEYS_MAX);
-        return false;
-    }
-    if (member->type != BODY_STRING) {
-        app_problem(exchange->http, 422, "member `%.*s` must be a string", STR_ARG(member->name));
-        return false;
-    }
-    out->names = arena_alloc(arena, sizeof *out->names);
-    if (!out->names)
-        return refuse(exchange, "The body is too large.");
-    out->names[0] = member->text;
-    out->count = 1;
-    return true;
-}
-
-static bool take_member(struct exchange *exchange, const struct body_member *member, struct invalidation *out,
-                        bool *all, unsigned *selectors)
-{
-    enum selector selector = SELECTOR_PATTERN;
-
-    if (str_equal(member->name, STR("dry_run")))
-        return take_flag(exchange, member, &out->dry_run);
-    if (str_equal(member->name, selector_names[SELECTOR_ALL]))
-        return take_flag(exchange, member, all);
-    while (selector < SELECTOR_ALL && !str_equal(member->name, selector_names[selector]))
-        selector++;
-    if (selector == SELECTOR_ALL)
-        return refuse(exchange,
-                      "a member is unknown here; known are `pattern`, `tag`, `key`, `keys`, `all` and `dry_run`");
-    (*selectors)++;
-    out->selector = selector;
-    return take_names(exchange, member, out);
-}
-
-/* Whether what was asked for may be done. */
-static bool check_names(struct exchange *exchange, const struct invalidation *asked)
-{
-    struct arena *arena = exchange->http->arena;
-    const char *why;
-
-    for (size_t i = 0; i < asked->count; i++) {
-        const struct str kind = asked->selector == SELECTOR_KEYS ? STR("key") : selector_names[asked->selector];
-        struct str item = arena_printf(arena, "%.*s:%.*s", STR_ARG(kind), STR_ARG(asked->names[i]));
-        enum err err = purge_check(item, &why);
-
-        if (err == ERR_DENIED)
-            return refuse(exchange, "This pattern would empty the cache. If that is meant, say `\"all\": true`.");
-        if (err != ERR_OK)
-            return refuse(exchange, "An empty pattern, tag or key names nothing. If everything is meant, say "
-                                    "`\"all\": true`.");
-    }
-    if (asked->dry_run && asked->selector == SELECTOR_TAG)
-        return refuse(exchange, "`dry_run` counts keys, by pattern, key or keys; what carries a tag is not listed "
-                                "anywhere and cannot be counted.");
-    return true;
-}
-
-/* `all` may stand alone or confirm a pattern that would be refused without it. */
-static bool merge_all(struct exchange *exchange, unsigned selectors, struct invalidation *asked)
-{
-    bool confirms = selectors == 1 && asked->selector == SELECTOR_PATTERN &&
-                    (asked->names[0].len == 0 || str_equal(asked->names[0], STR("*")));
-
-    if (selectors > 0 && !confirms)
-        return refuse(exchange, "`all` removes everything; name no pattern, tag or key besides it.");
-    asked->selector = SELECTOR_ALL;
-    asked->count = 0;
-    return true;
-}
-
-static bool understand(struct exchange *exchange, struct invalidation *asked)
-{
-    struct http *http = exchange->http;
-    struct buf why = {0};
-    struct body body;
-    bool all = false;
-    unsigned selectors = 0;
-
-    if (http->body.len > 0 && !body_is_json_type(http->in.content_type)) {
-        app_problem(http, 415, "The body must be JSON. Send it with `Content-Type: application/json`.");
-        return false;
-    }
-    if (body_parse(http->body, http->arena, &body, &why) != ERR_OK) {
-        app_problem(http, 400, "The body %.*s.", STR_ARG(buf_str(&why)));
-        buf_free(&why);
-        return false;
-    }
-    for (size_t i = 0; i < body.count; i++)
-        if (!take_member(exchange, &body.members[i], asked, &all, &selectors))
-            return false;
-    if (all)
-        return merge_all(exchange, selectors, asked);
-    if (selectors != 1)
-        return refuse(exchange, "Name exactly one of `pattern`, `tag`, `key` and `keys`, or say `\"all\": true`.");
-    return check_names(exchange, asked);
-}
-
-/* How many keys ASKED would remove. */
-static enum err count_matched(struct cache *cache, struct arena *arena, const struct invalidation *asked,
-                              size_t *matched)
-{
-    struct entry entry;
-
-    if (asked->selector == SELECTOR_ALL || asked->selector == SELECTOR_PATTERN)
-        return purge_count(cache, asked->selector == SELECTOR_ALL ? STR("*") : asked->names[0], matched);
-    *matched = 0;
-    for (size_t i = 0; i < asked->count; i++) {
-        enum err err = cache_inspect(cache, asked->names[i], arena, &entry);
-
-        if (err != ERR_OK && err != ERR_NOT_FOUND)
-            return err;
-        *matched += err == ERR_OK;
-    }
-    return ERR_OK;
-}
-
-static enum http_step answer_dry_run(struct exchange *exchange, const struct invalidation *asked)
-{
-    size_t matched;
-    struct buf body = {0};
-    enum err err = count_matched(exchange->thread->cache, exchange->http->arena, asked, &matched);
-
-    if (err != ERR_OK)
-        return answer_unreadable(exchange, err);
-    buf_printf(&body, "{\"matched\":%zu,\"dry_run\":true}", matched);
-    return answer(exchange, &body);
-}
-
-static enum err carry_out(struct exchange *exchange, const struct invalidation *asked, struct purge_result *result)
-{
-    struct arena *arena = exchange->http->arena;
-    const struct str kind = asked->selector == SELECTOR_KEYS ? STR("key") : selector_names[asked->selector];
-    struct str *items;
-
-    if (asked->selector == SELECTOR_ALL)
-        return purge_all(exchange->thread->cache);
-    items = arena_calloc(arena, asked->count, sizeof *items);
-    for (size_t i = 0; i < asked->count && items; i++)
-        items[i] = arena_printf(arena, "%.*s:%.*s", STR_ARG(kind), STR_ARG(asked->names[i]));
-    if (arena_overflowed(arena))
-        return ERR_LIMIT;
-    return purge_items(exchange->thread->cache, items, asked->count, result);
-}
-
-enum http_step route_cache_invalidate(struct exchange *exchange)
-{
-    struct invalidation asked = {0};
-    struct purge_result result = {0};
-    struct buf body = {0};
-
-    if (!understand(exchange, &asked))
-        return HTTP_DONE;
-    if (asked.dry_run)
-        return answer_dry_run(exchange, &asked);
-    enum err err = carry_out(exchange, &asked, &result);
-    if (err != ERR_OK) {
-        route_cache_unreachable(exchange, err);
-        return HTTP_DONE;
-    }
-    if (asked.selector == SELECTOR_ALL || asked.selector == SELECTOR_TAG)
-        buf_add_str(&body, STR("{\"removed\":null}"));
-    else
-        buf_printf(&body, "{\"removed\":%zu}", result.removed);
-    return answer(exchange, &body);
 }
 
 static void add_time(struct buf *out, int64_t ms)
@@ -321,7 +103,8 @@ enum http_step route_cache_key_get(struct exchange *exchange)
     struct str key = exchange->match.values[0].value;
     struct entry entry;
     struct buf body = {0};
-    enum err err = cache_inspect(exchange->thread->cache, key, http->arena, &entry);
+    bool soft;
+    enum err err = cache_inspect(exchange->thread->cache, key, http->arena, &entry, &soft);
 
     if (err == ERR_NOT_FOUND) {
         app_problem(http, 404, "No entry is cached under this key.");
@@ -329,26 +112,9 @@ enum http_step route_cache_key_get(struct exchange *exchange)
     }
     if (err != ERR_OK)
         return answer_unreadable(exchange, err);
+    if (soft)
+        policy_end_fresh(&entry, http->now_ms);
     add_entry(key, &entry, http->now_ms, http->arena, &body);
-    return answer(exchange, &body);
-}
-
-enum http_step route_cache_key_delete(struct exchange *exchange)
-{
-    struct arena *arena = exchange->http->arena;
-    struct str key = exchange->match.values[0].value;
-    struct str item = arena_printf(arena, "key:%.*s", STR_ARG(key));
-    struct purge_result result;
-    struct buf body = {0};
-    enum err err = purge_items(exchange->thread->cache, &item, 1, &result);
-
-    if (err != ERR_OK) {
-        route_cache_unreachable(exchange, err);
-        return HTTP_DONE;
-    }
-    buf_add_str(&body, STR("{\"key\":"));
-    buf_add_json(&body, key);
-    buf_printf(&body, ",\"removed\":%zu}", result.removed);
     return answer(exchange, &body);
 }
 
@@ -407,9 +173,12 @@ enum http_step route_cache_keys(struct exchange *exchange)
 static void add_rates(struct buf *out)
 {
     static const enum metric shown[] = {
-        METRIC_hits,  METRIC_negative_hits, METRIC_stale_served,  METRIC_misses,      METRIC_bypassed,
-        METRIC_fills, METRIC_purges,        METRIC_fills_refused, METRIC_l2_failures, METRIC_l2_skipped};
-    uint64_t hits = metrics_sum(METRIC_hits) + metrics_sum(METRIC_negative_hits);
+        METRIC_hits,       METRIC_negative_hits, METRIC_stale_hits,    METRIC_hits_l1,       METRIC_hits_l2,
+        METRIC_collapsed,  METRIC_stale_served,  METRIC_misses,        METRIC_bypassed,      METRIC_refreshes,
+        METRIC_refresh_failures, METRIC_fills,   METRIC_purges,        METRIC_fills_refused, METRIC_l2_failures,
+        METRIC_l2_skipped};
+    uint64_t hits =
+        metrics_sum(METRIC_hits) + metrics_sum(METRIC_negative_hits) + metrics_sum(METRIC_stale_hits);
     uint64_t asked = hits + metrics_sum(METRIC_misses) + metrics_sum(METRIC_stale_served);
 
     for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
@@ -421,29 +190,74 @@ static void add_rates(struct buf *out)
         buf_add_double(out, (double)(hits * 10000 / asked) / 10000);
 }
 
-enum http_step route_cache_status(struct exchange *exchange)
+static void add_l2(const struct l2_status *status, bool reached, struct buf *out)
 {
     static const char *const breakers[] = {[L2_CLOSED] = "closed", [L2_OPEN] = "open", [L2_HALF_OPEN] = "half-open"};
+
+    buf_printf(out, "\"backend\":\"%s\",\"where\":", status->backend);
+    buf_add_json(out, status->where);
+    buf_printf(out,
+               ",\"reachable\":%s,\"breaker\":\"%s\",\"breaker_opened\":%" PRIu64 ",\"distrusted\":%s,\"last_error\":",
+               reached ? "true" : "false", breakers[status->breaker], status->breaker_opened,
+               status->distrusted ? "true" : "false");
+    if (status->last_error.len > 0) {
+        buf_add_str(out, STR("{\"text\":"));
+        buf_add_json(out, status->last_error);
+        buf_add_str(out, STR(",\"at\":"));
+        add_time(out, status->last_error_ms);
+        buf_add_char(out, '}');
+    } else {
+        buf_add_str(out, STR("null"));
+    }
+}
+
+static void add_l1(const struct cache_shared *shared, int64_t now_ms, struct buf *out)
+{
+    struct l1_status status;
+
+    l1_status(shared->l1, &status);
+    buf_printf(out,
+               ",\"l1\":{\"enabled\":%s,\"trusted\":%s,\"size\":%" PRIu64 ",\"used\":%" PRIu64 ",\"entries\":%" PRIu64
+               ",\"negative\":%" PRIu64 ",\"evicted\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"emptied\":%" PRIu64
+               "},\"leases\":%u",
+               l1_enabled(shared->l1) ? "true" : "false", purged_current(shared->purged, now_ms) ? "true" : "false",
+               status.size, status.used, status.entries, status.negative, status.evicted, status.refused,
+               status.emptied, lease_count(shared->leases, now_ms));
+}
+
+/* How far this host follows the others. The greatest lag is how old a purge by another host may be that L1 does not
+ * know: none without other hosts, and none while L1 is not read. */
+static void add_log(const struct app_shared *shared, int64_t now_ms, struct buf *out)
+{
+    const struct housekeeper_shared *it = shared->housekeeper;
+    bool followed = l2_shared_has_log(shared->cache->l2);
+
+    if (!followed || !it) {
+        buf_add_str(out, STR(",\"log\":null"));
+        return;
+    }
+    buf_printf(out,
+               ",\"log\":{\"followed\":%s,\"number\":%" PRIu64 ",\"contact_ms_ago\":%" PRId64
+               ",\"greatest_lag_ms\":%d,\"records\":%" PRIu64 ",\"gaps\":%" PRIu64 ",\"breaks\":%" PRIu64
+               "},\"outbox\":%" PRIu64,
+               it->state == HOUSEKEEPER_READY ? "true" : "false", it->number,
+               it->contact_ms == 0 ? INT64_C(-1) : now_ms - it->contact_ms, PURGED_TRUST_MS, it->records, it->gaps,
+               it->breaks, it->outbox);
+}
+
+enum http_step route_cache_status(struct exchange *exchange)
+{
+    const struct app_shared *shared = exchange->thread->app->shared;
+    int64_t now_ms = sys_monotonic_ms();
     struct l2_status status;
     struct buf body = {0};
     bool reached = l2_ping(cache_l2(exchange->thread->cache)) == ERR_OK;
 
-    l2_status(exchange->thread->app->shared->l2, &status);
-    buf_printf(&body, "{\"backend\":\"%s\",\"where\":", status.backend);
-    buf_add_json(&body, status.where);
-    buf_printf(&body,
-               ",\"reachable\":%s,\"breaker\":\"%s\",\"breaker_opened\":%" PRIu64 ",\"distrusted\":%s,\"last_error\":",
-               reached ? "true" : "false", breakers[status.breaker], status.breaker_opened,
-               status.distrusted ? "true" : "false");
-    if (status.last_error.len > 0) {
-        buf_add_str(&body, STR("{\"text\":"));
-        buf_add_json(&body, status.last_error);
-        buf_add_str(&body, STR(",\"at\":"));
-        add_time(&body, status.last_error_ms);
-        buf_add_char(&body, '}');
-    } else {
-        buf_add_str(&body, STR("null"));
-    }
+    l2_status(shared->cache->l2, &status);
+    buf_add_char(&body, '{');
+    add_l2(&status, reached, &body);
+    add_l1(shared->cache, now_ms, &body);
+    add_log(shared, now_ms, &body);
     add_rates(&body);
     buf_add_char(&body, '}');
     return answer(exchange, &body);

@@ -12,14 +12,26 @@
  */
 #include "api/route_resource.h"
 
-#include "api/route_cache.h"
+#include <stdlib.h>
+
+#include "api/route_purge.h"
 #include "base/metrics.h"
 #include "base/sys.h"
-#include "cache/purge.h"
 #include "http/caching.h"
+
+enum { REFRESH_BYTES = 4096, REFRESH_BYTES_MAX = 64 << 20 };
 
 /* No value can make this: in a key, `%` is always followed by two digits. */
 static const char caller_mark[] = "%@";
+
+/* What a fill needs of the origin. */
+struct origin {
+    struct store *store; /* of the thread that runs the fill */
+    const struct resource *resource;
+    const struct params_values *values;
+    struct store_caller caller;
+    struct buf why; /* freed by whoever ran the fill */
+};
 
 /* The state of a read, in the arena. */
 struct reading {
@@ -27,7 +39,7 @@ struct reading {
     struct str tags[ENTRY_TAGS_MAX];
     struct cache_ask ask;
     struct cache_found found;
-    struct buf why;         /* of the fill; freed by the step that ran it */
+    struct origin origin;
     bool inside;            /* cache_lookup has not returned yet */
     enum http_step outcome; /* of a lookup that called back inside */
 };
@@ -56,7 +68,7 @@ bool route_resource_collect(struct exchange *exchange, struct params_raw *raw, s
     return true;
 }
 
-static bool bind_values(struct exchange *exchange, struct params_values *values)
+bool route_resource_bind(struct exchange *exchange, struct params_values *values)
 {
     const struct resource *resource = exchange->route->resource;
     struct params_raw raw[PARAMS_MAX + ROUTER_SEGMENTS_MAX];
@@ -83,32 +95,46 @@ static struct str add_caller(struct str key, const struct store_caller *caller, 
     return arena_printf(arena, "%.*s%s%s", STR_ARG(key), caller_mark, digits.p);
 }
 
-static void make_ask(const struct exchange *exchange, struct reading *reading)
+/* Of the texts of TAGS, in their order. */
+static uint64_t hash_tags(const struct str *tags, size_t count)
 {
-    const struct resource *resource = exchange->route->resource;
-    struct arena *arena = exchange->http->arena;
+    uint64_t hash = count;
+
+    for (size_t i = 0; i < count; i++)
+        hash = sys_hash64(tags[i], hash);
+    return hash;
+}
+
+void route_resource_ask(const struct resource *resource, const struct params_values *values, const struct http *http,
+                        struct str tags[ENTRY_TAGS_MAX], struct cache_ask *out)
+{
+    struct arena *arena = http->arena;
     size_t tags_count = 0;
-    struct str key = params_expand(resource->key, &reading->values, arena);
+    struct str key = params_expand(resource->key, values, arena);
 
     if (resource->uses_caller) {
-        struct store_caller caller = route_resource_caller(exchange->http);
+        struct store_caller caller = route_resource_caller(http);
 
         key = add_caller(key, &caller, arena);
     }
     for (size_t i = 0; i < resource->tags_count && tags_count < ENTRY_TAGS_MAX; i++) {
-        struct str tag = params_expand(resource->tags[i], &reading->values, arena);
+        struct str tag = params_expand(resource->tags[i], values, arena);
 
         if (tag.len > 0)
-            reading->tags[tags_count++] = tag;
+            tags[tags_count++] = tag;
     }
-    reading->ask = (struct cache_ask){.key = key,
-                                      .tags = reading->tags,
-                                      .tags_count = tags_count,
-                                      .policy = {.ttl_ms = resource->ttl_ms,
-                                                 .stale_ms = resource->stale_ms,
-                                                 .stale_if_error_ms = resource->stale_if_error_ms,
-                                                 .negative_ms = resource->negative_ms},
-                                      .now_ms = exchange->http->now_ms};
+    *out = (struct cache_ask){.key = key,
+                              .tags = tags,
+                              .tags_count = tags_count,
+                              .variant = hash_tags(tags, tags_count),
+                              .gzip = caching_accepts_gzip(http->in.accept_encoding),
+                              .policy = {.ttl_ms = resource->ttl_ms,
+                                         .stale_ms = resource->stale_ms,
+                                         .stale_if_error_ms = resource->stale_if_error_ms,
+                                         .negative_ms = resource->negative_ms},
+                              .fill_ms = resource->timeout_ms,
+                              .now_ms = http->now_ms,
+                              .monotonic_ms = http->started_us / 1000};
 }
 
 /* Answers with ENTRY; STATE lacks what the entry and the resource say. */
@@ -116,38 +142,48 @@ static void answer(const struct exchange *exchange, const struct entry *entry, s
 {
     const struct resource *resource = exchange->route->resource;
     struct http *http = exchange->http;
+    struct caching_body body = caching_choose(http, entry->body, entry->gzip, entry->etag);
 
+    /* Not by whether this copy has both: the answer says the same wherever it came from. */
+    body.varies = entry->body_len > ENTRY_COMPRESS_MIN;
     http->status = entry->status;
     http->content_type = entry->content_type;
-    http->out = entry->body;
     state->ttl_ms = entry->fresh_until_ms - http->now_ms;
-    state->age_ms = http->now_ms - entry->stored_at_ms;
+    /* What another request filled while this one waited is younger than its question. */
+    state->age_ms = http->now_ms > entry->stored_at_ms ? http->now_ms - entry->stored_at_ms : 0;
     state->max_age_ms = resource->max_age_ms;
     state->is_private = resource->uses_caller || resource->auth != CATALOG_AUTH_NONE;
     caching_headers(http, state);
-    caching_conditional(http, entry->etag);
+    caching_answer(http, &body);
 }
 
-static void answer_fresh(const struct exchange *exchange, const struct cache_found *found)
+static void answer_found(const struct exchange *exchange, const struct cache_found *found)
 {
-    bool negative = found->entry.status == 404;
-    struct caching_state state = {
-        .outcome = negative ? CACHING_NEGATIVE : CACHING_HIT, .negative_hit = negative, .detail = found->tier};
+    bool stale = found->verdict != POLICY_FRESH, negative = found->entry.status == 404;
+    struct caching_state state = {.outcome = negative ? CACHING_NEGATIVE
+                                             : stale  ? CACHING_STALE
+                                                      : CACHING_HIT,
+                                  .negative_hit = negative,
+                                  .detail = found->tier};
 
-    metrics_add(negative ? METRIC_negative_hits : METRIC_hits, 1);
+    metrics_add(negative ? METRIC_negative_hits : stale ? METRIC_stale_hits : METRIC_hits, 1);
+    metrics_add(found->tier[1] == '1' ? METRIC_hits_l1 : METRIC_hits_l2, 1);
+    /* It asked, and got what another one's fill brought (RFC 9211, section 2.6). */
+    if (found->collapsed && !negative && !stale) {
+        state.outcome = CACHING_MISS;
+        state.collapsed = true;
+    }
     answer(exchange, &found->entry, &state);
 }
 
 /* The fill: the statement's answer as an entry without times. */
 static enum err read_origin(void *context, struct arena *arena, struct entry *entry)
 {
-    struct exchange *exchange = context;
-    struct reading *reading = exchange->state;
-    struct store_caller caller = route_resource_caller(exchange->http);
+    struct origin *origin = context;
     struct store_answer row;
     int64_t began_us = sys_monotonic_us();
-    enum err err = store_read(exchange->thread->store, exchange->route->resource, &reading->values, &caller, arena,
-                              &row, &reading->why);
+    enum err err =
+        store_read(origin->store, origin->resource, origin->values, &origin->caller, arena, &row, &origin->why);
 
     metrics_add(METRIC_statements, 1);
     metrics_add(METRIC_statement_us, (uint64_t)(sys_monotonic_us() - began_us));
@@ -158,7 +194,19 @@ static enum err read_origin(void *context, struct arena *arena, struct entry *en
     entry->status = row.found ? 200 : 404;
     entry->content_type = row.found ? STR("application/json") : STR("application/problem+json");
     entry->body = row.found ? row.json : app_problem_body(arena, 404, STR("There is no such thing here."));
+    entry->body_len = entry->body.len;
     return arena_overflowed(arena) ? ERR_LIMIT : ERR_OK;
+}
+
+static struct origin *origin_of(struct exchange *exchange)
+{
+    struct reading *reading = exchange->state;
+
+    reading->origin = (struct origin){.store = exchange->thread->store,
+                                      .resource = exchange->route->resource,
+                                      .values = &reading->values,
+                                      .caller = route_resource_caller(exchange->http)};
+    return &reading->origin;
 }
 
 static void answer_failed(struct exchange *exchange, enum err err)
@@ -182,19 +230,18 @@ static void answer_failed(struct exchange *exchange, enum err err)
 static void note_failure(struct exchange *exchange, const char *event, enum err err)
 {
     struct reading *reading = exchange->state;
+    struct buf *why = &reading->origin.why;
 
-    if (reading->why.len == 0)
-        buf_add_str(&reading->why, str_from(err_text(err)));
-    app_note(exchange, event, buf_str(&reading->why));
+    app_note(exchange, event, why->len > 0 ? buf_str(why) : str_from(err_text(err)));
 }
 
 /* Without the cache: nothing is asked of it and nothing stored. */
 static enum http_step bypass(struct exchange *exchange)
 {
-    struct reading *reading = exchange->state;
+    struct origin *origin = origin_of(exchange);
     struct entry entry = {0};
     struct caching_state state = {.outcome = CACHING_BYPASS};
-    enum err err = read_origin(exchange, exchange->http->arena, &entry);
+    enum err err = read_origin(origin, exchange->http->arena, &entry);
 
     metrics_add(METRIC_bypassed, 1);
     if (err == ERR_OK) {
@@ -206,48 +253,145 @@ static enum http_step bypass(struct exchange *exchange)
         note_failure(exchange, "origin_failed", err);
         answer_failed(exchange, err);
     }
-    buf_free(&reading->why);
+    buf_free(&origin->why);
     return HTTP_DONE;
+}
+
+/* The origin failed, for this request or for the one that it waited for: the stale entry, if there is one. */
+static void answer_last_resort(struct exchange *exchange, const struct entry *entry, enum err err)
+{
+    struct caching_state state = {.outcome = CACHING_STALE, .detail = "origin-failed"};
+
+    if (entry) {
+        metrics_add(METRIC_stale_served, 1);
+        note_failure(exchange, "stale_served", err);
+        answer(exchange, entry, &state);
+    } else {
+        note_failure(exchange, "origin_failed", err);
+        answer_failed(exchange, err);
+    }
 }
 
 static enum http_step compute(struct exchange *exchange)
 {
     struct reading *reading = exchange->state;
+    struct origin *origin = origin_of(exchange);
     struct cache_answer computed;
-    enum err err = cache_compute(exchange->thread->cache, &reading->ask, &reading->found, read_origin, exchange,
+    enum err err = cache_compute(exchange->thread->cache, &reading->ask, &reading->found, false, read_origin, origin,
                                  exchange->http->arena, &computed);
 
     if (err != ERR_OK) {
-        note_failure(exchange, "origin_failed", err);
-        answer_failed(exchange, err);
+        answer_last_resort(exchange, NULL, err);
     } else if (computed.source == CACHE_STALE_ON_ERROR) {
-        struct caching_state state = {.outcome = CACHING_STALE, .detail = "origin-failed"};
-
-        metrics_add(METRIC_stale_served, 1);
-        note_failure(exchange, "stale_served", computed.origin);
-        answer(exchange, &computed.entry, &state);
+        answer_last_resort(exchange, &computed.entry, computed.origin);
     } else {
-        struct caching_state state = {.outcome = CACHING_MISS, .stored = computed.stored};
+        struct caching_state state = {.outcome = CACHING_MISS,
+                                      .stored = computed.stored && computed.source == CACHE_FROM_ORIGIN,
+                                      .collapsed = computed.source == CACHE_FROM_OTHER};
 
         metrics_add(METRIC_misses, 1);
         answer(exchange, &computed.entry, &state);
     }
-    buf_free(&reading->why);
+    buf_free(&origin->why);
     return HTTP_DONE;
 }
 
-static void take_found(void *context, const struct cache_found *found)
+/* A refresh in the background: all it needs, in its own arena. */
+struct refresh {
+    struct loop_job job; /* first */
+    struct arena *arena;
+    struct params_values values;
+    struct str tags[ENTRY_TAGS_MAX];
+    struct cache_ask ask;
+    struct cache_found found;
+    struct origin origin;
+};
+
+static void run_refresh(struct loop_job *job, void *it)
+{
+    struct refresh *refresh = (struct refresh *)job;
+    struct app_thread *thread = it;
+    struct cache_answer computed;
+
+    refresh->origin.store = thread->store;
+    refresh->origin.values = &refresh->values;
+    enum err err = cache_compute(thread->cache, &refresh->ask, &refresh->found, true, read_origin, &refresh->origin,
+                                 refresh->arena, &computed);
+    if (err != ERR_OK && err != ERR_BUSY) {
+        metrics_add(METRIC_refresh_failures, 1);
+        log_event(LOG_LEVEL_WARNING, "refresh_failed", LOG_STR("resource", refresh->origin.resource->name),
+                  LOG_STR("why", refresh->origin.why.len > 0 ? buf_str(&refresh->origin.why) : str_from(err_text(err))));
+    }
+    buf_free(&refresh->origin.why);
+}
+
+static void end_refresh(struct loop_job *job)
+{
+    struct refresh *refresh = (struct refresh *)job;
+
+    arena_free(&refresh->arena);
+    free(refresh);
+}
+
+static struct params_value copy_value(const struct params_value *value, struct arena *arena)
+{
+    struct params_value copy = *value;
+
+    copy.text = arena_copy(arena, value->text);
+    return copy;
+}
+
+/* Has what was just answered computed anew, by nobody's request. */
+static void refresh_behind(struct exchange *exchange, const struct cache_found *found)
+{
+    const struct reading *reading = exchange->state;
+    const struct loop *loop = exchange->thread->loop;
+    struct refresh *refresh = sys_calloc(1, sizeof *refresh);
+    struct arena *arena = arena_new(REFRESH_BYTES, REFRESH_BYTES_MAX);
+
+    *refresh = (struct refresh){.job = {.run = run_refresh, .done = end_refresh}, .arena = arena};
+    refresh->job.what = exchange->route->resource->name.p;
+    refresh->origin = (struct origin){.resource = exchange->route->resource,
+                                      .caller = {.now_ms = exchange->http->now_ms,
+                                                 .address = arena_copy(arena, exchange->http->in.remote_addr)}};
+    refresh->values.count = reading->values.count;
+    for (size_t i = 0; i < reading->values.count; i++)
+        refresh->values.items[i] = copy_value(&reading->values.items[i], arena);
+    refresh->ask = reading->ask;
+    refresh->ask.key = arena_copy(arena, reading->ask.key);
+    refresh->ask.tags = refresh->tags;
+    for (size_t i = 0; i < reading->ask.tags_count; i++)
+        refresh->tags[i] = arena_copy(arena, reading->ask.tags[i]);
+    /* Nobody waits for it, so a stale entry need not stand in when it fails. */
+    refresh->found = (struct cache_found){.leased = found->leased, .lease = found->lease};
+    refresh->found.spent = arena_copy(arena, found->spent);
+    if (!arena_overflowed(arena) && loop->submit(loop->self, &refresh->job) == ERR_OK) {
+        metrics_add(METRIC_refreshes, 1);
+        return;
+    }
+    cache_leave(exchange->thread->cache, found);
+    end_refresh(&refresh->job);
+}
+
+static void take_found(void *context, struct cache_found *found)
 {
     struct exchange *exchange = context;
     struct reading *reading = exchange->state;
-    enum http_step step;
+    enum http_step step = HTTP_DONE;
 
-    if (found->present && found->verdict == POLICY_FRESH) {
-        answer_fresh(exchange, found);
-        step = HTTP_DONE;
-    } else {
+    switch (found->next) {
+    case CACHE_ANSWER:
+        answer_found(exchange, found);
+        if (found->refresh)
+            refresh_behind(exchange, found);
+        break;
+    case CACHE_COMPUTE:
         reading->found = *found;
         step = app_hand_over(exchange, compute);
+        break;
+    case CACHE_FAILED:
+        answer_last_resort(exchange, found->present ? &found->entry : NULL, ERR_UNAVAILABLE);
+        break;
     }
     if (reading->inside)
         reading->outcome = step;
@@ -265,12 +409,12 @@ enum http_step route_resource_read(struct exchange *exchange)
         return HTTP_DONE;
     }
     exchange->state = reading;
-    reading->why = (struct buf){0};
-    if (!bind_values(exchange, &reading->values))
+    reading->origin.why = (struct buf){0};
+    if (!route_resource_bind(exchange, &reading->values))
         return HTTP_DONE;
     if (exchange->route->resource->ttl_ms == 0)
         return app_hand_over(exchange, bypass);
-    make_ask(exchange, reading);
+    route_resource_ask(exchange->route->resource, &reading->values, http, reading->tags, &reading->ask);
     if (arena_overflowed(http->arena)) {
         app_unavailable(http, 1, "The request needs more memory than one may have.");
         return HTTP_DONE;
@@ -290,35 +434,19 @@ static struct str purge_item(const struct resource *resource, struct str key, st
     return arena_printf(arena, "pattern:%.*s%s*", STR_ARG(key), caller_mark);
 }
 
-static void answer_purged(struct exchange *exchange, struct str key, size_t removed)
-{
-    struct buf body = {0};
-
-    buf_add_str(&body, STR("{\"key\":"));
-    buf_add_json(&body, key);
-    buf_printf(&body, ",\"removed\":%zu}", removed);
-    app_json(exchange->http, 200, arena_take_buf(exchange->http->arena, &body));
-}
-
 enum http_step route_resource_purge(struct exchange *exchange)
 {
     const struct resource *resource = exchange->route->resource;
     struct arena *arena = exchange->http->arena;
     struct params_values values;
-    struct purge_result result = {0};
 
     if (!resource || !resource->reading) {
         app_problem(exchange->http, 404, "Nothing at this path is cached, so there is nothing to purge.");
         return HTTP_DONE;
     }
-    if (!bind_values(exchange, &values))
+    if (!route_resource_bind(exchange, &values))
         return HTTP_DONE;
     struct str key = params_expand(resource->key, &values, arena);
-    struct str item = purge_item(resource, key, arena);
-    enum err err = resource->ttl_ms == 0 ? ERR_OK : purge_items(exchange->thread->cache, &item, 1, &result);
-    if (err == ERR_OK)
-        answer_purged(exchange, key, result.removed);
-    else
-        route_cache_unreachable(exchange, err);
-    return HTTP_DONE;
+    struct str item = resource->ttl_ms == 0 ? STR("") : purge_item(resource, key, arena);
+    return route_purge_named(exchange, key, item);
 }

@@ -7,16 +7,15 @@
  * hears of it: whoever has the answer never reads the old row again on this host.
  *
  * Invariant: a success is told only of what is durable, and a failure never claims that nothing was written unless the
- * writer said so. What may have been written is purged all the same. A purge that L2 could not be told of does not
- * undo the write: L2 is then distrusted by its own rules, and read by nobody until it is empty.
+ * writer said so. What may have been written is purged all the same. The purges are committed with the data: one that
+ * L2 could not be told of does not undo the write, and is carried out before L2 is read again.
  */
 #include "api/route_write.h"
 
 #include "api/body.h"
-#include "api/route_cache.h"
+#include "api/route_purge.h"
 #include "api/route_resource.h"
 #include "base/metrics.h"
-#include "cache/purge.h"
 
 /* What a request gives, before it is checked as a whole. */
 struct given {
@@ -111,23 +110,22 @@ static bool bind_values(struct exchange *exchange, struct params_values *values)
     return true;
 }
 
-static void purge(struct exchange *exchange, const struct params_values *values)
+/* What the resource's `purge` names with VALUES; without memory it cannot be told which entries are meant, so it is all
+ * of them. */
+static const struct str *make_purges(struct exchange *exchange, const struct params_values *values, size_t *count)
 {
+    static const struct str everything = {"all:*", 5};
     const struct resource *resource = exchange->route->resource;
     struct arena *arena = exchange->http->arena;
     struct str *items = arena_calloc(arena, resource->purge_count, sizeof *items);
-    struct purge_result result;
 
-    if (resource->purge_count == 0)
-        return;
+    *count = resource->purge_count;
     for (size_t i = 0; i < resource->purge_count && items; i++)
         items[i] = params_expand(resource->purge[i], values, arena);
-    /* Without memory it cannot be told which entries are meant; so it is all of them. */
-    enum err err = arena_overflowed(arena)
-                       ? purge_all(exchange->thread->cache)
-                       : purge_items(exchange->thread->cache, items, resource->purge_count, &result);
-    if (err != ERR_OK)
-        route_cache_note_purge(exchange, err);
+    if (*count == 0 || !arena_overflowed(arena))
+        return items;
+    *count = 1;
+    return &everything;
 }
 
 static void answer_written(struct exchange *exchange, const struct store_answer *row)
@@ -189,12 +187,18 @@ enum http_step route_write_handle(struct exchange *exchange)
     struct store_answer row;
     struct buf why = {0};
 
+    struct purge_result purged;
+    int64_t outbox_id = 0;
+    size_t count;
+
     if (!bind_values(exchange, &values))
         return HTTP_DONE;
+    const struct str *purges = make_purges(exchange, &values, &count);
     enum err err = writer_client_write(exchange->thread->writer, resource->sql, &values, &caller, resource->shape,
-                                       exchange->http->arena, &row, &why);
-    if (err == ERR_OK || is_unknown(err))
-        purge(exchange, &values);
+                                       purges, count, exchange->http->arena, &row, &outbox_id, &why);
+    /* What could not be told to L2 is kept, and has been noted; the write stands in any case. */
+    if (count > 0 && (err == ERR_OK || is_unknown(err)))
+        (void)!route_purge_items(exchange, purges, count, false, outbox_id, &purged);
     if (err == ERR_OK)
         answer_written(exchange, &row);
     else

@@ -18,6 +18,12 @@
     X(responses_4xx, "answers with a status from 400 to 499")                                                          \
     X(responses_5xx, "answers with a status from 500 to 599")                                                          \
     X(hits, "answered fresh from the cache")                                                                           \
+    X(hits_l1, "answered from this host's memory, fresh, stale or negative")                                           \
+    X(hits_l2, "answered from the cache that hosts share, fresh, stale or negative")                                   \
+    X(stale_hits, "answered stale while being computed anew")                                                          \
+    X(collapsed, "waited for another request that computed the same")                                                  \
+    X(refreshes, "computed anew in the background")                                                                    \
+    X(refresh_failures, "of these, failed")                                                                           \
     X(negative_hits, "404s answered from the cache")                                                                   \
     X(stale_served, "answered from a stale entry because the origin failed")                                           \
     X(misses, "not in the cache, asked of the origin")                                                                 \

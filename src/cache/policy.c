@@ -10,6 +10,8 @@
  */
 #include "cache/policy.h"
 
+#include <math.h>
+
 #define JITTER_SHARE 0.1
 
 bool policy_keeps(const struct policy *policy, bool negative)
@@ -49,6 +51,22 @@ enum policy_verdict policy_judge(const struct entry *entry, int64_t now_ms)
     if (now_ms < entry->stale_until_ms)
         return POLICY_STALE;
     return now_ms < entry->error_until_ms ? POLICY_STALE_IF_ERROR : POLICY_DEAD;
+}
+
+void policy_end_fresh(struct entry *entry, int64_t now_ms)
+{
+    if (entry->fresh_until_ms > now_ms)
+        entry->fresh_until_ms = now_ms;
+}
+
+bool policy_is_due_early(const struct entry *entry, int64_t now_ms, double chance)
+{
+    double left_us = (double)(entry->fresh_until_ms - now_ms) * 1000;
+
+    /* The usual case, without a logarithm: more than 30 times the cost has never been drawn by anybody. */
+    if (left_us > 30.0 * entry->cost_us)
+        return false;
+    return -log(chance > 0 ? chance : 1e-12) * entry->cost_us >= left_us;
 }
 
 int64_t policy_remaining_ms(const struct entry *entry, int64_t now_ms)

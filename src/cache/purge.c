@@ -1,22 +1,32 @@
 /*
- * purge: what is to leave the cache, sorted by kind and handed to L2.
+ * purge: what is to leave the cache, sorted by kind, told to L2 and put into the host's tables.
+ *
+ * L2 first, the tables second: whoever reads an entry from L2 before it was told has read the host's number before the
+ * tables get a later one, so what it puts into L1 is invalid (purged.h). The tables are written whatever L2 said; the
+ * log brings the purge back to this host once more, which makes good for a purger that dies in between.
  *
  * Invariant: every item is tried, whatever became of the others, so the worst that a failure leaves behind is more
  * purged than was told. Tags and keys go together in as few round trips as their number allows.
  *
  * It refuses to empty a cache by a pattern: `*` and its likes must be asked for by name, as purge_all. It remembers
- * nothing: that an L2 which could not be told is not read again before all of it is invalid, is L2's own promise.
+ * nothing: a purge that L2 could not be told is its caller's to keep.
  */
 #include "cache/purge.h"
 
 #include "base/metrics.h"
 
-enum { BATCH = 64, PAGE = 512, PAGE_BYTES = 64 << 10, PAGE_BYTES_MAX = 64 << 20 };
+enum { PAGE = 512, PAGE_BYTES = 64 << 10, PAGE_BYTES_MAX = 64 << 20 };
 
-enum kind { KIND_KEY, KIND_TAG, KIND_PATTERN, KIND_COUNT };
+enum kind { KIND_KEY, KIND_TAG, KIND_PATTERN, KIND_ALL, KIND_COUNT };
 
-static const struct str kind_names[KIND_COUNT] = {
-    [KIND_KEY] = {"key", 3}, [KIND_TAG] = {"tag", 3}, [KIND_PATTERN] = {"pattern", 7}};
+static const struct {
+    struct str name;
+    enum l2_purge_kind purge;
+    size_t room; /* names that go in one purge */
+} kinds[KIND_COUNT] = {[KIND_KEY] = {{"key", 3}, L2_PURGE_KEYS, L2_NAMES_MAX},
+                       [KIND_TAG] = {{"tag", 3}, L2_PURGE_TAGS, L2_NAMES_MAX},
+                       [KIND_PATTERN] = {{"pattern", 7}, L2_PURGE_PATTERN, 1},
+                       [KIND_ALL] = {{"all", 3}, L2_PURGE_ALL, 1}};
 
 /* Whether no key is spared: nothing but stars, or stars among question marks. */
 static bool matches_all(struct str pattern)
@@ -37,7 +47,7 @@ static enum err parse(struct str item, enum kind *kind, struct str *name, const 
     struct str rest = item;
     struct str word = str_cut(&rest, ':');
 
-    for (*kind = KIND_KEY; *kind < KIND_COUNT && !str_equal(word, kind_names[*kind]); (*kind)++)
+    for (*kind = KIND_KEY; *kind < KIND_COUNT && !str_equal(word, kinds[*kind].name); (*kind)++)
         ;
     *name = rest;
     if (*kind == KIND_COUNT || !rest.p) {
@@ -63,59 +73,61 @@ enum err purge_check(struct str item, const char **why)
     return parse(item, &kind, &name, why);
 }
 
-/* Names of one kind on their way to L2. */
-struct batch {
-    enum kind kind;
-    struct str names[BATCH];
-    size_t count;
-};
+void purge_note(struct cache_shared *shared, const struct l2_purge *purge, uint64_t id)
+{
+    struct purged *purged = shared->purged;
 
-static enum err flush(struct cache *cache, struct batch *batch, struct purge_result *result)
+    for (size_t i = 0; i < purge->names_count; i++) {
+        if (purge->kind == L2_PURGE_KEYS)
+            purged_key(purged, purge->names[i], purge->soft);
+        else if (purge->kind == L2_PURGE_TAGS)
+            purged_tag(purged, purge->names[i], purge->soft);
+        else if (purge->kind == L2_PURGE_PATTERN)
+            purged_pattern(purged, purge->names[i], purge->soft, id);
+    }
+    if (purge->kind == L2_PURGE_ALL)
+        purged_all(purged, purge->soft);
+}
+
+static enum err carry_out(struct cache *cache, const struct l2_purge *purge, struct purge_result *result)
 {
     size_t removed = 0;
-    enum err err = ERR_OK;
+    uint64_t id = 0;
+    enum err err = l2_purge(cache_l2(cache), purge, &removed, &id);
 
-    if (batch->count == 0)
-        return ERR_OK;
-    if (batch->kind == KIND_TAG)
-        err = l2_purge_tags(cache_l2(cache), batch->names, batch->count);
-    else if (batch->kind == KIND_KEY)
-        err = l2_purge_keys(cache_l2(cache), batch->names, batch->count, &removed);
-    else
-        err = l2_purge_pattern(cache_l2(cache), batch->names[0], &removed);
-    if (err == ERR_OK) {
-        result->removed += removed;
-        result->items += (unsigned)batch->count;
-    }
-    batch->count = 0;
-    return err;
+    purge_note(cache_share(cache), purge, id);
+    if (err != ERR_OK)
+        return err;
+    result->removed += removed;
+    result->items += (unsigned)purge->names_count;
+    if (purge->kind == L2_PURGE_PATTERN)
+        result->job = id;
+    return ERR_OK;
 }
 
-/* Carries out the items of KIND. */
-static enum err carry_out(struct cache *cache, enum kind wanted, const struct str *items, size_t count,
-                          struct purge_result *result)
+/* Carries out the items of one kind. */
+static enum err carry_out_kind(struct cache *cache, enum kind wanted, const struct str *items, size_t count, bool soft,
+                               struct purge_result *result)
 {
-    struct batch batch = {.kind = wanted, .count = 0};
-    size_t room = wanted == KIND_PATTERN ? 1 : BATCH;
-    enum err first = ERR_OK, err;
+    struct str names[L2_NAMES_MAX];
+    struct l2_purge purge = {.kind = kinds[wanted].purge, .soft = soft, .names = names};
+    enum err first = ERR_OK;
     enum kind kind;
-    struct str name;
     const char *why;
 
-    for (size_t i = 0; i < count; i++) {
-        if (parse(items[i], &kind, &name, &why) != ERR_OK || kind != wanted)
+    for (size_t i = 0; i <= count; i++) {
+        if (i < count && parse(items[i], &kind, &names[purge.names_count], &why) == ERR_OK && kind == wanted)
+            purge.names_count++;
+        if (purge.names_count == 0 || (purge.names_count < kinds[wanted].room && i < count))
             continue;
-        batch.names[batch.count++] = name;
-        if (batch.count < room)
-            continue;
-        err = flush(cache, &batch, result);
+        enum err err = carry_out(cache, &purge, result);
         first = first == ERR_OK ? err : first;
+        purge.names_count = 0;
     }
-    err = flush(cache, &batch, result);
-    return first == ERR_OK ? err : first;
+    return first;
 }
 
-enum err purge_items(struct cache *cache, const struct str *items, size_t count, struct purge_result *result)
+enum err purge_items(struct cache *cache, const struct str *items, size_t count, bool soft, struct purge_result *result)
 {
     const char *why;
     enum err first = ERR_OK;
@@ -124,19 +136,13 @@ enum err purge_items(struct cache *cache, const struct str *items, size_t count,
     for (size_t i = 0; i < count && first == ERR_OK; i++)
         first = purge_check(items[i], &why);
     for (enum kind kind = KIND_KEY; kind < KIND_COUNT; kind++) {
-        enum err err = carry_out(cache, kind, items, count, result);
+        enum err err = carry_out_kind(cache, kind, items, count, soft, result);
 
         /* That L2 does not know is worse than an item that means nothing. */
         first = first == ERR_OK || err == ERR_UNAVAILABLE ? err : first;
     }
     metrics_add(METRIC_purges, count);
     return first;
-}
-
-enum err purge_all(struct cache *cache)
-{
-    metrics_add(METRIC_purges, 1);
-    return l2_purge_all(cache_l2(cache));
 }
 
 enum err purge_count(struct cache *cache, struct str pattern, size_t *count)

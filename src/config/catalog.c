@@ -40,6 +40,7 @@ void catalog_resource_fini(struct resource *resource)
     free(resource->params);
     free(resource->tags);
     free(resource->purge);
+    free(resource->warm);
     free(resource->storage);
     *resource = (struct resource){0};
 }
@@ -206,6 +207,9 @@ static void load_files(const char *dir, struct dirent **entries, size_t count, s
             compare(&catalog->resources[at], resource, report);
         catalog->count++;
     }
+    for (size_t at = 0; at < catalog->count; at++)
+        if (catalog->resources[at].warm)
+            catalog->resources[at].warm->index = catalog->count + at;
     buf_free(&path);
 }
 

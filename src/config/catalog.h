@@ -19,10 +19,11 @@ enum catalog_write { CATALOG_WRITE_THROUGH, CATALOG_WRITE_BEHIND };
 
 /* Views lie in `storage`, or belong to `params`, `tags` and `purge`. */
 struct resource {
-    size_t index;  /* in the catalogue */
+    size_t index;  /* of its statement in the catalogue: those of `warm` lines come behind all resources */
     char *storage; /* the file's name and text, each terminated by a NUL */
     struct str name, doc, file;
-    unsigned sql_line; /* line of FILE at which `sql` begins */
+    unsigned sql_line;   /* line of FILE at which `sql` begins */
+    unsigned sql_offset; /* bytes of that line before it */
     struct str sql;
     struct str method; /* "GET", "POST", "PUT", "PATCH" or "DELETE" */
     bool reading;      /* GET */
@@ -42,6 +43,9 @@ struct resource {
     struct str limit;
     bool uses_caller; /* reads larder_project, larder_key_id or larder_address: part of the key, private to shared
                          caches */
+    /* What gives parameters to warm the cache with; NULL without. For store_rows alone: `index`, `storage` (borrowed),
+     * `name`, `file`, `sql` and `timeout_ms` hold. */
+    struct resource *warm;
 };
 
 struct catalog {

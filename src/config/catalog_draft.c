@@ -6,8 +6,8 @@
  * file, so that a place in it can be named with line and column.
  *
  * A word that is not known is wrong, and so is a known one that comes too late to be read: front matter that is
- * silently ignored is worse than none. What the values mean is not known here. A byte order mark and CRLF line ends are
- * accepted.
+ * silently ignored is worse than none. What the values mean is not known here, and of the SQL no more than how larder's
+ * own parameters would stand in it. A byte order mark and CRLF line ends are accepted.
  */
 #include "config/catalog_draft.h"
 
@@ -19,8 +19,8 @@
 #include "config/config_nearest.h"
 
 static const char *const word_names[CATALOG_DRAFT_WORDS] = {
-    "name",     "doc",     "route", "param", "key",   "shape", "ttl",   "stale",  "stale_if_error",
-    "negative", "max_age", "tags",  "purge", "write", "auth",  "limit", "timeout"};
+    "name",     "doc",     "route", "param", "key",   "shape", "ttl",   "stale",   "stale_if_error",
+    "negative", "max_age", "tags",  "purge", "write", "auth",  "limit", "timeout", "warm"};
 
 const char *catalog_draft_word(enum catalog_draft_word word)
 {
@@ -198,4 +198,64 @@ bool catalog_draft_read(struct catalog_draft *draft, struct str text, const char
         return false;
     read_front_matter(draft, copy);
     return true;
+}
+
+/* Bytes of the string, quoted name or comment that SQL begins with; 0 when it begins with none. One not closed goes to
+ * the end. */
+static size_t measure_quoted(struct str sql)
+{
+    static const struct {
+        struct str open, close;
+    } pairs[] = {{STR("'"), STR("'")}, {STR("\""), STR("\"")}, {STR("`"), STR("`")},
+                 {STR("["), STR("]")}, {STR("--"), STR("\n")}, {STR("/*"), STR("*/")}};
+
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        struct str open = pairs[i].open, close = pairs[i].close;
+        const char *end;
+
+        if (!str_starts(sql, open))
+            continue;
+        end = memmem(sql.p + open.len, sql.len - open.len, close.p, close.len);
+        return end ? (size_t)(end - sql.p) + close.len : sql.len;
+    }
+    return 0;
+}
+
+static bool is_sql_name_char(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '$' ||
+           (unsigned char)c >= 0x80;
+}
+
+static bool is_caller(struct str name)
+{
+    return str_equal(name, STR("larder_project")) || str_equal(name, STR("larder_key_id")) ||
+           str_equal(name, STR("larder_address"));
+}
+
+void catalog_draft_scan_sql(struct catalog_draft *draft)
+{
+    struct str sql = draft->out.sql;
+    bool any = false;
+    size_t len;
+
+    for (size_t i = 0; i < sql.len; i += len) {
+        struct str rest = {sql.p + i, sql.len - i};
+
+        len = measure_quoted(rest);
+        if (len > 0) {
+            any = any || (rest.p[0] != '-' && rest.p[0] != '/');
+            continue;
+        }
+        any = any || !strchr(" \t\r\n;", rest.p[0]);
+        for (len = 1; len < rest.len && is_sql_name_char(rest.p[0]) && is_sql_name_char(rest.p[len]);)
+            len++;
+        if (!strchr(":@$", rest.p[0]))
+            continue;
+        while (len < rest.len && is_sql_name_char(rest.p[len]))
+            len++;
+        draft->out.uses_caller = draft->out.uses_caller || is_caller((struct str){rest.p + 1, len - 1});
+    }
+    if (!any)
+        catalog_draft_complain(draft, NULL, "there is no SQL statement below the `-- word: value` lines");
 }

@@ -28,6 +28,7 @@ enum catalog_draft_word {
     CATALOG_DRAFT_AUTH,
     CATALOG_DRAFT_LIMIT,
     CATALOG_DRAFT_TIMEOUT,
+    CATALOG_DRAFT_WARM,
     CATALOG_DRAFT_WORDS
 };
 
@@ -47,6 +48,9 @@ const char *catalog_draft_word(enum catalog_draft_word word);
 /* Copies FILE and TEXT into DRAFT, whose `report` and `import` are set, and reads the front matter. What is wrong goes
  * to the report; false when the file is not text at all, so that there is nothing to go on with. */
 bool catalog_draft_read(struct catalog_draft *draft, struct str text, const char *file);
+/* Sets `out.uses_caller` by the names that stand in the SQL outside of strings and comments, and complains when nothing
+ * stands there. */
+void catalog_draft_scan_sql(struct catalog_draft *draft);
 /* Reports what is wrong at AT, a byte of the file; NULL: with the file as a whole. */
 void catalog_draft_complain(struct catalog_draft *draft, const char *at, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

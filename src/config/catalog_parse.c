@@ -6,8 +6,8 @@
  * `{*}`.
  *
  * Everything wrong with the file is reported, each with line and column. It refuses to guess: what a route cannot use
- * (tags of a writing one, a purge of a reading one) is wrong, not ignored. SQL is only scanned for the names of
- * larder's own parameters; whether it is SQL is asked of SQLite, elsewhere.
+ * (tags of a writing one, a purge of a reading one) is wrong, not ignored. Whether SQL is SQL is asked of SQLite,
+ * elsewhere.
  */
 #include "config/catalog_draft.h"
 
@@ -191,7 +191,7 @@ static void check_usable(struct catalog_draft *draft)
 {
     static const enum catalog_draft_word reading[] = {
         CATALOG_DRAFT_KEY,      CATALOG_DRAFT_TTL,     CATALOG_DRAFT_STALE, CATALOG_DRAFT_STALE_IF_ERROR,
-        CATALOG_DRAFT_NEGATIVE, CATALOG_DRAFT_MAX_AGE, CATALOG_DRAFT_TAGS};
+        CATALOG_DRAFT_NEGATIVE, CATALOG_DRAFT_MAX_AGE, CATALOG_DRAFT_TAGS,  CATALOG_DRAFT_WARM};
     static const enum catalog_draft_word writing[] = {CATALOG_DRAFT_PURGE, CATALOG_DRAFT_WRITE};
     const enum catalog_draft_word *refused = draft->out.reading ? writing : reading;
     size_t count = draft->out.reading ? COUNT_OF(writing) : COUNT_OF(reading);
@@ -471,64 +471,33 @@ static bool check_purge(struct catalog_draft *draft, struct str item)
     return check_template(draft, CATALOG_DRAFT_PURGE, rest, pattern);
 }
 
-/* Bytes of the string, quoted name or comment that SQL begins with; 0 when it begins with none. One not closed goes to
- * the end. */
-static size_t measure_quoted(struct str sql)
+/* A line of SQL that gives parameters; to be parsed when it is known what the route is. */
+static void parse_warm(struct catalog_draft *draft)
 {
-    static const struct {
-        struct str open, close;
-    } pairs[] = {{STR("'"), STR("'")}, {STR("\""), STR("\"")}, {STR("`"), STR("`")},
-                 {STR("["), STR("]")}, {STR("--"), STR("\n")}, {STR("/*"), STR("*/")}};
+    struct str sql = draft->words[CATALOG_DRAFT_WARM];
+    struct resource *out = &draft->out;
+    unsigned line, column;
 
-    for (size_t i = 0; i < COUNT_OF(pairs); i++) {
-        struct str open = pairs[i].open, close = pairs[i].close;
-        const char *end;
-
-        if (!str_starts(sql, open))
-            continue;
-        end = memmem(sql.p + open.len, sql.len - open.len, close.p, close.len);
-        return end ? (size_t)(end - sql.p) + close.len : sql.len;
+    if (sql.len == 0 || !out->reading)
+        return;
+    const char *wrong = out->ttl_ms == 0   ? "`warm:` means nothing without `ttl:`, for without one nothing is cached"
+                        : out->uses_caller ? "warm: the answer depends on who asks, so it cannot be computed ahead"
+                                           : NULL;
+    if (wrong) {
+        catalog_draft_complain(draft, sql.p, "%s", wrong);
+        return;
     }
-    return 0;
-}
-
-static bool is_sql_name_char(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '$' ||
-           (unsigned char)c >= 0x80;
-}
-
-static bool is_caller(struct str name)
-{
-    return str_equal(name, STR("larder_project")) || str_equal(name, STR("larder_key_id")) ||
-           str_equal(name, STR("larder_address"));
-}
-
-static void scan_sql(struct catalog_draft *draft)
-{
-    struct str sql = draft->out.sql;
-    bool any = false;
-    size_t len;
-
-    for (size_t i = 0; i < sql.len; i += len) {
-        struct str rest = {sql.p + i, sql.len - i};
-
-        len = measure_quoted(rest);
-        if (len > 0) {
-            any = any || (rest.p[0] != '-' && rest.p[0] != '/');
-            continue;
-        }
-        any = any || !strchr(" \t\r\n;", rest.p[0]);
-        for (len = 1; len < rest.len && is_sql_name_char(rest.p[0]) && is_sql_name_char(rest.p[len]);)
-            len++;
-        if (!strchr(":@$", rest.p[0]))
-            continue;
-        while (len < rest.len && is_sql_name_char(rest.p[len]))
-            len++;
-        draft->out.uses_caller = draft->out.uses_caller || is_caller((struct str){rest.p + 1, len - 1});
-    }
-    if (!any)
-        catalog_draft_complain(draft, NULL, "there is no SQL statement below the `-- word: value` lines");
+    catalog_locate(out, sql.p, &line, &column);
+    out->warm = sys_calloc(1, sizeof *out->warm);
+    *out->warm = (struct resource){.storage = out->storage,
+                                   .name = out->name,
+                                   .file = out->file,
+                                   .sql_line = line,
+                                   .sql_offset = column - 1,
+                                   .sql = sql,
+                                   .reading = true,
+                                   .shape = CATALOG_LIST,
+                                   .timeout_ms = out->timeout_ms};
 }
 
 static void parse_resource(struct catalog_draft *draft)
@@ -544,14 +513,15 @@ static void parse_resource(struct catalog_draft *draft)
     parse_key(draft);
     parse_list(draft, CATALOG_DRAFT_TAGS, check_tag, &draft->out.tags, &draft->out.tags_count);
     parse_list(draft, CATALOG_DRAFT_PURGE, check_purge, &draft->out.purge, &draft->out.purge_count);
-    scan_sql(draft);
+    catalog_draft_scan_sql(draft);
+    parse_warm(draft);
 }
 
 static void parse_import(struct catalog_draft *draft)
 {
     parse_name(draft);
     parse_list(draft, CATALOG_DRAFT_PURGE, check_purge, &draft->out.purge, &draft->out.purge_count);
-    scan_sql(draft);
+    catalog_draft_scan_sql(draft);
 }
 
 static enum err parse(struct str text, const char *file, struct report *report, bool import, struct resource *out)

@@ -12,6 +12,9 @@
 #include "base/report.h"
 #include "base/str.h"
 
+/* Whether other hosts use the same Redis. */
+enum config_hosts { CONFIG_HOSTS_SEVERAL, CONFIG_HOSTS_ONE };
+
 /* Strings are owned by the config, never NULL, empty when not set. */
 struct config {
     struct {
@@ -44,6 +47,15 @@ struct config {
     struct {
         uint64_t size; /* of memory: */
     } memory;
+    struct {
+        enum config_hosts hosts;
+        int64_t lease_wait_ms;
+        int64_t refresh_share; /* of the pool, in percent */
+        int64_t job_rate;      /* keys a second; 0: as fast as it goes */
+    } cache;
+    struct {
+        uint64_t size; /* of the shared mapping; 0: no L1 */
+    } l1;
     struct {
         int64_t failures, successes, open_ms;
     } breaker;

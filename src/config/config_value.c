@@ -12,17 +12,26 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "base/sys.h"
+#include "config/config.h"
 
 enum { SOCKET_PATH_MAX = 107 /* sun_path of unix(7), less its NUL */ };
 
-static const char *const levels[] = {[LOG_LEVEL_ERROR] = "error",
-                                     [LOG_LEVEL_WARNING] = "warning",
-                                     [LOG_LEVEL_NOTICE] = "notice",
-                                     [LOG_LEVEL_INFO] = "info",
-                                     [LOG_LEVEL_DEBUG] = "debug"};
-static const char *const formats[] = {[LOG_FORMAT_TEXT] = "text", [LOG_FORMAT_JSON] = "json"};
+enum { WORDS_MAX = 5 };
+
+/* By kind, from CONFIG_VALUE_LEVEL on; by the value of the enumeration, which is stored as an unsigned number. */
+static const char *const words[][WORDS_MAX] = {{[LOG_LEVEL_ERROR] = "error",
+                                                [LOG_LEVEL_WARNING] = "warning",
+                                                [LOG_LEVEL_NOTICE] = "notice",
+                                                [LOG_LEVEL_INFO] = "info",
+                                                [LOG_LEVEL_DEBUG] = "debug"},
+                                               {[LOG_FORMAT_TEXT] = "text", [LOG_FORMAT_JSON] = "json"},
+                                               {[CONFIG_HOSTS_SEVERAL] = "several", [CONFIG_HOSTS_ONE] = "one"}};
+
+static const char *const *words_of(enum config_value_kind kind)
+{
+    return words[kind - CONFIG_VALUE_LEVEL];
+}
 
 #define COUNT_OF(array) (sizeof(array) / sizeof(*(array)))
 
@@ -235,21 +244,23 @@ static int64_t count_processes(const struct config_value_rule *rule)
     return cpus < 2 ? 2 : cpus > rule->most ? rule->most : cpus;
 }
 
-static enum err parse_word(struct str text, const char *const *words, size_t count, size_t *out, struct buf *why)
+static enum err parse_word(const struct config_value_rule *rule, struct str text, unsigned *field, struct buf *why)
 {
-    for (size_t i = 0; i < count; i++)
-        if (str_equal(text, str_from(words[i]))) {
-            *out = i;
+    const char *const *known = words_of(rule->kind);
+    unsigned count = 0;
+
+    for (; count < WORDS_MAX && known[count]; count++)
+        if (str_equal(text, str_from(known[count]))) {
+            *field = count;
             return ERR_OK;
         }
-    for (size_t i = 0; i < count; i++)
-        buf_printf(why, "%s%s", i == 0 ? "" : i + 1 == count ? " or " : ", ", words[i]);
+    for (unsigned i = 0; i < count; i++)
+        buf_printf(why, "%s%s", i == 0 ? "" : i + 1 == count ? " or " : ", ", known[i]);
     return ERR_RANGE;
 }
 
 enum err config_value_parse(const struct config_value_rule *rule, struct str text, void *field, struct buf *why)
 {
-    size_t word;
     enum err err;
 
     switch (rule->kind) {
@@ -271,15 +282,9 @@ enum err config_value_parse(const struct config_value_rule *rule, struct str tex
         return err;
     }
     case CONFIG_VALUE_LEVEL:
-        err = parse_word(text, levels, COUNT_OF(levels), &word, why);
-        if (err == ERR_OK)
-            *(enum log_level *)field = (enum log_level)word;
-        return err;
     case CONFIG_VALUE_FORMAT:
-        err = parse_word(text, formats, COUNT_OF(formats), &word, why);
-        if (err == ERR_OK)
-            *(enum log_format *)field = (enum log_format)word;
-        return err;
+    case CONFIG_VALUE_HOSTS:
+        return parse_word(rule, text, field, why);
     default:
         return parse_text(rule, text, field, why);
     }
@@ -316,10 +321,9 @@ void config_value_print(const struct config_value_rule *rule, const void *field,
         print_number(rule->kind, (int64_t) * (const uint64_t *)field, out);
         break;
     case CONFIG_VALUE_LEVEL:
-        buf_add_str(out, str_from(levels[*(const enum log_level *)field]));
-        break;
     case CONFIG_VALUE_FORMAT:
-        buf_add_str(out, str_from(formats[*(const enum log_format *)field]));
+    case CONFIG_VALUE_HOSTS:
+        buf_add_str(out, str_from(words_of(rule->kind)[*(const unsigned *)field]));
         break;
     case CONFIG_VALUE_PASSWORD:
     case CONFIG_VALUE_TOKEN:
@@ -343,9 +347,9 @@ bool config_value_equal(const struct config_value_rule *rule, const void *a, con
     case CONFIG_VALUE_SIZE:
         return *(const uint64_t *)a == *(const uint64_t *)b;
     case CONFIG_VALUE_LEVEL:
-        return *(const enum log_level *)a == *(const enum log_level *)b;
     case CONFIG_VALUE_FORMAT:
-        return *(const enum log_format *)a == *(const enum log_format *)b;
+    case CONFIG_VALUE_HOSTS:
+        return *(const unsigned *)a == *(const unsigned *)b;
     default:
         return strcmp(*(char *const *)a, *(char *const *)b) == 0;
     }

@@ -22,8 +22,9 @@ enum config_value_kind {
     CONFIG_VALUE_PROCESSES, /* int64_t; `auto` follows the CPUs */
     CONFIG_VALUE_DURATION,  /* int64_t, in ms */
     CONFIG_VALUE_SIZE,      /* uint64_t */
-    CONFIG_VALUE_LEVEL,     /* enum log_level */
-    CONFIG_VALUE_FORMAT     /* enum log_format */
+    CONFIG_VALUE_LEVEL,     /* enum log_level; this and those below are one of a few words */
+    CONFIG_VALUE_FORMAT,    /* enum log_format */
+    CONFIG_VALUE_HOSTS      /* enum config_hosts */
 };
 
 struct config_value_rule {

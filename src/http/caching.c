@@ -10,7 +10,9 @@
  * Invariant: max-age counts from the origin's answer, as Age does (RFC 9111, section 4.2), so Age need not be
  * subtracted; X-Accel-Expires counts from now, for nginx does not look at Age.
  *
- * It decides nothing about freshness and never reads a clock.
+ * Two representations of one answer never share an ETag, so a client's copy is compared with what it would get now.
+ *
+ * It decides nothing about freshness, compresses nothing and never reads a clock.
  */
 #include "http/caching.h"
 
@@ -22,6 +24,105 @@ static const struct str openings[] = {
     [CACHING_BYPASS] = STR("X-Cache: BYPASS\r\nCache-Status: larder; fwd=bypass"),
     [CACHING_NEGATIVE] = STR("X-Cache: NEGATIVE\r\nCache-Status: larder; fwd=miss"),
 };
+
+static bool is_alphanumeric(unsigned char c)
+{
+    return (unsigned)((c | 0x20) - 'a') < 26 || (unsigned)(c - '0') < 10;
+}
+
+/* A token (RFC 9110, section 5.6.2). */
+static bool is_token(struct str text)
+{
+    static const char others[] = "!#$%&'*+-.^_`|~";
+
+    for (size_t i = 0; i < text.len; i++)
+        if (!is_alphanumeric((unsigned char)text.p[i]) && !memchr(others, text.p[i], sizeof others - 1))
+            return false;
+    return text.len > 0;
+}
+
+/* The thousandths of a weight (RFC 9110, section 12.4.2); -1 for what is none. */
+static int weigh(struct str text)
+{
+    int weight = 0, unit = 1000;
+
+    if (text.len == 0 || text.len > 5 || (text.len > 1 && text.p[1] != '.'))
+        return -1;
+    for (size_t i = 0; i < text.len; i++) {
+        if (i == 1)
+            continue;
+        if (text.p[i] < '0' || text.p[i] > '9')
+            return -1;
+        weight += unit * (text.p[i] - '0');
+        unit /= 10;
+    }
+    return weight <= 1000 ? weight : -1;
+}
+
+/* Reads one member of Accept-Encoding: a coding, and perhaps its weight. */
+static bool read_coding(struct str member, struct str *coding, int *weight)
+{
+    *coding = str_trim(str_cut(&member, ';'));
+    *weight = 1000;
+    if (member.p) {
+        member = str_trim(member);
+        if (member.len < 2 || (member.p[0] != 'q' && member.p[0] != 'Q') || member.p[1] != '=')
+            return false;
+        *weight = weigh((struct str){member.p + 2, member.len - 2});
+    }
+    return *weight >= 0 && is_token(*coding);
+}
+
+bool caching_accepts_gzip(struct str accept_encoding)
+{
+    int gzip = -1, identity = -1, others = -1, weight;
+    struct str coding;
+
+    while (accept_encoding.len > 0) {
+        struct str member = str_trim(str_cut(&accept_encoding, ','));
+
+        if (member.len == 0)
+            continue; /* RFC 9110, section 5.6.1.2 */
+        if (!read_coding(member, &coding, &weight))
+            return false;
+        if (str_equal_nocase(coding, STR("gzip")) || str_equal_nocase(coding, STR("x-gzip")))
+            gzip = weight;
+        else if (str_equal_nocase(coding, STR("identity")))
+            identity = weight;
+        else if (str_equal(coding, STR("*")))
+            others = weight;
+    }
+    /* `*` stands for each that is not named, `identity` too. */
+    gzip = gzip < 0 ? others : gzip;
+    identity = identity < 0 ? others : identity;
+    return gzip > 0 && gzip >= identity;
+}
+
+/* The ETag of the compressed representation of what ETAG stands for. */
+static struct str mark_gzip(struct str etag, struct arena *arena)
+{
+    static const char mark[] = "-gzip\"";
+    size_t len = etag.len + sizeof mark - 2;
+    char *p = etag.len > 0 ? arena_alloc(arena, len) : NULL;
+
+    if (!p)
+        return STR("");
+    memcpy(p, etag.p, etag.len - 1);
+    memcpy(p + etag.len - 1, mark, sizeof mark - 1);
+    return (struct str){p, len};
+}
+
+struct caching_body caching_choose(const struct http *http, struct str plain, struct str gzip, struct str etag)
+{
+    struct caching_body body = {.body = plain, .etag = etag, .varies = gzip.p != NULL};
+
+    if (body.varies && caching_accepts_gzip(http->in.accept_encoding)) {
+        body.gzip = true;
+        body.body = gzip;
+        body.etag = mark_gzip(etag, http->arena);
+    }
+    return body;
+}
 
 static struct str opaque_tag(struct str etag)
 {
@@ -85,14 +186,17 @@ static void add_status(const struct caching_state *state, bool from_cache, struc
     if (from_cache) {
         buf_add_str(out, STR("; ttl="));
         buf_add_int64(out, seconds(state->ttl_ms));
-    } else if (state->stored) {
-        buf_add_str(out, STR("; stored"));
+    } else {
+        if (state->stored)
+            buf_add_str(out, STR("; stored"));
+        if (state->collapsed)
+            buf_add_str(out, STR("; collapsed"));
     }
     if (state->detail) {
         buf_add_str(out, STR("; detail="));
         buf_add_str(out, str_from(state->detail));
     }
-    if (from_cache) {
+    if (from_cache || state->collapsed) {
         /* Clocks of two hosts may differ; no answer is younger than now. */
         buf_add_str(out, STR("\r\nAge: "));
         buf_add_int64(out, state->age_ms > 0 ? state->age_ms / 1000 : 0);
@@ -162,4 +266,14 @@ void caching_conditional(struct http *http, struct str etag)
     http->status = 304;
     http->content_type = STR("");
     http->out = STR("");
+}
+
+void caching_answer(struct http *http, const struct caching_body *body)
+{
+    http->out = body->body;
+    if (body->varies)
+        buf_add_str(&http->headers, STR("Vary: Accept-Encoding\r\n"));
+    caching_conditional(http, body->etag);
+    if (body->gzip && http->status != 304)
+        buf_add_str(&http->headers, STR("Content-Encoding: gzip\r\n"));
 }

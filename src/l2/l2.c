@@ -1,14 +1,14 @@
 /*
- * l2: the door to the cache that hosts share: asks the breaker, keeps purges that were lost, hands on to the backend.
+ * l2: the door to the cache that hosts share: asks the breaker and the host's trust, hands on to the backend.
  *
- * Invariant: while a purge is known that L2 has not been told, nothing that L2 holds is returned, nothing is stored
- * there, and whoever comes by (at most one every 50 ms, on the host) first invalidates everything in it. So no outage
- * brings back what was purged during it.
+ * Invariant: while L2 is distrusted nothing that it holds is returned, nothing is claimed or stored there, and what was
+ * found by a question that was asked before is not returned either. So no outage brings back what was purged during it.
+ * Distrust begins here where a purge cannot be told to L2; it ends only by the word of whoever keeps such purges and
+ * follows the log (l2_trust).
  *
  * Nothing here knows a protocol or the layout of what is stored: that is the backends' business (l2_backend.h). No
  * failure of L2 becomes an error of a reader: it gets L2_UNAVAILABLE and goes on to the origin. Purges do report
- * failure, so that whoever asked can be told that other hosts may not know yet; on this host the purge holds in any
- * case.
+ * failure, so that whoever asked can keep and repeat them; they pass in spite of distrust, since they are what ends it.
  */
 #include "l2/l2.h"
 
@@ -59,6 +59,11 @@ void l2_shared_free(struct l2_shared **shared)
     *shared = NULL;
 }
 
+bool l2_shared_has_log(const struct l2_shared *shared)
+{
+    return shared->backend->has_log;
+}
+
 struct l2 *l2_open(const struct config *config, struct l2_shared *shared, const struct loop *loop)
 {
     struct l2 *l2 = sys_calloc(1, sizeof(*l2));
@@ -79,94 +84,154 @@ void l2_close(struct l2 **l2)
     *l2 = NULL;
 }
 
-/* Whether L2 may be asked and what it says believed. Makes lost purges good where it is this caller's turn. */
-static bool usable(struct l2 *l2)
+/* Whether L2 may be asked and what it says believed, as long as *EPOCH is that of distrust. */
+static bool usable(struct l2 *l2, uint64_t *epoch)
 {
-    uint64_t epoch;
-
-    if (l2_health_distrusted(l2->health, &epoch)) {
-        if (l2_health_heal_due(l2->health) && l2_health_admit(l2->health, false))
-            l2->backend->heal(l2->self, epoch);
-        if (l2_health_distrusted(l2->health, &epoch))
-            return false;
-    }
-    return l2_health_admit(l2->health, false);
+    return !l2_health_distrusted(l2->health, epoch) && l2_health_admit(l2->health, false);
 }
 
 void l2_read(struct l2 *l2, struct str key, const struct str *tags, size_t tags_count, l2_read_fn *fn, void *context)
 {
     static const struct l2_read unavailable = {.result = L2_UNAVAILABLE};
+    uint64_t epoch;
 
-    if (usable(l2))
-        l2->backend->read(l2->self, key, tags, tags_count, fn, context);
+    if (usable(l2, &epoch))
+        l2->backend->read(l2->self, key, tags, tags_count, epoch, fn, context);
     else
         fn(context, &unavailable);
 }
 
-enum err l2_fill(struct l2 *l2, struct str key, struct str bytes, int64_t ttl_ms, uint64_t stamp, bool *stored)
+static uint64_t draw_token(void)
 {
-    if (!usable(l2))
-        return ERR_UNAVAILABLE;
-    if (ttl_ms <= 0) {
-        *stored = false;
-        return ERR_OK;
+    uint64_t token;
+
+    do
+        sys_random(&token, sizeof(token));
+    while (token == 0);
+    return token;
+}
+
+void l2_claim(struct l2 *l2, struct str key, const struct str *tags, size_t tags_count, struct str spent,
+              int64_t life_ms, struct l2_claim *out)
+{
+    struct l2_claim claim = {.result = L2_CLAIM_UNAVAILABLE};
+    uint64_t epoch, now;
+
+    if (spent.len > L2_SPENT_MAX)
+        spent.len = L2_SPENT_MAX;
+    if (usable(l2, &epoch)) {
+        claim.lease.token = draw_token();
+        l2->backend->claim(l2->self, key, tags, tags_count, spent, life_ms > 0 ? life_ms : 1, &claim);
     }
-    return l2->backend->fill(l2->self, key, bytes, ttl_ms, stamp, stored);
+    /* A lease that was granted stands: its stamp is older than whatever L2 has yet to be told. */
+    if (claim.result == L2_CLAIM_FOUND && (l2_health_distrusted(l2->health, &now) || now != epoch))
+        claim.result = L2_CLAIM_UNAVAILABLE;
+    *out = (struct l2_claim){.result = claim.result};
+    if (claim.result == L2_CLAIM_TAKEN)
+        out->lease = claim.lease;
+    if (claim.result == L2_CLAIM_FOUND) {
+        out->bytes = claim.bytes;
+        out->soft = claim.soft;
+    }
 }
 
-/* What becomes of a purge that ended in ERR. */
-static enum err settle(struct l2 *l2, enum err err)
-{
-    if (err == ERR_OK)
-        return ERR_OK;
-    l2_health_distrust(l2->health);
-    return ERR_UNAVAILABLE;
-}
-
-enum err l2_purge_tags(struct l2 *l2, const struct str *tags, size_t tags_count)
-{
-    if (!l2_health_admit(l2->health, true))
-        return settle(l2, ERR_UNAVAILABLE);
-    return settle(l2, l2->backend->purge_tags(l2->self, tags, tags_count));
-}
-
-enum err l2_purge_all(struct l2 *l2)
+enum err l2_fill(struct l2 *l2, struct str key, const struct str *tags, size_t tags_count, struct str bytes,
+                 int64_t ttl_ms, const struct l2_lease *lease, bool *stored)
 {
     uint64_t epoch;
 
-    l2_health_distrusted(l2->health, &epoch);
-    if (!l2_health_admit(l2->health, true))
-        return settle(l2, ERR_UNAVAILABLE);
-
-    enum err err = l2->backend->purge_all(l2->self);
-
-    if (err == ERR_OK)
-        l2_health_trust(l2->health, epoch);
-    return settle(l2, err);
+    if (lease->token == 0 || ttl_ms <= 0) {
+        l2_release(l2, key, lease);
+        *stored = false;
+        return ERR_OK;
+    }
+    if (!usable(l2, &epoch))
+        return ERR_UNAVAILABLE;
+    return l2->backend->fill(l2->self, key, tags, tags_count, bytes, ttl_ms, lease, stored);
 }
 
-enum err l2_purge_keys(struct l2 *l2, const struct str *keys, size_t keys_count, size_t *removed)
+void l2_release(struct l2 *l2, struct str key, const struct l2_lease *lease)
 {
-    if (!l2_health_admit(l2->health, true))
-        return settle(l2, ERR_UNAVAILABLE);
-    return settle(l2, l2->backend->purge_keys(l2->self, keys, keys_count, removed));
+    if (lease->token != 0 && l2_health_admit(l2->health, false))
+        l2->backend->release(l2->self, key, lease);
 }
 
-enum err l2_purge_pattern(struct l2 *l2, struct str pattern, size_t *removed)
+/* PURGE, which has at most one name where that is a pattern, as the backends know it. */
+static struct l2_purge simplify(const struct l2_purge *purge)
 {
-    if (str_glob_is_literal(pattern))
-        return l2_purge_keys(l2, &pattern, 1, removed);
-    if (!l2_health_admit(l2->health, true))
-        return settle(l2, ERR_UNAVAILABLE);
-    return settle(l2, l2->backend->purge_pattern(l2->self, pattern, removed));
+    struct l2_purge simple = *purge;
+
+    if (simple.kind != L2_PURGE_PATTERN)
+        return simple;
+    if (str_glob_is_literal(simple.names[0])) {
+        simple.kind = L2_PURGE_KEYS;
+    } else if (simple.names[0].len > L2_PATTERN_MAX || memchr(simple.names[0].p, '\n', simple.names[0].len)) {
+        simple.kind = L2_PURGE_ALL;
+        simple.names_count = 0;
+    }
+    return simple;
+}
+
+enum err l2_purge(struct l2 *l2, const struct l2_purge *purge, size_t *removed, uint64_t *id)
+{
+    struct l2_purge part = *purge;
+    size_t most = part.kind == L2_PURGE_PATTERN ? 1 : L2_NAMES_MAX, total = 0;
+    size_t left = part.kind == L2_PURGE_ALL ? 1 : part.names_count;
+    uint64_t job = 0;
+    enum err err = ERR_OK;
+
+    for (; err == ERR_OK && left > 0; left -= left < most ? left : most) {
+        size_t count = 0;
+
+        part.names_count = part.kind == L2_PURGE_ALL ? 0 : left < most ? left : most;
+
+        struct l2_purge simple = simplify(&part);
+
+        err = ERR_UNAVAILABLE;
+        if (l2_health_admit(l2->health, true))
+            err = l2->backend->purge(l2->self, &simple, &count, &job);
+        part.names += part.names_count;
+        total += count;
+    }
+    if (err) {
+        l2_health_distrust(l2->health, "a purge could not be told to it");
+        return ERR_UNAVAILABLE;
+    }
+    if (removed)
+        *removed = total;
+    if (id)
+        *id = job;
+    return ERR_OK;
 }
 
 enum err l2_scan(struct l2 *l2, struct str pattern, uint64_t *cursor, size_t limit, struct arena *arena,
                  struct str **keys, size_t *count)
 {
-    if (!usable(l2))
+    uint64_t epoch;
+
+    if (!usable(l2, &epoch))
         return ERR_UNAVAILABLE;
     return l2->backend->scan(l2->self, pattern, cursor, limit, arena, keys, count);
+}
+
+void l2_distrust(struct l2_shared *shared)
+{
+    l2_health_distrust(shared->health, "its purge log is not being followed");
+}
+
+bool l2_distrusted(const struct l2_shared *shared, uint64_t *epoch)
+{
+    return l2_health_distrusted(shared->health, epoch);
+}
+
+void l2_revive(struct l2_shared *shared)
+{
+    l2_health_revive(shared->health);
+}
+
+void l2_trust(struct l2_shared *shared, uint64_t epoch)
+{
+    l2_health_trust(shared->health, epoch);
 }
 
 void l2_status(const struct l2_shared *shared, struct l2_status *out)
@@ -177,14 +242,32 @@ void l2_status(const struct l2_shared *shared, struct l2_status *out)
 
 enum err l2_ping(struct l2 *l2)
 {
-    uint64_t epoch;
+    return l2_health_admit(l2->health, true) ? l2->backend->ping(l2->self) : ERR_UNAVAILABLE;
+}
 
+/* What l2_job.h promises of a failure. */
+static enum err settle_job(enum err err)
+{
+    return err == ERR_OK || err == ERR_NOT_FOUND || err == ERR_DENIED ? err : ERR_UNAVAILABLE;
+}
+
+enum err l2_job_read(struct l2 *l2, uint64_t id, struct arena *arena, struct l2_job *out)
+{
     if (!l2_health_admit(l2->health, true))
         return ERR_UNAVAILABLE;
+    return settle_job(l2->backend->read_job(l2->self, id, arena, out));
+}
 
-    enum err err = l2->backend->ping(l2->self);
+enum err l2_job_take(struct l2 *l2, uint64_t worker, struct arena *arena, struct l2_job *out)
+{
+    if (!l2_health_admit(l2->health, true))
+        return ERR_UNAVAILABLE;
+    return settle_job(l2->backend->take_job(l2->self, worker, arena, out));
+}
 
-    if (err == ERR_OK && l2_health_distrusted(l2->health, &epoch) && l2_health_heal_due(l2->health))
-        l2->backend->heal(l2->self, epoch);
-    return err;
+enum err l2_job_step(struct l2 *l2, uint64_t worker, size_t batch, struct l2_job *job)
+{
+    if (!l2_health_admit(l2->health, true))
+        return ERR_UNAVAILABLE;
+    return settle_job(l2->backend->step_job(l2->self, worker, batch, job));
 }

@@ -1,15 +1,18 @@
 /*
- * l2: the one door to the cache that hosts share: verbs, deadlines, the breaker, and what no backend may get wrong.
+ * l2: the one door to the cache that hosts share: verbs, deadlines, leases, the purge log, the breaker, and what no
+ * backend may get wrong.
  *
- * Every purge draws a number from one sequence kept in L2 (`seq`). A read returns that sequence as it stood (`stamp`),
- * and only entries whose own stamp is not older than the last purge of any of their tags, or of everything. A fill is
- * refused when `seq` has moved since its stamp was read: whoever read the old row before a purge can never store it
- * after. Losing `seq` (flushed, evicted) invalidates everything: it restarts above every number drawn before. The stamp
- * stands in front of the entry's bytes, which are opaque here.
+ * Every purge goes through one log and draws a number from one sequence kept in L2 (`seq`); the log's ids are these
+ * numbers, without a gap. An entry carries the number that stood when its lease was taken (its stamp). A read returns
+ * only entries that no later purge of their key, of one of their tags, of a pattern or of everything covers; what
+ * judges them comes in the same round trip. A fill is stored only under the lease that still holds, and a purge ends
+ * the leases it covers: whoever read the old row before a purge can never store it after. Losing `seq` (flushed,
+ * evicted) invalidates everything: it restarts above every number drawn before. The stamp stands in front of the
+ * entry's bytes, which are opaque here.
  *
  * Failures are not errors to anybody's client: they count against the breaker, whose state is shared by the host, and
- * read as a miss that must not be filled. When a purge could not be brought to L2, L2 is distrusted (not read) until
- * everything in it has been invalidated.
+ * read as a miss that must not be filled. While L2 is distrusted it is neither read nor filled: from when a purge could
+ * not be told to it, or contact with the log was lost, until whoever follows the log has told it all that it missed.
  *
  * One struct l2 belongs to one thread. With a loop, l2_read is asynchronous; without, or for `memory:`, it calls back
  * before it returns.
@@ -21,24 +24,54 @@
 #include "base/loop.h"
 #include "config/config.h"
 
-enum { L2_TAGS_MAX = 16 };
+enum { L2_TAGS_MAX = 16, L2_SPENT_MAX = 64, L2_NAMES_MAX = 64, L2_PATTERN_MAX = 512 };
 
 struct l2;
 struct l2_shared; /* breaker, distrust, and the table of `memory:`, in shared memory; made before the fork */
 
 enum l2_result {
     L2_FOUND,
-    L2_ABSENT,     /* not there, or purged; a fill under `stamp` may be tried */
-    L2_UNAVAILABLE /* not asked, failed or timed out: as absent, but do not fill */
+    L2_ABSENT,     /* not there, or purged */
+    L2_UNAVAILABLE /* not asked, failed or timed out */
 };
 
 struct l2_read {
     enum l2_result result;
     struct str bytes; /* borrowed: valid until the callback returns (asynchronous) or the next verb on the same l2 */
-    uint64_t stamp;   /* the sequence as it stood, for l2_fill */
+    bool soft;        /* softly purged: stale, whatever its bytes say */
 };
 
 typedef void l2_read_fn(void *context, const struct l2_read *read);
+
+/* The right to fill one key, as L2 knows it. */
+struct l2_lease {
+    uint64_t token; /* drawn at random; 0: none, a fill under it is not tried */
+    uint64_t stamp; /* the sequence as it stood */
+};
+
+enum l2_claim_result {
+    L2_CLAIM_TAKEN, /* *LEASE is the caller's */
+    L2_CLAIM_FOUND, /* there is an entry by now: `bytes` and `soft` */
+    L2_CLAIM_HELD,  /* somebody else fills it */
+    L2_CLAIM_UNAVAILABLE
+};
+
+struct l2_claim {
+    enum l2_claim_result result;
+    struct l2_lease lease;
+    struct str bytes; /* borrowed, until the next verb on the same l2 */
+    bool soft;
+};
+
+enum l2_purge_kind { L2_PURGE_KEYS, L2_PURGE_TAGS, L2_PURGE_PATTERN, L2_PURGE_ALL };
+
+/* One purge, as it is asked for and as it stands in the log. */
+struct l2_purge {
+    enum l2_purge_kind kind;
+    bool soft;         /* stale at once instead of gone */
+    struct str *names; /* keys, tags (at most L2_NAMES_MAX), one pattern; none for everything */
+    size_t names_count;
+};
 
 enum l2_breaker { L2_CLOSED, L2_OPEN, L2_HALF_OPEN };
 
@@ -57,6 +90,8 @@ struct l2_status {
 enum err l2_shared_new(const struct config *config, int64_t life_ms, struct l2_shared **out,
                        struct buf *why) ERR_CHECKED;
 void l2_shared_free(struct l2_shared **shared);
+/* Whether other hosts may purge too, so that there is a log to follow (l2_log.h). */
+bool l2_shared_has_log(const struct l2_shared *shared);
 /* Opens a thread's view; connects lazily, never blocks. CONFIG and SHARED must outlive it. LOOP may be NULL; its last
  * tick must be over before l2_close. The breaker's settings of the host are from then on those of CONFIG. */
 struct l2 *l2_open(const struct config *config, struct l2_shared *shared, const struct loop *loop);
@@ -69,25 +104,40 @@ void l2_read(struct l2 *l2, struct str key, const struct str *tags, size_t tags_
 
 /* The verbs below are for threads that may block (at most the configured time-outs), on an l2 without loop. */
 
-/* Stores BYTES for TTL_MS, stamped STAMP, unless a purge was drawn since STAMP was read: *STORED says.
- * ERR_READ_ONLY: L2 can be read but takes nothing at present; ERR_UNAVAILABLE and others: it could not be asked. */
-enum err l2_fill(struct l2 *l2, struct str key, struct str bytes, int64_t ttl_ms, uint64_t stamp,
-                 bool *stored) ERR_CHECKED;
-/* Invalidates everything that carries one of TAGS and is stamped before now, and refuses fills under way. When it
- * cannot be told to L2 the purge is kept as distrust, and ERR_UNAVAILABLE returned. */
-enum err l2_purge_tags(struct l2 *l2, const struct str *tags, size_t tags_count) ERR_CHECKED;
-/* Invalidates everything at once. Same failure. */
-enum err l2_purge_all(struct l2 *l2) ERR_CHECKED;
-/* Removes KEYS; *REMOVED counts those that were there. Same failure. */
-enum err l2_purge_keys(struct l2 *l2, const struct str *keys, size_t keys_count, size_t *removed) ERR_CHECKED;
-/* Removes every key that PATTERN matches. *REMOVED as above. May take long: scans in batches. Same failure. */
-enum err l2_purge_pattern(struct l2 *l2, struct str pattern, size_t *removed) ERR_CHECKED;
+/* One round trip that returns the entry, or grants the lease for LIFE_MS, or says that somebody holds it. An entry
+ * whose bytes begin with SPENT (at most L2_SPENT_MAX; empty: none) is one that the caller wants to replace. */
+void l2_claim(struct l2 *l2, struct str key, const struct str *tags, size_t tags_count, struct str spent,
+              int64_t life_ms, struct l2_claim *out);
+/* Stores BYTES for TTL_MS if LEASE still holds KEY and nothing that covers KEY or TAGS was purged since its stamp, and
+ * ends the lease: *STORED says. ERR_READ_ONLY: L2 can be read but takes nothing at present; ERR_UNAVAILABLE and others:
+ * it could not be asked. */
+enum err l2_fill(struct l2 *l2, struct str key, const struct str *tags, size_t tags_count, struct str bytes,
+                 int64_t ttl_ms, const struct l2_lease *lease, bool *stored) ERR_CHECKED;
+/* Ends the lease without a fill. What goes wrong is left to its end of life. */
+void l2_release(struct l2 *l2, struct str key, const struct l2_lease *lease);
+
+/* Carries PURGE out and puts it into the log; in force when this returns. More than L2_NAMES_MAX names become several
+ * records. A pattern without glob characters is a key; one longer than L2_PATTERN_MAX, or with a line's end, purges
+ * everything. *REMOVED: keys that were there (by key only, may be NULL). *ID: of a pattern's purge, for l2_job, 0 where
+ * there is no job; may be NULL. A backend without jobs has removed what matches before it returns. When L2 cannot be
+ * told it is distrusted from now on, and the error is ERR_UNAVAILABLE: the purge is then the caller's to keep and to
+ * repeat. */
+enum err l2_purge(struct l2 *l2, const struct l2_purge *purge, size_t *removed, uint64_t *id) ERR_CHECKED;
 
 /* One page of keys that match: about LIMIT at most (1000 are never passed by much), in ARENA, perhaps none. *CURSOR is
  * 0 to begin and 0 again at the end; any other number is safe, whoever it comes from. Entries invalidated by a tag are
  * still listed, those invalidated with everything are not. */
 enum err l2_scan(struct l2 *l2, struct str pattern, uint64_t *cursor, size_t limit, struct arena *arena,
                  struct str **keys, size_t *count) ERR_CHECKED;
+
+/* The host's opinion, for whoever follows the log and drains what L2 was not told. */
+void l2_distrust(struct l2_shared *shared);
+bool l2_distrusted(const struct l2_shared *shared, uint64_t *epoch);
+/* L2 answers whoever follows its log, so the breaker need not wait to find that out. */
+void l2_revive(struct l2_shared *shared);
+/* L2 has been told all that it had missed when EPOCH was read. Ends the distrust unless there was a new reason since.
+ */
+void l2_trust(struct l2_shared *shared, uint64_t epoch);
 
 void l2_status(const struct l2_shared *shared, struct l2_status *out);
 /* Whether L2 answers now (PING); for readiness and `status`. */

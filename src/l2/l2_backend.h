@@ -2,14 +2,14 @@
  * l2_backend: what l2 asks of the backends behind it. For the modules of l2 alone.
  *
  * The door (l2.c) has looked at the breaker and at distrust before it calls a backend; the backend reports to l2_health
- * how it went. A backend's verbs have the contracts of l2.h, but that a purge which fails just fails: keeping it as
- * distrust is the door's business.
+ * how it went. A backend's verbs have the contracts of l2.h and l2_job.h, but that a purge which fails just fails:
+ * keeping it as distrust is the door's business.
  */
 #ifndef LARDER_L2_BACKEND_H
 #define LARDER_L2_BACKEND_H
 
-#include "l2/l2.h"
 #include "l2/l2_health.h"
+#include "l2/l2_job.h"
 #include "l2/l2_url.h"
 
 struct l2_backend;
@@ -27,20 +27,28 @@ struct l2_shared {
 
 struct l2_backend {
     const char *name;
+    bool has_log;
     void *(*open)(const struct config *config, struct l2_shared *shared, const struct loop *loop);
     void (*close)(void *self);
-    void (*read)(void *self, struct str key, const struct str *tags, size_t tags_count, l2_read_fn *fn, void *context);
-    /* Invalidates everything and then calls l2_health_trust with EPOCH: before it returns, or, with a loop, later. */
-    void (*heal)(void *self, uint64_t epoch);
-    enum err (*fill)(void *self, struct str key, struct str bytes, int64_t ttl_ms, uint64_t stamp,
-                     bool *stored) ERR_CHECKED;
-    enum err (*purge_tags)(void *self, const struct str *tags, size_t tags_count) ERR_CHECKED;
-    enum err (*purge_all)(void *self) ERR_CHECKED;
-    enum err (*purge_keys)(void *self, const struct str *keys, size_t keys_count, size_t *removed) ERR_CHECKED;
-    enum err (*purge_pattern)(void *self, struct str pattern, size_t *removed) ERR_CHECKED;
+    /* EPOCH: of distrust, when there was none; when it is another one by the time of the answer, that is
+     * L2_UNAVAILABLE. */
+    void (*read)(void *self, struct str key, const struct str *tags, size_t tags_count, uint64_t epoch, l2_read_fn *fn,
+                 void *context);
+    /* OUT comes as L2_CLAIM_UNAVAILABLE with the token that a lease is to have. */
+    void (*claim)(void *self, struct str key, const struct str *tags, size_t tags_count, struct str spent,
+                  int64_t life_ms, struct l2_claim *out);
+    enum err (*fill)(void *self, struct str key, const struct str *tags, size_t tags_count, struct str bytes,
+                     int64_t ttl_ms, const struct l2_lease *lease, bool *stored) ERR_CHECKED;
+    void (*release)(void *self, struct str key, const struct l2_lease *lease);
+    /* At most L2_NAMES_MAX names, and at least one where the kind has names. *REMOVED and *ID are 0 before; *ID is set
+     * for a pattern's purge alone. */
+    enum err (*purge)(void *self, const struct l2_purge *purge, size_t *removed, uint64_t *id) ERR_CHECKED;
     enum err (*scan)(void *self, struct str pattern, uint64_t *cursor, size_t limit, struct arena *arena,
                      struct str **keys, size_t *count) ERR_CHECKED;
     enum err (*ping)(void *self) ERR_CHECKED;
+    enum err (*read_job)(void *self, uint64_t id, struct arena *arena, struct l2_job *out) ERR_CHECKED;
+    enum err (*take_job)(void *self, uint64_t worker, struct arena *arena, struct l2_job *out) ERR_CHECKED;
+    enum err (*step_job)(void *self, uint64_t worker, size_t batch, struct l2_job *job) ERR_CHECKED;
 };
 
 #endif

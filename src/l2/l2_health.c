@@ -5,9 +5,9 @@
  * time), and closes after so many successes. A probe that is never reported on, because its process died, is forgotten
  * after PROBE_LOST_MS.
  *
- * Distrust is a pair of counters: `lost` counts purges that L2 was never told, `made_good` says up to which of them
- * everything has been invalidated since. Invariant: `made_good` never passes a purge lost after the invalidation began,
- * so distrust cannot end too early.
+ * Distrust is a pair of counters: `lost` counts the reasons for it (a purge that L2 was not told, contact with the log
+ * lost), `made_good` says up to which of them L2 has been told everything since. Invariant: `made_good` never passes a
+ * reason that came up after the telling began, so distrust cannot end too early.
  *
  * All of it is atomics; the lock guards the texts of errors alone, is taken on failures only, and a holder that dies
  * leaves no more than a torn text. Neither states nor counters are ever guessed from time but for the two waits named
@@ -22,7 +22,7 @@
 #include "base/shm.h"
 #include "base/sys.h"
 
-enum { TEXTS = 8, TEXT_SIZE = 192, HEAL_EVERY_MS = 50, PROBE_LOST_MS = 1000 };
+enum { TEXTS = 8, TEXT_SIZE = 192, PROBE_LOST_MS = 1000 };
 
 struct l2_health {
     /* Set at the start and by a reload. */
@@ -36,7 +36,6 @@ struct l2_health {
 
     /* Trust. */
     _Atomic uint64_t lost, made_good, seen;
-    _Atomic int64_t next_heal_ms;
 
     /* The last error: a text stays whole until TEXTS - 1 others have followed. */
     struct shm_lock lock;
@@ -126,6 +125,14 @@ void l2_health_succeeded(struct l2_health *health)
         log_event(LOG_LEVEL_NOTICE, "l2_breaker_closed");
 }
 
+void l2_health_revive(struct l2_health *health)
+{
+    health->probe_until_ms = 0;
+    health->failures = 0;
+    if (atomic_exchange(&health->breaker, L2_CLOSED) != L2_CLOSED)
+        log_event(LOG_LEVEL_NOTICE, "l2_breaker_closed");
+}
+
 void l2_health_note(struct l2_health *health, const char *why)
 {
     if (shm_lock_take(&health->lock))
@@ -162,23 +169,18 @@ void l2_health_failed(struct l2_health *health, const char *why)
         open_breaker(health, L2_CLOSED, why);
 }
 
-void l2_health_distrust(struct l2_health *health)
+void l2_health_distrust(struct l2_health *health, const char *why)
 {
     uint64_t lost = atomic_fetch_add(&health->lost, 1);
 
     if (lost == health->made_good)
-        log_event(LOG_LEVEL_WARNING, "l2_distrusted", LOG_TEXT("why", "a purge could not be told to it"));
+        log_event(LOG_LEVEL_WARNING, "l2_distrusted", LOG_TEXT("why", why));
 }
 
 bool l2_health_distrusted(const struct l2_health *health, uint64_t *epoch)
 {
     *epoch = health->lost;
     return *epoch != health->made_good;
-}
-
-bool l2_health_heal_due(struct l2_health *health)
-{
-    return take_turn(&health->next_heal_ms, sys_monotonic_ms(), HEAL_EVERY_MS);
 }
 
 void l2_health_trust(struct l2_health *health, uint64_t epoch)

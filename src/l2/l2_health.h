@@ -24,16 +24,19 @@ bool l2_health_admit(struct l2_health *health, bool urgent);
 void l2_health_succeeded(struct l2_health *health);
 /* WHY is kept for the status. */
 void l2_health_failed(struct l2_health *health, const char *why);
+/* L2 is known to answer, from elsewhere: closes the breaker. */
+void l2_health_revive(struct l2_health *health);
 /* Keeps WHY without holding it against L2: it answers, but will not do something. */
 void l2_health_note(struct l2_health *health, const char *why);
 
-/* A purge could not be told to L2: nothing in it may be used until all of it has been invalidated. */
-void l2_health_distrust(struct l2_health *health);
-/* Whether that is so; EPOCH then says which distrust l2_health_trust would end. */
+/* L2 may hold what has been purged: nothing in it may be used until it has been told all that it missed. WHY is for the
+ * log. */
+void l2_health_distrust(struct l2_health *health, const char *why);
+/* Whether that is so. EPOCH says which distrust l2_health_trust would end, and changes with every new one: what was
+ * asked of L2 while it was trusted may be believed if the epoch is still the same when the answer is there. */
 bool l2_health_distrusted(const struct l2_health *health, uint64_t *epoch);
-/* Whether it is this caller's turn to invalidate everything: the next one is let through after a while. */
-bool l2_health_heal_due(struct l2_health *health);
-/* Everything was invalidated after EPOCH had been read. Ends the distrust unless another purge was lost since. */
+/* L2 has been told everything that it had missed when EPOCH was read. Ends the distrust unless there was a reason for a
+ * new one since. */
 void l2_health_trust(struct l2_health *health, uint64_t epoch);
 
 /* The highest number of L2's sequence that any process of this host has seen. A read that finds a lower one than was

@@ -6,10 +6,11 @@
  * key, the bytes, padded to 8. The index is open addressing with linear probing; its slots hold a position plus 1, or
  * 0. A record that no slot names is dead.
  *
- * The sequence, the floor and the tags' numbers are atomics outside the locks. A tag's number stands in one of 65,536
- * places, by the tag's hash: two tags that share a place invalidate each other's entries, never less. Invariant: the
- * sequence moves before anything that a purge then does, and a fill compares it inside the shard's lock; so an entry
- * filled from before a purge is either refused, or found and removed, or judged invalid by its stamp.
+ * The sequence and the numbers of purges are atomics outside the locks. Those of tags, and of keys since when they may
+ * not be filled, stand in a place by the name's hash: two names that share a place invalidate each other's entries,
+ * never less. Invariant: a purge's number stands before it removes anything, and a fill compares its stamp with all of
+ * them inside the shard's lock; so an entry filled from before a purge is either refused, or found and removed, or
+ * judged invalid by its stamp. There are no leases, for the one host that there is has its own.
  *
  * A holder that dies inside a lock costs the entries of that shard. No pointer into the mapping leaves this file; times
  * are of the monotonic clock, since the table never outlives the system that counts it. It refuses records larger than
@@ -29,8 +30,9 @@ enum {
     SHARD_SIZE_GOOD = 4 << 20, /* more shards only while each has this much */
     SIZE_MIN = 4 << 20,
     TAG_PLACES = 1 << 16,
-    BYTES_PER_SLOT = 128, /* ring bytes for each slot of the index */
-    WALK_BATCH = 256,     /* records looked at under one taking of a lock */
+    OTHER_PLACES = 1 << 14, /* of keys, and of soft purges by tag */
+    BYTES_PER_SLOT = 128,   /* ring bytes for each slot of the index */
+    WALK_BATCH = 256,       /* records looked at under one taking of a lock */
     PAGE_MAX = 1000,
     CURSOR_SHARD_BIT = 48
 };
@@ -38,7 +40,8 @@ enum {
 struct record {
     uint32_t size; /* of all of it, a multiple of 8; a record with key_len NONE only fills up the ring's end */
     uint32_t key_len;
-    uint64_t bytes_len;
+    uint32_t bytes_len;
+    uint32_t soft; /* softly purged */
     uint64_t hash;
     uint64_t stamp;
     int64_t expires_ms; /* sys_monotonic_ms */
@@ -57,16 +60,16 @@ struct l2_memory {
     uint64_t seed;
     uint64_t shards, slots, ring_size; /* slots and ring_size of each shard */
     size_t index_at, rings_at;         /* offsets in the mapping */
-    _Atomic uint64_t seq, floor;
-    _Atomic uint64_t tags[TAG_PLACES];
+    _Atomic uint64_t seq;
+    _Atomic uint64_t floor, soft_floor, ban; /* the last hard and soft purge of everything, and the last by pattern */
+    _Atomic uint64_t tags[TAG_PLACES], soft_tags[OTHER_PLACES], keys[OTHER_PLACES];
     struct shard shard[];
 };
 
 /* A thread's view. */
 struct view {
     struct l2_memory *memory;
-    struct l2_health *health;
-    struct buf bytes; /* of the last read */
+    struct buf bytes; /* of the last read or claim */
 };
 
 static uint64_t power_of_two_below(uint64_t limit)
@@ -129,7 +132,6 @@ static void *open_view(const struct config *config, struct l2_shared *shared, co
     (void)config;
     (void)loop;
     view->memory = shared->memory;
-    view->health = shared->health;
     return view;
 }
 
@@ -270,19 +272,14 @@ static void put(struct l2_memory *memory, struct shard *shard, const struct reco
     shard->head += record->size;
 }
 
-static uint64_t shard_of(const struct l2_memory *memory, uint64_t hash)
-{
-    return hash >> 32 & (memory->shards - 1);
-}
-
 static uint64_t hash_of(const struct l2_memory *memory, struct str key)
 {
     return sys_hash64(key, memory->seed);
 }
 
-static _Atomic uint64_t *tag_place(struct l2_memory *memory, struct str tag)
+static _Atomic uint64_t *place_of(struct l2_memory *memory, _Atomic uint64_t *places, uint64_t count, struct str name)
 {
-    return &memory->tags[hash_of(memory, tag) & (TAG_PLACES - 1)];
+    return &places[hash_of(memory, name) & (count - 1)];
 }
 
 static void raise_to(_Atomic uint64_t *number, uint64_t least)
@@ -293,12 +290,12 @@ static void raise_to(_Atomic uint64_t *number, uint64_t least)
         ;
 }
 
-/* Copies KEY's bytes to the view. */
-static bool copy_out(struct view *view, struct str key, uint64_t *stamp)
+/* Copies KEY's bytes to the view. *SOFT: what its record says. */
+static bool copy_out(struct view *view, struct str key, uint64_t *stamp, bool *soft)
 {
     struct l2_memory *memory = view->memory;
     uint64_t hash = hash_of(memory, key);
-    struct shard *shard = enter(memory, shard_of(memory, hash));
+    struct shard *shard = enter(memory, hash >> 32 & (memory->shards - 1));
     uint64_t position = slots_of(memory, shard)[find_slot(memory, shard, hash, key)];
     bool found = false;
 
@@ -308,6 +305,7 @@ static bool copy_out(struct view *view, struct str key, uint64_t *stamp)
 
         found = record->expires_ms > sys_monotonic_ms();
         *stamp = record->stamp;
+        *soft = record->soft;
         if (found)
             buf_add(&view->bytes, (const char *)(record + 1) + record->key_len, record->bytes_len);
     }
@@ -315,40 +313,84 @@ static bool copy_out(struct view *view, struct str key, uint64_t *stamp)
     return found;
 }
 
-static void read_entry(void *self, struct str key, const struct str *tags, size_t tags_count, l2_read_fn *fn,
-                       void *context)
+static bool find(struct view *view, struct str key, const struct str *tags, size_t tags_count, bool *soft)
 {
-    struct view *view = self;
+    struct l2_memory *memory = view->memory;
     uint64_t stamp = 0;
-    bool found = copy_out(view, key, &stamp) && view->memory->floor <= stamp;
+    bool found = copy_out(view, key, &stamp, soft) && memory->floor <= stamp;
 
     /* After the entry, so that a purge in between is seen. */
-    for (size_t i = 0; found && i < tags_count; i++)
-        found = *tag_place(view->memory, tags[i]) <= stamp;
-    fn(context, &(struct l2_read){.result = found ? L2_FOUND : L2_ABSENT,
-                                  .bytes = found ? buf_str(&view->bytes) : (struct str){NULL, 0},
-                                  .stamp = view->memory->seq});
+    *soft = *soft || memory->soft_floor > stamp;
+    for (size_t i = 0; found && i < tags_count; i++) {
+        found = *place_of(memory, memory->tags, TAG_PLACES, tags[i]) <= stamp;
+        *soft = *soft || *place_of(memory, memory->soft_tags, OTHER_PLACES, tags[i]) > stamp;
+    }
+    return found;
 }
 
-static enum err fill(void *self, struct str key, struct str bytes, int64_t ttl_ms, uint64_t stamp, bool *stored)
+static void read_entry(void *self, struct str key, const struct str *tags, size_t tags_count, uint64_t epoch,
+                       l2_read_fn *fn, void *context)
+{
+    struct view *view = self;
+    struct l2_read read = {.result = L2_ABSENT};
+    bool soft = false;
+
+    (void)epoch; /* nobody distrusts what he holds himself */
+    if (find(view, key, tags, tags_count, &soft))
+        read = (struct l2_read){.result = L2_FOUND, .bytes = buf_str(&view->bytes), .soft = soft};
+    fn(context, &read);
+}
+
+static void claim(void *self, struct str key, const struct str *tags, size_t tags_count, struct str spent,
+                  int64_t life_ms, struct l2_claim *out)
+{
+    struct view *view = self;
+    bool soft = false;
+
+    (void)life_ms;
+    /* First, so that no purge is older than the stamp and yet came after the look. */
+    out->lease.stamp = view->memory->seq;
+    out->result = L2_CLAIM_TAKEN;
+    if (!find(view, key, tags, tags_count, &soft) || (spent.len > 0 && str_starts(buf_str(&view->bytes), spent)))
+        return;
+    out->result = L2_CLAIM_FOUND;
+    out->bytes = buf_str(&view->bytes);
+    out->soft = soft;
+}
+
+/* Whether nothing that covers KEY or TAGS was purged since STAMP. */
+static bool is_untouched(struct l2_memory *memory, struct str key, const struct str *tags, size_t tags_count,
+                         uint64_t stamp)
+{
+    bool untouched = stamp <= memory->seq && memory->floor <= stamp && memory->soft_floor <= stamp &&
+                     memory->ban <= stamp && *place_of(memory, memory->keys, OTHER_PLACES, key) <= stamp;
+
+    for (size_t i = 0; untouched && i < tags_count; i++)
+        untouched = *place_of(memory, memory->tags, TAG_PLACES, tags[i]) <= stamp &&
+                    *place_of(memory, memory->soft_tags, OTHER_PLACES, tags[i]) <= stamp;
+    return untouched;
+}
+
+static enum err fill(void *self, struct str key, const struct str *tags, size_t tags_count, struct str bytes,
+                     int64_t ttl_ms, const struct l2_lease *lease, bool *stored)
 {
     struct l2_memory *memory = ((struct view *)self)->memory;
     uint64_t size = (sizeof(struct record) + key.len + bytes.len + 7) & ~(uint64_t)7;
     int64_t now_ms = sys_monotonic_ms();
     struct record record = {.size = (uint32_t)size,
                             .key_len = (uint32_t)key.len,
-                            .bytes_len = bytes.len,
+                            .bytes_len = (uint32_t)bytes.len,
                             .hash = hash_of(memory, key),
-                            .stamp = stamp,
+                            .stamp = lease->stamp,
                             .expires_ms = ttl_ms < INT64_MAX - now_ms ? now_ms + ttl_ms : INT64_MAX};
 
     *stored = false;
     if (key.len >= memory->ring_size || bytes.len >= memory->ring_size || size > memory->ring_size / 4 || size >= NONE)
         return ERR_OK;
 
-    struct shard *shard = enter(memory, shard_of(memory, record.hash));
+    struct shard *shard = enter(memory, record.hash >> 32 & (memory->shards - 1));
 
-    if (memory->seq == stamp) {
+    if (is_untouched(memory, key, tags, tags_count, lease->stamp)) {
         put(memory, shard, &record, key, bytes);
         *stored = true;
     }
@@ -356,42 +398,41 @@ static enum err fill(void *self, struct str key, struct str bytes, int64_t ttl_m
     return ERR_OK;
 }
 
-static enum err purge_tags(void *self, const struct str *tags, size_t tags_count)
+static void release(void *self, struct str key, const struct l2_lease *lease)
 {
-    struct l2_memory *memory = ((struct view *)self)->memory;
-    uint64_t seq = atomic_fetch_add(&memory->seq, 1) + 1;
-
-    for (size_t i = 0; i < tags_count; i++)
-        raise_to(tag_place(memory, tags[i]), seq);
-    return ERR_OK;
+    (void)self;
+    (void)key;
+    (void)lease;
 }
 
-static enum err purge_all(void *self)
-{
-    struct l2_memory *memory = ((struct view *)self)->memory;
+/* What a purge does with the records that it meets. */
+struct removal {
+    bool soft;
+    size_t count;
+};
 
-    raise_to(&memory->floor, atomic_fetch_add(&memory->seq, 1) + 1);
-    return ERR_OK;
+static bool remove_record(void *context, struct l2_memory *memory, struct shard *shard, uint64_t position,
+                          uint64_t slot)
+{
+    struct removal *removal = context;
+
+    if (removal->soft)
+        record_at(memory, shard, position)->soft = true;
+    else
+        clear_slot(memory, shard, slot);
+    removal->count++;
+    return true;
 }
 
-static enum err purge_keys(void *self, const struct str *keys, size_t keys_count, size_t *removed)
+static void remove_key(struct l2_memory *memory, struct str key, struct removal *removal)
 {
-    struct l2_memory *memory = ((struct view *)self)->memory;
+    uint64_t hash = hash_of(memory, key);
+    struct shard *shard = enter(memory, hash >> 32 & (memory->shards - 1));
+    uint64_t slot = find_slot(memory, shard, hash, key), position = slots_of(memory, shard)[slot];
 
-    *removed = 0;
-    atomic_fetch_add(&memory->seq, 1);
-    for (size_t i = 0; i < keys_count; i++) {
-        uint64_t hash = hash_of(memory, keys[i]);
-        struct shard *shard = enter(memory, shard_of(memory, hash));
-        uint64_t at = find_slot(memory, shard, hash, keys[i]);
-
-        if (slots_of(memory, shard)[at] != 0) {
-            clear_slot(memory, shard, at);
-            ++*removed;
-        }
-        shm_lock_release(&shard->lock);
-    }
-    return ERR_OK;
+    if (position != 0)
+        (void)remove_record(removal, memory, shard, position - 1, slot);
+    shm_lock_release(&shard->lock);
 }
 
 typedef bool walk_fn(void *context, struct l2_memory *memory, struct shard *shard, uint64_t position, uint64_t slot);
@@ -417,29 +458,42 @@ static bool walk(struct l2_memory *memory, uint64_t number, struct str pattern, 
     return going;
 }
 
-static bool remove_record(void *context, struct l2_memory *memory, struct shard *shard, uint64_t position,
-                          uint64_t slot)
+static void remove_matching(struct l2_memory *memory, struct str pattern, struct removal *removal)
 {
-    size_t *removed = context;
-
-    (void)position;
-    clear_slot(memory, shard, slot);
-    ++*removed;
-    return true;
-}
-
-static enum err purge_pattern(void *self, struct str pattern, size_t *removed)
-{
-    struct l2_memory *memory = ((struct view *)self)->memory;
-
-    *removed = 0;
-    atomic_fetch_add(&memory->seq, 1);
     for (uint64_t number = 0; number < memory->shards; number++) {
         uint64_t position = 0;
 
-        while (walk(memory, number, pattern, &position, remove_record, removed))
+        while (walk(memory, number, pattern, &position, remove_record, removal))
             ;
     }
+}
+
+static enum err purge(void *self, const struct l2_purge *purge, size_t *removed, uint64_t *id)
+{
+    struct l2_memory *memory = ((struct view *)self)->memory;
+    struct removal removal = {.soft = purge->soft};
+    uint64_t number = atomic_fetch_add(&memory->seq, 1) + 1;
+
+    (void)id;
+    if (purge->kind == L2_PURGE_ALL)
+        raise_to(purge->soft ? &memory->soft_floor : &memory->floor, number);
+    if (purge->kind == L2_PURGE_PATTERN)
+        raise_to(&memory->ban, number);
+    for (size_t i = 0; i < purge->names_count; i++) {
+        struct str name = purge->names[i];
+
+        if (purge->kind == L2_PURGE_TAGS) {
+            raise_to(purge->soft ? place_of(memory, memory->soft_tags, OTHER_PLACES, name)
+                                 : place_of(memory, memory->tags, TAG_PLACES, name),
+                     number);
+        } else if (purge->kind == L2_PURGE_KEYS) {
+            raise_to(place_of(memory, memory->keys, OTHER_PLACES, name), number);
+            remove_key(memory, name, &removal);
+        } else {
+            remove_matching(memory, name, &removal);
+        }
+    }
+    *removed = removal.count;
     return ERR_OK;
 }
 
@@ -500,16 +554,29 @@ static enum err scan(void *self, struct str pattern, uint64_t *cursor, size_t li
     return arena_overflowed(arena) ? ERR_LIMIT : ERR_OK;
 }
 
-static void heal(void *self, uint64_t epoch)
-{
-    if (purge_all(self) == ERR_OK)
-        l2_health_trust(((struct view *)self)->health, epoch);
-}
-
 static enum err ping(void *self)
 {
     (void)self;
     return ERR_OK;
+}
+
+/* A pattern is dealt with before its purge returns. */
+static enum err read_job(void *self, uint64_t id, struct arena *arena, struct l2_job *out)
+{
+    (void)self;
+    (void)id;
+    (void)arena;
+    (void)out;
+    return ERR_NOT_FOUND;
+}
+
+static enum err step_job(void *self, uint64_t worker, size_t batch, struct l2_job *job)
+{
+    (void)self;
+    (void)worker;
+    (void)batch;
+    (void)job;
+    return ERR_DENIED;
 }
 
 const struct l2_backend l2_memory_backend = {
@@ -517,12 +584,13 @@ const struct l2_backend l2_memory_backend = {
     .open = open_view,
     .close = close_view,
     .read = read_entry,
-    .heal = heal,
+    .claim = claim,
     .fill = fill,
-    .purge_tags = purge_tags,
-    .purge_all = purge_all,
-    .purge_keys = purge_keys,
-    .purge_pattern = purge_pattern,
+    .release = release,
+    .purge = purge,
     .scan = scan,
     .ping = ping,
+    .read_job = read_job,
+    .take_job = read_job,
+    .step_job = step_job,
 };

@@ -1,5 +1,5 @@
 /*
- * l2_redis: L2 on a Redis server, or one that speaks its protocol and runs its scripts (Redis 4 or later).
+ * l2_redis: L2 on a Redis server, or one that speaks its protocol and runs its scripts (Redis 6 or later).
  */
 #ifndef LARDER_L2_REDIS_H
 #define LARDER_L2_REDIS_H

@@ -12,8 +12,8 @@
  * may ask again.
  *
  * Writing waits for the loop's tick, at the end of each round, so that all questions of a round leave together. What a
- * round reads is judged together, too: one question for the numbers of all the tags concerned follows the reads, and
- * its answer answers them. Deadlines are looked at in the tick as well.
+ * round reads is judged together, too: one question for the numbers of all the tags concerned goes before the reads,
+ * and its answer judges theirs. Deadlines are looked at in the tick as well.
  */
 #include "l2/l2_redis_async.h"
 
@@ -25,24 +25,18 @@
 
 enum { QUEUE_FIRST = 64, RECEIVES_MAX = 64 };
 
-enum kind {
-    KIND_READ,   /* one reply: the entry, kept until it is judged */
-    KIND_JUDGE,  /* one reply: the numbers that judge all reads before it */
-    KIND_NUMBER, /* the sequence was lost: one reply, the new one */
-    KIND_HEAL    /* everything invalidated: one reply, a number */
-};
-
+/* One read. */
 struct question {
-    enum kind kind;
     uint64_t connection; /* on which it was asked */
     int64_t asked_ms;
-    l2_read_fn *fn; /* KIND_READ and KIND_NUMBER */
+    l2_read_fn *fn;
     void *context;
-    uint64_t seen;                         /* KIND_READ: the highest number known when it was asked */
-    redisReply *entry;                     /* KIND_READ, once it is there */
-    uint8_t tags_count, tags[L2_TAGS_MAX]; /* KIND_READ: where its tags stand among those of its round */
-    size_t tags_asked;                     /* KIND_JUDGE */
-    uint64_t epoch;                        /* KIND_HEAL */
+    char *key;
+    size_t key_len;
+    uint64_t seen, epoch;                  /* the highest number known, and distrust's epoch, when it was asked */
+    uint8_t tags_count, tags[L2_TAGS_MAX]; /* where its tags stand among those of its round */
+    bool awaits_numbers;                   /* the round's first one: the numbers' answer comes before its own */
+    size_t tags_asked;                     /* of that answer */
 };
 
 struct l2_redis_async {
@@ -54,14 +48,15 @@ struct l2_redis_async {
     int64_t since_ms;       /* connecting or open since */
     struct question *queue; /* a ring of CAPACITY, a power of two */
     size_t capacity, first, count;
-    size_t entries; /* reads at the head of the queue whose entries are there */
-    /* The reads of this round, not yet followed by their KIND_JUDGE, and their tags, each once. */
-    size_t unjudged, tags_count;
+    /* The reads of this round, at the end of the queue and not yet sent; their commands, and their tags, each once. */
+    size_t unsent, tags_count;
+    struct buf gets;
     struct {
         size_t start, len; /* in tag_bytes */
     } tags[L2_REDIS_WIRE_TAGS_MAX];
     struct buf tag_bytes;
-    struct l2_redis_numbers numbers;
+    struct l2_redis_numbers numbers; /* of the round that is being answered */
+    redisReply *numbers_reply;       /* where their views lie */
 };
 
 static void ready(void *context, unsigned events);
@@ -128,7 +123,8 @@ static void disconnect(struct l2_redis_async *async)
         return;
     watch(async, 0);
     l2_redis_link_close(&async->link);
-    async->entries = async->unjudged = async->tags_count = 0;
+    async->unsent = async->tags_count = 0;
+    buf_clear(&async->gets);
     buf_clear(&async->tag_bytes);
 }
 
@@ -141,12 +137,10 @@ static void give_up(struct l2_redis_async *async, const char *why)
     while (async->count > 0 && oldest(async)->connection <= lost) {
         struct question question = pop(async);
 
-        if (question.entry)
-            freeReplyObject(question.entry);
+        free(question.key);
         if (why)
             l2_health_failed(async->setup->health, why);
-        if (question.fn)
-            question.fn(question.context, &unavailable);
+        question.fn(question.context, &unavailable);
     }
 }
 
@@ -166,7 +160,10 @@ void l2_redis_async_close(struct l2_redis_async **async)
     disconnect(*async);
     give_up(*async, NULL);
     l2_redis_link_fini(&(*async)->link);
+    buf_free(&(*async)->gets);
     buf_free(&(*async)->tag_bytes);
+    if ((*async)->numbers_reply)
+        freeReplyObject((*async)->numbers_reply);
     free((*async)->queue);
     free(*async);
     *async = NULL;
@@ -209,47 +206,46 @@ static uint8_t place_tag(struct l2_redis_async *async, struct str tag)
     return (uint8_t)i;
 }
 
-/* Ends the round's reads with the question for what judges them. */
-static void ask_numbers(struct l2_redis_async *async)
+/* Asks for the numbers that judge the round's reads, and then for what these read. */
+static void ask(struct l2_redis_async *async)
 {
     struct str tags[L2_REDIS_WIRE_TAGS_MAX];
 
-    if (async->unjudged == 0)
+    if (async->unsent == 0)
         return;
     for (size_t i = 0; i < async->tags_count; i++)
         tags[i] = tag_at(async, i);
     l2_redis_wire_numbers(&async->link.out, async->setup, tags, async->tags_count);
-    push(async, (struct question){.kind = KIND_JUDGE, .tags_asked = async->tags_count});
-    async->unjudged = async->tags_count = 0;
+    buf_add_str(&async->link.out, buf_str(&async->gets));
+
+    struct question *opening = at(async, async->count - async->unsent);
+
+    opening->awaits_numbers = true;
+    opening->tags_asked = async->tags_count;
+    async->unsent = async->tags_count = 0;
+    buf_clear(&async->gets);
     buf_clear(&async->tag_bytes);
 }
 
 void l2_redis_async_read(struct l2_redis_async *async, struct str key, const struct str *tags, size_t tags_count,
-                         l2_read_fn *fn, void *context)
+                         uint64_t epoch, l2_read_fn *fn, void *context)
 {
     struct question question = {
-        .kind = KIND_READ, .fn = fn, .context = context, .seen = l2_health_seen(async->setup->health)};
+        .fn = fn, .context = context, .seen = l2_health_seen(async->setup->health), .epoch = epoch};
 
     if (!connect_link(async)) {
         fn(context, &(struct l2_read){.result = L2_UNAVAILABLE});
         return;
     }
     if (async->tags_count + tags_count > L2_REDIS_WIRE_TAGS_MAX)
-        ask_numbers(async);
+        ask(async);
     for (size_t i = 0; i < tags_count; i++)
         question.tags[question.tags_count++] = place_tag(async, tags[i]);
-    l2_redis_wire_get(&async->link.out, async->setup, key);
+    question.key = sys_copy(key);
+    question.key_len = key.len;
+    l2_redis_wire_get(&async->gets, async->setup, key);
     push(async, question);
-    async->unjudged++;
-}
-
-void l2_redis_async_heal(struct l2_redis_async *async, uint64_t epoch)
-{
-    if (!connect_link(async))
-        return;
-    ask_numbers(async);
-    l2_redis_wire_draw(&async->link.out, async->setup, L2_REDIS_WIRE_ALL, NULL, 0);
-    push(async, (struct question){.kind = KIND_HEAL, .epoch = epoch});
+    async->unsent++;
 }
 
 static enum err senseless(struct l2_redis_async *async, const redisReply *reply)
@@ -261,73 +257,53 @@ static enum err senseless(struct l2_redis_async *async, const redisReply *reply)
     return ERR_CORRUPT;
 }
 
-/* Answers the oldest question, a read, whose entry is there. */
-static void answer_read(struct l2_redis_async *async)
+/* The numbers that judge the reads which follow. Takes REPLY over. */
+static enum err take_numbers(struct l2_redis_async *async, redisReply *reply)
 {
-    struct question question = pop(async);
-    struct l2_read read;
+    struct question *opening = oldest(async);
 
-    async->entries--;
-    if (l2_redis_wire_judge(question.entry, &async->numbers, question.tags, question.tags_count, question.seen,
-                            &read) == ERR_OK) {
-        l2_health_saw(async->setup->health, read.stamp);
-        question.fn(question.context, &read);
-    } else {
-        ask_numbers(async);
-        l2_redis_wire_draw(&async->link.out, async->setup, L2_REDIS_WIRE_NOW, NULL, 0);
-        push(async, (struct question){.kind = KIND_NUMBER, .fn = question.fn, .context = question.context});
-    }
-    freeReplyObject(question.entry);
-}
-
-/* The numbers have come: answers all the reads that wait for them. */
-static enum err answer_reads(struct l2_redis_async *async, const redisReply *reply)
-{
-    if (l2_redis_wire_understand(reply, at(async, async->entries)->tags_asked, &async->numbers) != ERR_OK)
+    if (async->numbers_reply)
+        freeReplyObject(async->numbers_reply);
+    async->numbers_reply = reply;
+    if (l2_redis_wire_understand(reply, opening->tags_asked, &async->numbers) != ERR_OK)
         return senseless(async, reply);
-    if (!async->numbers.lost)
-        l2_health_succeeded(async->setup->health);
-    while (async->entries > 0)
-        answer_read(async);
-    (void)pop(async);
-    return ERR_OK;
-}
-
-/* The reply to anything but a read. */
-static enum err answer_number(struct l2_redis_async *async, const redisReply *reply)
-{
-    uint64_t number;
-
-    if (l2_redis_wire_number(reply, &number) != ERR_OK)
-        return senseless(async, reply);
-
-    struct question question = pop(async);
-
+    opening->awaits_numbers = false;
     l2_health_succeeded(async->setup->health);
-    l2_health_saw(async->setup->health, number);
-    if (question.kind == KIND_HEAL)
-        l2_health_trust(async->setup->health, question.epoch);
-    else
-        question.fn(question.context, &(struct l2_read){.result = L2_ABSENT, .stamp = number});
+    if (!async->numbers.lost)
+        l2_health_saw(async->setup->health, async->numbers.seq);
     return ERR_OK;
+}
+
+/* The oldest question's entry has come. Takes REPLY over. */
+static void answer_read(struct l2_redis_async *async, redisReply *reply)
+{
+    struct question question = pop(async);
+    struct l2_read read = {.result = L2_UNAVAILABLE};
+    uint64_t epoch;
+
+    if (!l2_health_distrusted(async->setup->health, &epoch) && epoch == question.epoch)
+        read = l2_redis_wire_judge(reply, (struct str){question.key, question.key_len}, &async->numbers, question.tags,
+                                   question.tags_count, question.seen);
+    free(question.key);
+    question.fn(question.context, &read);
+    freeReplyObject(reply);
 }
 
 /* Takes REPLY over. */
 static enum err answer(struct l2_redis_async *async, redisReply *reply)
 {
     /* The reads of this round have not been sent yet: nothing that comes now can answer them. */
-    struct question *next = async->entries < async->count - async->unjudged ? at(async, async->entries) : NULL;
-    enum err err;
+    struct question *next = async->count > async->unsent ? oldest(async) : NULL;
 
-    if (next && next->kind == KIND_READ && (reply->type == REDIS_REPLY_STRING || reply->type == REDIS_REPLY_NIL)) {
-        next->entry = reply;
-        async->entries++;
+    if (next && next->awaits_numbers)
+        return take_numbers(async, reply);
+    if (next && (reply->type == REDIS_REPLY_STRING || reply->type == REDIS_REPLY_NIL)) {
+        answer_read(async, reply);
         return ERR_OK;
     }
-    if (!next || next->kind == KIND_READ)
-        err = senseless(async, reply);
-    else
-        err = next->kind == KIND_JUDGE ? answer_reads(async, reply) : answer_number(async, reply);
+
+    enum err err = senseless(async, reply);
+
     freeReplyObject(reply);
     return err;
 }
@@ -344,7 +320,7 @@ static enum err receive(struct l2_redis_async *async)
         while (err == ERR_OK && (err = l2_redis_link_next(&async->link, &reply)) == ERR_OK && reply)
             err = answer(async, reply);
         /* With everything answered that was sent, another look would find nothing. */
-        if (async->count == async->unjudged)
+        if (async->count == async->unsent)
             break;
     }
     return err == ERR_AGAIN ? ERR_OK : err;
@@ -397,7 +373,7 @@ static void tick(void *context, int64_t now_ms)
         err = ERR_TIMEOUT;
     }
     if (err == ERR_OK)
-        ask_numbers(async);
+        ask(async);
     if (err == ERR_OK && !async->link.connecting) {
         err = l2_redis_link_send(&async->link);
         if (err == ERR_OK)

@@ -13,10 +13,9 @@ struct l2_redis_async *l2_redis_async_open(const struct l2_redis_setup *setup, c
 /* Answers L2_UNAVAILABLE to whoever waits. */
 void l2_redis_async_close(struct l2_redis_async **async);
 
-/* As l2_read. FN may be called before this returns (when connecting fails at once), and may itself read again. */
+/* As the backend's read. FN may be called before this returns (when connecting fails at once), and may itself read
+ * again. */
 void l2_redis_async_read(struct l2_redis_async *async, struct str key, const struct str *tags, size_t tags_count,
-                         l2_read_fn *fn, void *context);
-/* Has everything invalidated; when that is done, calls l2_health_trust with EPOCH. */
-void l2_redis_async_heal(struct l2_redis_async *async, uint64_t epoch);
+                         uint64_t epoch, l2_read_fn *fn, void *context);
 
 #endif

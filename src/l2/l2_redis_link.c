@@ -87,7 +87,8 @@ void l2_redis_link_close(struct l2_redis_link *link)
     redisFree(link->context);
     link->context = NULL;
     /* A connection that failed may leave credentials here, and a burst much memory. */
-    explicit_bzero(link->out.p, link->out.len);
+    if (link->out.p)
+        explicit_bzero(link->out.p, link->out.len);
     buf_free(&link->out);
     link->sent = 0;
 }

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -26,6 +27,7 @@ struct pool {
     pthread_cond_t work;
     struct pool_job *head, **tail, *finished, **finished_tail;
     unsigned waiting, queue_max;
+    unsigned background; /* the event thread's own */
     bool stopping;
     int fd;
     unsigned threads_count;
@@ -75,9 +77,9 @@ static void *serve(void *argument)
     void *thread = ops->thread_open(ops->context);
     struct pool_job *job;
     while ((job = next_job(pool))) {
-        ops->describe(job, self->board->what);
+        job->work->describe(job, self->board->what);
         atomic_store(&self->board->since_ms, sys_monotonic_ms());
-        ops->run(thread, job);
+        job->work->run(job, thread);
         atomic_store(&self->board->since_ms, 0);
         finish_job(pool, job);
     }
@@ -153,6 +155,53 @@ enum err pool_submit(struct pool *pool, struct pool_job *job)
     }
     pthread_mutex_unlock(&pool->mutex);
     return err;
+}
+
+/* A loop_job on its way. */
+struct background {
+    struct pool_job job; /* first: a job of this kind is its background */
+    struct pool *pool;
+    struct loop_job *it;
+};
+
+static void describe_background(const struct pool_job *job, char what[POOL_WHAT_MAX])
+{
+    snprintf(what, POOL_WHAT_MAX, "%s", ((const struct background *)job)->it->what);
+}
+
+static void run_background(struct pool_job *job, void *thread)
+{
+    struct loop_job *it = ((struct background *)job)->it;
+    it->run(it, thread);
+}
+
+static void end_background(struct pool_job *job)
+{
+    struct background *background = (struct background *)job;
+    background->pool->background--;
+    background->it->done(background->it);
+    free(background);
+}
+
+enum err pool_submit_background(struct pool *pool, struct loop_job *job, unsigned most)
+{
+    static const struct pool_work work = {
+        .describe = describe_background, .run = run_background, .done = end_background};
+    if (pool->background >= most)
+        return ERR_LIMIT;
+    struct background *background = sys_calloc(1, sizeof *background);
+    *background = (struct background){.job = {.work = &work}, .pool = pool, .it = job};
+    enum err err = pool_submit(pool, &background->job);
+    if (err == ERR_OK)
+        pool->background++;
+    else
+        free(background);
+    return err;
+}
+
+unsigned pool_background(const struct pool *pool)
+{
+    return pool->background;
 }
 
 struct pool_job *pool_collect(struct pool *pool)

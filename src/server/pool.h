@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#include "base/err.h"
+#include "base/loop.h"
 
 enum { POOL_THREADS_MAX = 64, POOL_WHAT_MAX = 120 };
 
@@ -20,8 +20,21 @@ struct pool_board {
     char what[POOL_WHAT_MAX];
 };
 
+struct pool_job;
+
+/* What jobs of one kind have in common. */
+struct pool_work {
+    /* Writes what JOB is, terminated, into WHAT. On the thread. */
+    void (*describe)(const struct pool_job *job, char what[POOL_WHAT_MAX]);
+    /* On the thread. */
+    void (*run)(struct pool_job *job, void *thread);
+    /* For whoever collects it. */
+    void (*done)(struct pool_job *job);
+};
+
 struct pool_job {
     struct pool_job *next;
+    const struct pool_work *work;
 };
 
 struct pool_ops {
@@ -29,9 +42,6 @@ struct pool_ops {
     /* On the thread, before its first job and after its last. */
     void *(*thread_open)(void *context);
     void (*thread_close)(void *thread);
-    /* Writes what JOB is, terminated, into WHAT. */
-    void (*describe)(const struct pool_job *job, char what[POOL_WHAT_MAX]);
-    void (*run)(void *thread, struct pool_job *job);
 };
 
 struct pool;
@@ -46,6 +56,11 @@ void pool_free(struct pool **pool);
 int pool_fd(const struct pool *pool);
 /* ERR_LIMIT when QUEUE_MAX jobs wait already. The job is the pool's until collected. */
 enum err pool_submit(struct pool *pool, struct pool_job *job) ERR_CHECKED;
+/* Submits JOB, which no request waits for, unless MOST of its kind are waiting or running already, or the queue is full:
+ * ERR_LIMIT. Its `done` is called when it is collected. */
+enum err pool_submit_background(struct pool *pool, struct loop_job *job, unsigned most) ERR_CHECKED;
+/* How many of these have not been collected. */
+unsigned pool_background(const struct pool *pool);
 /* Takes all finished jobs, as a list; clears the eventfd. */
 struct pool_job *pool_collect(struct pool *pool);
 

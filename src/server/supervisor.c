@@ -165,7 +165,8 @@ static int live_as_child(struct supervisor *supervisor, const struct child *chil
     sys_title_set(title);
     log_role(child->role->name);
     metrics_attach(slot);
-    const struct supervisor_child given = {.listener = supervisor->listener, .slot = &supervisor->slots[slot], .stop = &child_stop};
+    const struct supervisor_child given = {.listener = supervisor->listener, .slot = &supervisor->slots[slot], .number = slot,
+                                            .stop = &child_stop};
     return child->role->run(&child->generation->it, &given);
 }
 
@@ -235,6 +236,8 @@ static void reap(struct supervisor *supervisor)
             struct child *child = &supervisor->children[i];
             if (child->pid != pid)
                 continue;
+            if (child->role->ended)
+                child->role->ended(&child->generation->it);
             note_end(supervisor, child, status);
             child->generation->children--;
             child->pid = 0;

@@ -16,6 +16,7 @@ enum { SUPERVISOR_CHILDREN_MAX = 256 };
 struct supervisor_child {
     int listener;
     struct worker_slot *slot;
+    unsigned number; /* of the slot; no two that live have the same */
     const volatile sig_atomic_t *stop; /* set by SIGTERM */
 };
 
@@ -35,6 +36,8 @@ struct supervisor_role {
     int (*run)(const struct supervisor_generation *generation, const struct supervisor_child *child);
     /* NULL, or whether this role has got as far that the roles after it may start. */
     bool (*settled)(const struct supervisor_generation *generation);
+    /* NULL, or what is to be done in the parent as soon as one of them has ended, in whatever way. */
+    void (*ended)(const struct supervisor_generation *generation);
 };
 
 struct supervisor_ops {

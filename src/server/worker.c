@@ -57,6 +57,8 @@ struct worker {
     char scratch[CONNECTION_PEEK_MAX];
 };
 
+static const struct pool_work request_work;
+
 static void look(struct worker *worker, struct connection *connection);
 
 /* Epoll's data is a pointer; the lowest bit tells a loop_watch from a connection. */
@@ -191,6 +193,7 @@ static void refuse(struct worker *worker, struct connection *connection, int sta
 static void hand_over(struct worker *worker, struct connection *connection)
 {
     connection->deadline_ms = worker->now_ms + worker->config->server.request_timeout_ms;
+    connection->job.work = &request_work;
     if (pool_submit(worker->pool, &connection->job) == ERR_OK)
         return;
     metrics_add(METRIC_pool_refused, 1);
@@ -359,12 +362,12 @@ static void on_pool(void *self, unsigned events)
     (void)events;
     for (; job; job = next) {
         next = job->next;
-        respond(worker, (struct connection *)job);
+        job->work->done(job);
     }
 }
 
 /* On a pool thread. */
-static void run_job(void *thread, struct pool_job *job)
+static void run_request(struct pool_job *job, void *thread)
 {
     struct connection *connection = (struct connection *)job;
     struct worker *worker = connection->owner;
@@ -381,10 +384,25 @@ static void run_job(void *thread, struct pool_job *job)
     worker->options->ops->run(thread, &connection->http);
 }
 
-static void describe_job(const struct pool_job *job, char what[POOL_WHAT_MAX])
+static void describe_request(const struct pool_job *job, char what[POOL_WHAT_MAX])
 {
     const struct http *http = &((const struct connection *)job)->http;
     snprintf(what, POOL_WHAT_MAX, "%s %.*s", http_method_name(http->method), STR_ARG(http->path));
+}
+
+static void end_request(struct pool_job *job)
+{
+    struct connection *connection = (struct connection *)job;
+    respond(connection->owner, connection);
+}
+
+static const struct pool_work request_work = {.describe = describe_request, .run = run_request, .done = end_request};
+
+static enum err submit(void *self, struct loop_job *job)
+{
+    struct worker *worker = self;
+    const int64_t most = worker->config->server.pool * worker->config->cache.refresh_share / 100;
+    return worker->draining ? ERR_LIMIT : pool_submit_background(worker->pool, job, most > 0 ? (unsigned)most : 1);
 }
 
 static void *open_pool_thread(void *context)
@@ -501,9 +519,10 @@ static enum err open_worker(struct worker *worker, const struct worker_options *
 {
     const struct config *config = options->config;
     *worker = (struct worker){.options = options, .config = config, .now_ms = sys_monotonic_ms()};
-    worker->loop = (struct loop){.self = worker, .watch = watch_fd, .tick = add_tick};
-    worker->pool_ops = (struct pool_ops){.context = worker, .thread_open = open_pool_thread,
-                                         .thread_close = options->ops->thread_close, .describe = describe_job, .run = run_job};
+    worker->loop = (struct loop){
+        .self = worker, .number = options->number, .watch = watch_fd, .tick = add_tick, .submit = submit};
+    worker->pool_ops = (struct pool_ops){
+        .context = worker, .thread_open = open_pool_thread, .thread_close = options->ops->thread_close};
     snprintf(options->slot->event.what, POOL_WHAT_MAX, "the event thread");
     atomic_store(&options->slot->event.since_ms, worker->now_ms);
     worker->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -528,7 +547,7 @@ static enum err open_worker(struct worker *worker, const struct worker_options *
 static void close_worker(struct worker *worker)
 {
     /* Jobs that outlive the drain are the supervisor's to kill. */
-    if (worker->busy == 0) {
+    if (worker->busy == 0 && pool_background(worker->pool) == 0) {
         pool_free(&worker->pool);
         if (worker->thread)
             worker->options->ops->thread_close(worker->thread);
@@ -541,13 +560,19 @@ static void close_worker(struct worker *worker)
         close(worker->epoll);
 }
 
+static bool has_drained(const struct worker *worker)
+{
+    bool idle = worker->connections_count == 0 && pool_background(worker->pool) == 0;
+    return worker->draining && (idle || worker->now_ms >= worker->drain_until_ms);
+}
+
 int worker_run(const struct worker_options *options)
 {
     struct worker *worker = sys_calloc(1, sizeof *worker);
     enum err err = open_worker(worker, options);
     if (err != ERR_OK)
         log_event(LOG_LEVEL_ERROR, "worker_start_failed", LOG_TEXT("why", err_text(err)));
-    while (err == ERR_OK && !(worker->draining && (worker->connections_count == 0 || worker->now_ms >= worker->drain_until_ms)))
+    while (err == ERR_OK && !has_drained(worker))
         round_of_events(worker);
     bool abandoned = worker->busy > 0;
     close_worker(worker);

@@ -39,6 +39,7 @@ struct worker_options {
     void *app;
     int listener;
     struct worker_slot *slot;
+    unsigned number; /* of this worker; that of one that is gone may be given again */
     const volatile sig_atomic_t *stop; /* set by SIGTERM: drain and return */
 };
 

@@ -114,16 +114,22 @@ static void complain(const struct check *check, const struct resource *resource,
 
     buf_add_str(&file, resource->file);
     statement_place(resource->sql, resource->sql_line, point, &line, &column);
+    column += line == resource->sql_line ? resource->sql_offset : 0;
     report_add(check->report, file.p ? file.p : "", line, column, "%s", message);
     buf_free(&file);
 }
 
-static bool is_declared(const struct resource *resource, struct str name)
+static const struct params_spec *find_spec(const struct resource *resource, struct str name)
 {
     for (size_t i = 0; i < resource->params_count; i++)
         if (str_equal(resource->params[i].name, name))
-            return true;
-    return rows_is_builtin(name);
+            return &resource->params[i];
+    return NULL;
+}
+
+static bool is_declared(const struct resource *resource, struct str name)
+{
+    return find_spec(resource, name) || rows_is_builtin(name);
 }
 
 /* Where MARKED, a parameter with its colon, first stands as a whole word at or after START. */
@@ -229,6 +235,82 @@ static struct tally inspect_statements(const struct check *check, const struct r
     return tally;
 }
 
+/* Whether NAME is one of STATEMENT's first COUNT columns. */
+static bool gives(sqlite3_stmt *statement, struct str name, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (str_equal(str_from(sqlite3_column_name(statement, i)), name))
+            return true;
+    return false;
+}
+
+/* Whether the columns of RESOURCE's warm STATEMENT are parameters that make a request. */
+static void inspect_warm_columns(const struct check *check, const struct resource *resource, sqlite3_stmt *statement,
+                                 const char *start)
+{
+    int columns = sqlite3_column_count(statement);
+    struct buf message = {0};
+
+    for (int i = 0; i < columns; i++) {
+        struct str name = str_from(sqlite3_column_name(statement, i));
+
+        buf_clear(&message);
+        if (!find_spec(resource, name))
+            buf_printf(&message, "the column %.*s is no parameter of this resource: name it after one with AS",
+                       STR_ARG(name));
+        else if (gives(statement, name, i))
+            buf_printf(&message, "two columns are called %.*s", STR_ARG(name));
+        if (message.len > 0)
+            complain(check, resource->warm, start, message.p);
+    }
+    for (size_t i = 0; i < resource->params_count; i++) {
+        const struct params_spec *spec = &resource->params[i];
+
+        if (spec->optional || spec->has_default || gives(statement, spec->name, columns))
+            continue;
+        buf_clear(&message);
+        buf_printf(&message, "the parameter %.*s is required, and no column gives it", STR_ARG(spec->name));
+        complain(check, resource->warm, start, message.p);
+    }
+    buf_free(&message);
+}
+
+/* The warm line of RESOURCE: one statement that reads, and gives parameters without taking any. */
+static void inspect_warm(const struct check *check, const struct resource *resource)
+{
+    const struct resource *warm = resource->warm;
+    struct str rest = warm->sql;
+    sqlite3_stmt *statement = NULL, *second = NULL;
+    struct buf why = {0};
+    const char *start = statement_start(rest), *error = start;
+
+    if (statement_prepare_reading(check->db, &rest, 0, &statement, &error, &why) != ERR_OK) {
+        complain(check, warm, error, why.p);
+        goto out;
+    }
+    if (!statement) {
+        complain(check, warm, warm->sql.p, "there is no statement in the warm line");
+        goto out;
+    }
+    for (int at = 1; at <= sqlite3_bind_parameter_count(statement); at++) {
+        const char *marked = sqlite3_bind_parameter_name(statement, at);
+
+        if (!marked || marked[0] != ':' || !rows_is_builtin(str_from(marked + 1)))
+            complain(check, warm, marked ? find_parameter(warm, start, marked) : start,
+                     "a warm line gives parameters and is given none");
+    }
+    inspect_warm_columns(check, resource, statement, start);
+    start = error = statement_start(rest);
+    if (statement_prepare_reading(check->db, &rest, 0, &second, &error, &why) != ERR_OK)
+        complain(check, warm, error, why.p);
+    else if (second)
+        complain(check, warm, start, "a warm line is one statement, and this is a second one");
+out:
+    sqlite3_finalize(second);
+    sqlite3_finalize(statement);
+    buf_free(&why);
+}
+
 static void inspect_file(const struct check *check, const struct resource *resource, bool is_import)
 {
     statement_guard(check->db, resource->reading ? STATEMENT_GUARD_READING : STATEMENT_GUARD_WRITING);
@@ -238,6 +320,8 @@ static void inspect_file(const struct check *check, const struct resource *resou
     else if (!tally.broken && !resource->reading && tally.writing == 0)
         complain(check, resource, statement_start(resource->sql),
                  "none of the statements writes anything: a resource that only reads is a GET");
+    if (resource->warm)
+        inspect_warm(check, resource);
 }
 
 static void inspect_import(const struct check *check, const char *path)

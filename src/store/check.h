@@ -11,9 +11,10 @@
  * memory database with the schema of PATH (none when PATH does not exist) and the pending migrations. Wrong are: what
  * SQLite refuses; a named parameter that is neither declared nor built in (an import's names are its file's columns, so
  * they are free); a reading file that is not exactly one statement, or does more than read; a writing file that writes
- * nothing, or meddles with transactions; columns that do not make the shape. Everything goes to REPORT as
- * file:line:column, in order of files. ERR_USAGE when anything was; ERR_UNAVAILABLE when PATH is there but cannot be read,
- * which stands in REPORT too: then no statement was prepared. */
+ * nothing, or meddles with transactions; columns that do not make the shape; a `warm:` line that is not one statement
+ * that reads, takes parameters, or whose columns are not all parameters of the resource, the required ones among them.
+ * Everything goes to REPORT as file:line:column, in order of files. ERR_USAGE when anything was; ERR_UNAVAILABLE when
+ * PATH is there but cannot be read, which stands in REPORT too: then no statement was prepared. */
 enum err check_statements(const char *path, const char *sql_dir, const struct catalog *catalog,
                           struct report *report) ERR_CHECKED;
 

@@ -4,10 +4,12 @@
  * A file of SQL is prepared piece by piece, so that an error is at a line and column of the file and not of "the SQL".
  * What a piece may do is SQLite's own authorizer's to say, at prepare time: by then nothing has happened yet.
  *
- * Invariant: under any guard but NONE no statement can begin or end a transaction, attach a database or load an
- * extension. It runs nothing.
+ * Invariant: under any guard but NONE no statement can begin or end a transaction, attach a database, load an extension
+ * or touch a table of larder's own, which are called larder_*. It runs nothing.
  */
 #include "store/statement.h"
+
+#include <ctype.h>
 
 #include "store/rows.h"
 
@@ -28,6 +30,28 @@ static bool is_internal(const char *table)
     return false;
 }
 
+static bool is_own_name(const char *name)
+{
+    return name && sqlite3_strnicmp(name, "larder_", 7) == 0;
+}
+
+/* Whether ACTION is on a table of larder's own. */
+static bool is_own(int action, const char *first, const char *second)
+{
+    switch (action) {
+    case SQLITE_ALTER_TABLE:
+    case SQLITE_CREATE_INDEX:
+    case SQLITE_CREATE_TEMP_TRIGGER:
+    case SQLITE_CREATE_TRIGGER:
+    case SQLITE_DROP_INDEX:
+    case SQLITE_DROP_TEMP_TRIGGER:
+    case SQLITE_DROP_TRIGGER:
+        return is_own_name(second);
+    default:
+        return is_own_name(first);
+    }
+}
+
 static int allow_reading(void *unused, int action, const char *first, const char *second, const char *schema,
                          const char *trigger)
 {
@@ -38,7 +62,7 @@ static int allow_reading(void *unused, int action, const char *first, const char
         return SQLITE_OK;
     case SQLITE_READ:
         /* A pragma read as a table would otherwise be refused only when it runs. */
-        return sqlite3_strnicmp(first, "pragma_", 7) == 0 ? SQLITE_DENY : SQLITE_OK;
+        return sqlite3_strnicmp(first, "pragma_", 7) == 0 || is_own_name(first) ? SQLITE_DENY : SQLITE_OK;
     case SQLITE_FUNCTION:
         return sqlite3_stricmp(second, "load_extension") == 0 ? SQLITE_DENY : SQLITE_OK;
     case SQLITE_PRAGMA:
@@ -60,7 +84,8 @@ int statement_allow_writing(void *unused, int action, const char *first, const c
     case SQLITE_INSERT:
     case SQLITE_UPDATE:
     case SQLITE_DELETE:
-        return SQLITE_OK;
+        /* The numbers that rows of the outbox have had must not come again. */
+        return is_own_name(first) || sqlite3_stricmp(first, "sqlite_sequence") == 0 ? SQLITE_DENY : SQLITE_OK;
     default:
         return allow_reading(unused, action, first, second, schema, trigger);
     }
@@ -69,7 +94,9 @@ int statement_allow_writing(void *unused, int action, const char *first, const c
 static int allow_migrating(void *unused, int action, const char *first, const char *second, const char *schema,
                            const char *trigger)
 {
-    (void)unused, (void)first, (void)schema, (void)trigger;
+    (void)unused, (void)schema, (void)trigger;
+    if (is_own(action, first, second))
+        return SQLITE_DENY;
     switch (action) {
     case SQLITE_TRANSACTION:
     case SQLITE_ATTACH:
@@ -126,6 +153,17 @@ static enum err refuse_zero(struct str text, const char **error, struct buf *why
     return ERR_SYNTAX;
 }
 
+/* Whether a word from START to END, other than a parameter, is the name of a table of larder's own. */
+static bool names_own(const char *start, const char *end)
+{
+    for (const char *p = start; end - p > 7; p++) {
+        bool begins = p == start || !(p[-1] == '_' || memchr(":@$", p[-1], 3) || isalnum((unsigned char)p[-1]));
+        if (begins && is_own_name(p))
+            return true;
+    }
+    return false;
+}
+
 enum err statement_prepare(sqlite3 *db, struct str *rest, unsigned flags, sqlite3_stmt **statement, const char **error,
                            struct buf *why)
 {
@@ -146,7 +184,8 @@ enum err statement_prepare(sqlite3 *db, struct str *rest, unsigned flags, sqlite
         *error = start + (offset > 0 ? offset : 0);
         err = rows_failed(db, why);
         if (code == SQLITE_AUTH)
-            buf_add_str(why, STR(": this kind of statement is not allowed here"));
+            buf_add_str(why, names_own(start, tail) ? STR(": tables called larder_... are larder's own")
+                                                    : STR(": this kind of statement is not allowed here"));
         return err;
     }
     *rest = (struct str){tail, (size_t)(end - tail)};

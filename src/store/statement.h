@@ -8,7 +8,7 @@
 
 #include "base/str.h"
 
-/* What the statements prepared on a connection may do. */
+/* What the statements prepared on a connection may do. Tables called larder_* are for nothing but NONE. */
 enum statement_guard {
     STATEMENT_GUARD_NONE,
     STATEMENT_GUARD_READING,   /* nothing but read */

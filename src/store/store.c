@@ -5,7 +5,7 @@
  * input or output errors, a file that is gone or has been replaced), so the next read starts afresh. Statements are
  * prepared once, kept by the resource's index, and stay prepared across changes of the schema.
  *
- * Invariant: outside store_read and store_ping no statement is active, so an idle thread holds no read transaction and
+ * Invariant: outside the functions of store.h no statement is active, so an idle thread holds no read transaction and
  * never keeps the writer from checkpointing. It refuses to write three times over: the file is opened read-only,
  * query_only is set, and the authorizer lets nothing but reading be prepared. The file is not mapped into memory: a
  * database cut short by somebody else would then be a SIGBUS instead of an error.
@@ -42,7 +42,7 @@ struct store {
     ino_t inode;
     int64_t replaced_check_ms; /* when the file is to be looked at again */
     int64_t deadline_ms;       /* of the statement that runs; monotonic */
-    struct prepared *prepared; /* by resource->index */
+    struct prepared *prepared; /* by resource->index, which `warm` statements have too */
     size_t prepared_count;
     struct buf scratch;
 };
@@ -230,6 +230,7 @@ static enum err prepare(struct store *store, const struct resource *resource, st
         rows_plan_init(&prepared->plan, prepared->statement);
     } else {
         statement_place(resource->sql, resource->sql_line, point, &line, &column);
+        column += line == resource->sql_line ? resource->sql_offset : 0;
         buf_printf(why, "%.*s:%u:%u: %s", STR_ARG(resource->file), line, column, reason.p);
     }
     buf_free(&reason);
@@ -248,6 +249,19 @@ static enum err run(struct store *store, struct prepared *prepared, const struct
     sqlite3_reset(prepared->statement);
     sqlite3_clear_bindings(prepared->statement);
     return err;
+}
+
+static void clear_scratch(struct store *store)
+{
+    buf_clear(&store->scratch);
+    if (store->scratch.cap > SCRATCH_BYTES_KEPT)
+        buf_free(&store->scratch);
+}
+
+static void explain_timeout(const struct resource *resource, struct buf *why)
+{
+    buf_printf(why, ": the statement of %.*s ran longer than %lld ms", STR_ARG(resource->name),
+               (long long)resource->timeout_ms);
 }
 
 enum err store_read(struct store *store, const struct resource *resource, const struct params_values *values,
@@ -272,15 +286,117 @@ enum err store_read(struct store *store, const struct resource *resource, const 
         }
     }
     if (err == ERR_TIMEOUT)
-        buf_printf(why, ": the statement of %.*s ran longer than %lld ms", STR_ARG(resource->name),
-                   (long long)resource->timeout_ms);
-    buf_clear(&store->scratch);
-    if (store->scratch.cap > SCRATCH_BYTES_KEPT)
-        buf_free(&store->scratch);
+        explain_timeout(resource, why);
+    clear_scratch(store);
     if (err != ERR_OK)
         return fail(store, err, why);
     *out = (struct store_answer){.found = found, .json = json};
     return ERR_OK;
+}
+
+/* The row that STATEMENT stands on; NULL when ARENA is full. */
+static struct store_row *copy_row(sqlite3_stmt *statement, struct arena *arena)
+{
+    int columns = sqlite3_column_count(statement);
+    struct store_row *row = arena_calloc(arena, 1, sizeof *row);
+
+    if (row)
+        row->cells = arena_calloc(arena, (size_t)columns, sizeof *row->cells);
+    for (int i = 0; row && row->cells && i < columns; i++) {
+        if (sqlite3_column_type(statement, i) == SQLITE_NULL)
+            continue;
+        const char *text = (const char *)sqlite3_column_text(statement, i);
+        struct str value = {text, text ? (size_t)sqlite3_column_bytes(statement, i) : 0};
+        row->cells[row->count++] = (struct params_raw){
+            .name = arena_copy(arena, str_from(sqlite3_column_name(statement, i))), .value = arena_copy(arena, value)};
+    }
+    return arena_overflowed(arena) ? NULL : row;
+}
+
+/* Steps STATEMENT to its end. */
+static enum err copy_rows(struct store *store, sqlite3_stmt *statement, struct arena *arena, struct store_row **rows,
+                          struct buf *why)
+{
+    struct store_row *first = NULL, **end = &first;
+    int code;
+
+    while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
+        *end = copy_row(statement, arena);
+        if (!*end) {
+            buf_add_str(why, STR("the statement gives more than a request may use: add a LIMIT"));
+            return ERR_LIMIT;
+        }
+        end = &(*end)->next;
+    }
+    if (code != SQLITE_DONE)
+        return rows_failed(store->db, why);
+    *rows = first;
+    return ERR_OK;
+}
+
+enum err store_rows(struct store *store, const struct resource *warm, int64_t now_ms, struct arena *arena,
+                    struct store_row **rows, struct buf *why)
+{
+    const struct store_caller caller = {.now_ms = now_ms};
+    struct prepared *prepared = NULL;
+    enum err err = begin(store, warm->timeout_ms, why);
+
+    if (err != ERR_OK)
+        return err;
+    err = prepare(store, warm, &prepared, why);
+    if (err == ERR_OK) {
+        err = rows_bind(prepared->statement, NULL, &caller, why);
+        if (err == ERR_OK)
+            err = copy_rows(store, prepared->statement, arena, rows, why);
+        sqlite3_reset(prepared->statement);
+        sqlite3_clear_bindings(prepared->statement);
+    }
+    if (err == ERR_TIMEOUT)
+        explain_timeout(warm, why);
+    return err == ERR_OK ? ERR_OK : fail(store, err, why);
+}
+
+/* Steps the explanation to its end. A step names the one that it is part of, and comes after it. */
+static enum err copy_plan(struct store *store, sqlite3_stmt *statement, struct arena *arena, struct str *out,
+                          struct buf *why)
+{
+    enum { DEPTH_MAX = 32 };
+    int parts[DEPTH_MAX], depth = 0, code;
+
+    buf_clear(&store->scratch);
+    while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
+        while (depth > 0 && parts[depth - 1] != sqlite3_column_int(statement, 1))
+            depth--;
+        buf_printf(&store->scratch, "%*s%s\n", 2 * depth, "", (const char *)sqlite3_column_text(statement, 3));
+        if (depth < DEPTH_MAX)
+            parts[depth++] = sqlite3_column_int(statement, 0);
+    }
+    if (code != SQLITE_DONE)
+        return rows_failed(store->db, why);
+    *out = arena_copy(arena, buf_str(&store->scratch));
+    return arena_overflowed(arena) ? ERR_LIMIT : ERR_OK;
+}
+
+enum err store_plan(struct store *store, const struct resource *resource, struct arena *arena, struct str *out,
+                    struct buf *why)
+{
+    struct buf sql = {0};
+    sqlite3_stmt *statement = NULL;
+    const char *point;
+    enum err err = begin(store, resource->timeout_ms, why);
+
+    if (err != ERR_OK)
+        return err;
+    buf_add_str(&sql, STR("EXPLAIN QUERY PLAN "));
+    buf_add_str(&sql, resource->sql);
+    struct str rest = buf_str(&sql);
+    err = statement_prepare_reading(store->db, &rest, 0, &statement, &point, why);
+    if (err == ERR_OK)
+        err = copy_plan(store, statement, arena, out, why);
+    sqlite3_finalize(statement);
+    buf_free(&sql);
+    clear_scratch(store);
+    return err == ERR_OK ? ERR_OK : fail(store, err, why);
 }
 
 enum err store_ping(struct store *store, struct buf *why)

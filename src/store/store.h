@@ -37,6 +37,22 @@ void store_close(struct store **store);
 enum err store_read(struct store *store, const struct resource *resource, const struct params_values *values,
                     const struct store_caller *caller, struct arena *arena, struct store_answer *out,
                     struct buf *why) ERR_CHECKED;
+
+/* A row of parameters: the columns' names and their values as text, a NULL left out. */
+struct store_row {
+    struct params_raw *cells;
+    size_t count;
+    struct store_row *next; /* NULL after the last */
+};
+
+/* Runs a resource's `warm` statement, which takes no parameters but the builtins; its rows, perhaps none (NULL), in
+ * ARENA. Errors as store_read. */
+enum err store_rows(struct store *store, const struct resource *warm, int64_t now_ms, struct arena *arena,
+                    struct store_row **rows, struct buf *why) ERR_CHECKED;
+/* How SQLite would run RESOURCE's statement (EXPLAIN QUERY PLAN), in ARENA: lines, each ended, indented under the one
+ * that they are part of. Errors as store_read. */
+enum err store_plan(struct store *store, const struct resource *resource, struct arena *arena, struct str *out,
+                    struct buf *why) ERR_CHECKED;
 /* Whether the database can be read now (a trivial statement); for readiness. */
 enum err store_ping(struct store *store, struct buf *why) ERR_CHECKED;
 

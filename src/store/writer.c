@@ -35,6 +35,7 @@ enum {
     LOCK_RETRY_MS = 1000,
     LOCK_HASTE_MS = 50, /* at first, for a predecessor that is just going */
     LOCK_HASTY_TRIES = 5,
+    PURGED_MS = 20, /* for which rows of the outbox may wait for company before they are removed */
 };
 
 struct writer {
@@ -49,6 +50,8 @@ struct writer {
     int64_t round_ms;                 /* when this round received what it works on; monotonic */
     struct writer_commit_item *items; /* of the round; grown as needed */
     size_t items_count, items_max;
+    int64_t purged_ms;   /* when rows of the outbox are to be removed, if there are any; monotonic */
+    bool purged_failing; /* that this fails has been logged */
     struct epoll_event events[PEERS_MAX + 1];
 };
 
@@ -124,6 +127,36 @@ static struct writer_commit_item *add_item(struct writer *writer)
     return &writer->items[writer->items_count++];
 }
 
+/* Rows of the outbox that somebody says have been carried out. What cannot be remembered stays, and is carried out once
+ * more. */
+static void note_purged(struct writer *writer, const struct writer_frame_request *request)
+{
+    if (!writer_db_has_purged(writer->db))
+        writer->purged_ms = sys_monotonic_ms() + PURGED_MS;
+    (void)!writer_db_note_purged(writer->db, request->ids, request->ids_count);
+}
+
+/* The next request of PEER that takes its turn with the others', in ITEM. */
+static bool next_request(struct writer *writer, struct writer_peer *peer, struct writer_commit_item *item)
+{
+    item->peer = peer;
+    while (writer_peer_next(peer, &item->request)) {
+        switch (item->request.kind) {
+        case WRITER_FRAME_WRITE:
+        case WRITER_FRAME_PURGES:
+        case WRITER_FRAME_BATCH_BEGIN:
+            return true;
+        case WRITER_FRAME_PURGED:
+            note_purged(writer, &item->request);
+            break;
+        default:
+            peer->lost = true;
+            break;
+        }
+    }
+    return false;
+}
+
 /* One request of each client. Those for whom the queue has no place are turned away at once. False when there was none.
  */
 static bool gather(struct writer *writer)
@@ -138,11 +171,7 @@ static bool gather(struct writer *writer)
     for (size_t i = 0; i < writer->peers_count; i++) {
         struct writer_peer *peer = writer->peers[i];
         struct writer_commit_item *item = add_item(writer);
-        item->peer = peer;
-        if (!writer_peer_next(peer, &item->request)) {
-            writer->items_count--;
-        } else if (item->request.kind != WRITER_FRAME_WRITE && item->request.kind != WRITER_FRAME_BATCH_BEGIN) {
-            peer->lost = true;
+        if (!next_request(writer, peer, item)) {
             writer->items_count--;
         } else if (writer->items_count > (size_t)writer->config->store.write_queue) {
             writer_peer_answer(peer, &full, sys_monotonic_ms());
@@ -164,7 +193,7 @@ static void carry_out(struct writer *writer)
             at++;
             continue;
         }
-        for (end = at; end < writer->items_count && writer->items[end].request.kind == WRITER_FRAME_WRITE;)
+        for (end = at; end < writer->items_count && writer->items[end].request.kind != WRITER_FRAME_BATCH_BEGIN;)
             end++;
         at += writer_commit_group(writer->db, item, end - at, writer->shared);
     }
@@ -192,6 +221,19 @@ static void sweep(struct writer *writer)
     writer->peers_count = kept;
 }
 
+/* Removes what the outbox is to be rid of and no group has taken along. When it fails, it is tried again later. */
+static void remove_purged(struct writer *writer)
+{
+    struct buf why = {0};
+    enum err err = writer_commit_purged(writer->db, writer->shared, &why);
+
+    if (err != ERR_OK && !writer->purged_failing)
+        log_event(LOG_LEVEL_WARNING, "outbox_not_cleared", LOG_STR("why", buf_str(&why)));
+    writer->purged_failing = err != ERR_OK;
+    writer->purged_ms = sys_monotonic_ms() + PURGED_MS;
+    buf_free(&why);
+}
+
 /* Everything that has come: received, carried out, answered. */
 static void work(struct writer *writer, int timeout_ms)
 {
@@ -199,6 +241,18 @@ static void work(struct writer *writer, int timeout_ms)
     while (gather(writer))
         carry_out(writer);
     sweep(writer);
+    if (writer_db_has_purged(writer->db) && sys_monotonic_ms() >= writer->purged_ms)
+        remove_purged(writer);
+}
+
+/* How long to wait for something to come. */
+static int patience_ms(const struct writer *writer)
+{
+    int64_t left_ms = writer->purged_ms - sys_monotonic_ms();
+
+    if (!writer_db_has_purged(writer->db) || left_ms > TICK_MS)
+        return TICK_MS;
+    return left_ms > 0 ? (int)left_ms : 0;
 }
 
 /* Takes the lock, waiting for whoever holds it. False: told to stop, or it cannot be had. */
@@ -280,6 +334,8 @@ static void drain(struct writer *writer)
     }
     sweep(writer);
     send_rest(writer);
+    if (writer_db_has_purged(writer->db))
+        remove_purged(writer);
 }
 
 static void finish(struct writer *writer)
@@ -313,7 +369,7 @@ int writer_run(const struct config *config, struct writer_shared *shared, const 
     signal(SIGXFSZ, SIG_IGN);
     if (start(writer, &why)) {
         while (!*stop)
-            work(writer, TICK_MS);
+            work(writer, patience_ms(writer));
         drain(writer);
     } else if (why.len > 0) {
         set_state(writer, WRITER_FAILED, why.p);

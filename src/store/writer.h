@@ -7,8 +7,11 @@
  * fails fails alone. A write is SQL text with values, so the writer needs no catalogue and outlives a reload. A batch
  * (an import) is a transaction of its own.
  *
+ * Purges that belong to a write, or have nowhere else to go, are committed to the outbox (store/outbox.h), and their
+ * rows removed once they have been carried out: with a later group, or by themselves within a second.
+ *
  * Its clients are writer_client's. Its parts: writer_socket (lock and address), writer_peer (a connection),
- * writer_frame (the bytes), writer_commit (groups and batches), writer_db (SQLite).
+ * writer_frame (the bytes), writer_commit (groups and batches), writer_db (SQLite), writer_outbox (its table).
  */
 #ifndef LARDER_WRITER_H
 #define LARDER_WRITER_H

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/sys.h"
+#include "store/outbox.h"
 #include "store/writer_frame.h"
 #include "store/writer_socket.h"
 
@@ -28,13 +29,14 @@ enum {
     BATCH_STEP = 64 << 10,  /* rows are sent together up to this size */
     BATCH_HOLD_MS = 500,    /* and are held back no longer than this */
     BATCH_WAIT_MS = 600000, /* the commit of a large batch syncs much */
+    PURGED_WAIT_MS = 500,   /* to be taken by the socket; the writer looks at it when it comes to it */
 };
 
 struct writer_client {
     const struct config *config;
     const struct writer_shared *shared;
     int fd; /* -1: not connected */
-    struct buf out, in;
+    struct buf out, in, purges;
     bool in_batch;
     int64_t batch_sent_ms; /* when rows were sent last */
 };
@@ -64,6 +66,7 @@ void writer_client_free(struct writer_client **client)
     disconnect(*client);
     buf_free(&(*client)->out);
     buf_free(&(*client)->in);
+    buf_free(&(*client)->purges);
     free(*client);
     *client = NULL;
 }
@@ -213,21 +216,38 @@ static enum err take_answer(struct writer_client *client, int64_t deadline_ms, s
     return err;
 }
 
+/* PURGES as they travel and are kept; valid until the next call. */
+static struct str encode_purges(struct writer_client *client, const struct str *purges, size_t count)
+{
+    clear(&client->purges);
+    outbox_encode(purges, count, &client->purges);
+    return buf_str(&client->purges);
+}
+
+/* Sends REQUEST and takes the answer. */
+static enum err ask(struct writer_client *client, const struct writer_frame_request *request, int64_t deadline_ms,
+                    struct writer_frame_answer *answer, struct buf *why)
+{
+    enum err err = send_request(client, request, deadline_ms, why);
+
+    return err == ERR_OK ? take_answer(client, deadline_ms, answer, why) : err;
+}
+
 enum err writer_client_write(struct writer_client *client, struct str sql, const struct params_values *values,
-                             const struct store_caller *caller, enum catalog_shape shape, struct arena *arena,
-                             struct store_answer *out, struct buf *why)
+                             const struct store_caller *caller, enum catalog_shape shape, const struct str *purges,
+                             size_t purges_count, struct arena *arena, struct store_answer *out, int64_t *outbox_id,
+                             struct buf *why)
 {
     struct writer_frame_request request = {.kind = WRITER_FRAME_WRITE, .shape = shape, .sql = sql};
     struct writer_frame_answer answer;
 
     request.deadline_ms = sys_monotonic_ms() + client->config->store.write_timeout_ms;
+    request.purges = encode_purges(client, purges, purges_count);
     if (values)
         request.values = *values;
     if (caller)
         request.caller = *caller;
-    enum err err = send_request(client, &request, request.deadline_ms, why);
-    if (err == ERR_OK)
-        err = take_answer(client, request.deadline_ms, &answer, why);
+    enum err err = ask(client, &request, request.deadline_ms, &answer, why);
     if (err != ERR_OK)
         return err;
     struct str json = answer.json.len ? arena_copy(arena, answer.json) : STR("");
@@ -237,7 +257,39 @@ enum err writer_client_write(struct writer_client *client, struct str sql, const
         return ERR_IO;
     }
     *out = (struct store_answer){.found = answer.found, .changes = answer.changes, .json = json};
+    if (outbox_id)
+        *outbox_id = answer.outbox_id;
     return ERR_OK;
+}
+
+enum err writer_client_keep_purges(struct writer_client *client, const struct str *purges, size_t purges_count,
+                                   int64_t *outbox_id, struct buf *why)
+{
+    struct writer_frame_request request = {.kind = WRITER_FRAME_PURGES};
+    struct writer_frame_answer answer;
+
+    request.deadline_ms = sys_monotonic_ms() + client->config->store.write_timeout_ms;
+    request.purges = encode_purges(client, purges, purges_count);
+    enum err err = ask(client, &request, request.deadline_ms, &answer, why);
+    if (err == ERR_OK && outbox_id)
+        *outbox_id = answer.outbox_id;
+    return err;
+}
+
+enum err writer_client_purged(struct writer_client *client, const int64_t *ids, size_t count)
+{
+    struct writer_frame_request request = {.kind = WRITER_FRAME_PURGED};
+    int64_t deadline_ms = sys_monotonic_ms() + PURGED_WAIT_MS;
+    struct buf ignored = {0};
+    enum err err = ERR_OK;
+
+    for (size_t done = 0; err == ERR_OK && done < count; done += request.ids_count) {
+        request.ids_count = count - done < WRITER_FRAME_IDS_MAX ? count - done : WRITER_FRAME_IDS_MAX;
+        memcpy(request.ids, ids + done, request.ids_count * sizeof *ids);
+        err = send_request(client, &request, deadline_ms, &ignored);
+    }
+    buf_free(&ignored);
+    return err == ERR_OK ? ERR_OK : ERR_UNAVAILABLE;
 }
 
 enum err writer_client_batch_begin(struct writer_client *client, struct str sql, struct buf *why)
@@ -249,10 +301,8 @@ enum err writer_client_batch_begin(struct writer_client *client, struct str sql,
     };
     int64_t deadline_ms = sys_monotonic_ms() + client->config->store.write_timeout_ms;
     struct writer_frame_answer answer;
-    enum err err = send_request(client, &request, deadline_ms, why);
+    enum err err = ask(client, &request, deadline_ms, &answer, why);
 
-    if (err == ERR_OK)
-        err = take_answer(client, deadline_ms, &answer, why);
     client->in_batch = err == ERR_OK;
     client->batch_sent_ms = sys_monotonic_ms();
     return err;
@@ -293,14 +343,19 @@ enum err writer_client_batch_row(struct writer_client *client, const struct para
     return send_rows(client, why);
 }
 
-enum err writer_client_batch_commit(struct writer_client *client, uint64_t *failed_row, struct buf *why)
+enum err writer_client_batch_commit(struct writer_client *client, const struct str *purges, size_t purges_count,
+                                    uint64_t *failed_row, int64_t *outbox_id, struct buf *why)
 {
-    const struct writer_frame_request request = {.kind = WRITER_FRAME_BATCH_COMMIT};
+    const struct writer_frame_request request = {.kind = WRITER_FRAME_BATCH_COMMIT,
+                                                 .purges = encode_purges(client, purges, purges_count)};
     struct writer_frame_answer answer;
-    enum err err = writer_frame_add_request(&request, &client->out);
 
-    if (err == ERR_OK)
-        err = send_rows(client, why);
+    if (writer_frame_add_request(&request, &client->out) != ERR_OK) {
+        buf_printf(why, "the purges are larger than %d MiB; nothing was written", WRITER_FRAME_MAX >> 20);
+        disconnect(client);
+        return ERR_LIMIT;
+    }
+    enum err err = send_rows(client, why);
     if (err != ERR_OK)
         return err;
     err = take_answer(client, sys_monotonic_ms() + BATCH_WAIT_MS, &answer, why);
@@ -310,5 +365,7 @@ enum err writer_client_batch_commit(struct writer_client *client, uint64_t *fail
         disconnect(client);
     if (err != ERR_OK && answer.failed_row != WRITER_FRAME_NO_ROW)
         *failed_row = answer.failed_row;
+    if (err == ERR_OK && outbox_id)
+        *outbox_id = answer.outbox_id;
     return err;
 }

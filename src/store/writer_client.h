@@ -17,10 +17,20 @@ void writer_client_free(struct writer_client **client);
  * statement that gives rows makes the answer, as SHAPE says. WHY is for a person. Blocks for the configured
  * write_timeout at most. Nothing was written: ERR_CONSTRAINT, ERR_STATEMENT, ERR_FULL, ERR_READ_ONLY, ERR_CORRUPT,
  * ERR_LIMIT, ERR_BUSY (the queue or the database), ERR_UNAVAILABLE (no writer). Not known: ERR_TIMEOUT, and ERR_IO (the
- * writer vanished after it had been asked, or the disk failed it). VALUES and CALLER may be NULL. */
+ * writer vanished after it had been asked, or the disk failed it). VALUES and CALLER may be NULL. PURGES (items of
+ * cache/purge, may be none) are committed to the outbox in the same transaction, as the row *OUTBOX_ID (0 without any;
+ * may be NULL): whoever carries them out says so by writer_client_purged. */
 enum err writer_client_write(struct writer_client *client, struct str sql, const struct params_values *values,
-                             const struct store_caller *caller, enum catalog_shape shape, struct arena *arena,
-                             struct store_answer *out, struct buf *why) ERR_CHECKED;
+                             const struct store_caller *caller, enum catalog_shape shape, const struct str *purges,
+                             size_t purges_count, struct arena *arena, struct store_answer *out, int64_t *outbox_id,
+                             struct buf *why) ERR_CHECKED;
+/* Commits PURGES (none: nothing is kept) alone to the outbox. OUTBOX_ID and errors as above. */
+enum err writer_client_keep_purges(struct writer_client *client, const struct str *purges, size_t purges_count,
+                                   int64_t *outbox_id, struct buf *why) ERR_CHECKED;
+/* Tells the writer that the rows IDS of the outbox have been carried out, and waits for no answer. They are removed with
+ * one of the next commits, or soon after by one of their own; one that is not (ERR_UNAVAILABLE, or the writer had too many to
+ * remember) will be carried out once more. */
+enum err writer_client_purged(struct writer_client *client, const int64_t *ids, size_t count) ERR_CHECKED;
 
 /* A batch: the same SQL once per row, all or nothing; other writes wait meanwhile. Any error ends it with nothing
  * written, but for ERR_IO and ERR_TIMEOUT of the commit: not known. A failing row is reported by the commit:
@@ -29,6 +39,8 @@ enum err writer_client_write(struct writer_client *client, struct str sql, const
 enum err writer_client_batch_begin(struct writer_client *client, struct str sql, struct buf *why) ERR_CHECKED;
 enum err writer_client_batch_row(struct writer_client *client, const struct params_values *values,
                                  struct buf *why) ERR_CHECKED;
-enum err writer_client_batch_commit(struct writer_client *client, uint64_t *failed_row, struct buf *why) ERR_CHECKED;
+/* PURGES and OUTBOX_ID as for writer_client_write. */
+enum err writer_client_batch_commit(struct writer_client *client, const struct str *purges, size_t purges_count,
+                                    uint64_t *failed_row, int64_t *outbox_id, struct buf *why) ERR_CHECKED;
 
 #endif

@@ -3,7 +3,8 @@
  *
  * A group is one transaction with a savepoint for each write, so many writes share one sync of the disk and one that
  * fails fails alone. Where a failure makes SQLite take back the whole transaction, the group is begun again without the
- * write that did it: at most as many times as it has writes.
+ * write that did it: at most as many times as it has writes. Rows of the outbox that have been carried out are removed
+ * by the way; where that is what fails, the group is begun again without it.
  *
  * Invariants: nothing is answered before the commit has returned; when the commit fails, nothing of the group is
  * written and everybody in it is told so. A write whose client has given up is not begun. A batch is one transaction
@@ -34,7 +35,7 @@ static void fail(struct writer_db_outcome *outcome, enum err err, struct str why
 {
     outcome->err = err;
     outcome->found = false;
-    outcome->changes = 0;
+    outcome->changes = outcome->outbox_id = 0;
     buf_clear(&outcome->json);
     buf_clear(&outcome->why);
     buf_add_str(&outcome->why, why.len ? why : str_from(err_text(err)));
@@ -90,6 +91,7 @@ static void answer_outcome(struct writer_peer *peer, const struct writer_db_outc
         .found = outcome->found,
         .changes = outcome->changes,
         .failed_row = failed_row,
+        .outbox_id = outcome->outbox_id,
         .json = buf_str(&outcome->json),
         .why = buf_str(&outcome->why),
     };
@@ -105,23 +107,51 @@ static void note_commit(struct writer_shared *shared, uint64_t written)
     atomic_fetch_add(&shared->commits, 1);
 }
 
+/* Begins the transaction, and removes what the outbox is to be rid of when REMOVING. */
+static enum err begin_group(struct writer_db *db, bool removing, struct buf *why)
+{
+    struct buf ignored = {0};
+    enum err err = writer_db_begin(db, why);
+
+    if (err == ERR_OK && removing && writer_db_remove_purged(db, &ignored) != ERR_OK && !writer_db_in_transaction(db))
+        err = writer_db_begin(db, why);
+    buf_free(&ignored);
+    return err;
+}
+
+/* The items as one transaction, of which *WRITTEN were written. */
+static enum err run_group(struct writer_db *db, struct writer_commit_item *items, size_t *count, bool removing,
+                          size_t *written, struct buf *why)
+{
+    enum err err;
+
+    *written = 0;
+    do
+        err = begin_group(db, removing, why);
+    while (err == ERR_OK && !apply_all(db, items, count));
+    if (err != ERR_OK)
+        return err;
+    *written = count_written(items, *count);
+    if (*written > 0)
+        return writer_db_commit(db, why);
+    writer_db_rollback(db);
+    return ERR_OK;
+}
+
 size_t writer_commit_group(struct writer_db *db, struct writer_commit_item *items, size_t count,
                            struct writer_shared *shared)
 {
+    const bool removing = writer_db_has_purged(db);
     struct buf why = {0};
-    enum err err;
-    size_t written = 0;
+    size_t written;
 
     for (size_t i = 0; i < count; i++)
         items[i].apart = false;
-    do
-        err = writer_db_begin(db, &why);
-    while (err == ERR_OK && !apply_all(db, items, &count));
-
-    if (err == ERR_OK && (written = count_written(items, count)) == 0)
-        writer_db_rollback(db);
-    else if (err == ERR_OK)
-        err = writer_db_commit(db, &why);
+    enum err err = run_group(db, items, &count, removing, &written, &why);
+    if (err == ERR_FULL && removing) {
+        buf_clear(&why);
+        err = run_group(db, items, &count, false, &written, &why);
+    }
     if (err == ERR_OK && written > 0)
         note_commit(shared, written);
     for (size_t i = 0; i < count; i++) {
@@ -134,6 +164,24 @@ size_t writer_commit_group(struct writer_db *db, struct writer_commit_item *item
         writer_db_checkpoint(db);
     buf_free(&why);
     return count;
+}
+
+enum err writer_commit_purged(struct writer_db *db, struct writer_shared *shared, struct buf *why)
+{
+    enum err err = writer_db_begin(db, why);
+
+    if (err == ERR_OK) {
+        err = writer_db_remove_purged(db, why);
+        if (err == ERR_OK)
+            err = writer_db_commit(db, why);
+        else
+            writer_db_rollback(db);
+    }
+    if (err == ERR_OK) {
+        note_commit(shared, 0);
+        writer_db_checkpoint(db);
+    }
+    return err;
 }
 
 struct batch {
@@ -180,12 +228,17 @@ static void take_row(struct batch *batch, struct writer_frame_request *request)
     writer_db_rollback(batch->db);
 }
 
-static void commit_batch(struct batch *batch, struct writer_shared *shared)
+static void commit_batch(struct batch *batch, struct str purges, struct writer_shared *shared)
 {
     struct buf why = {0};
 
     if (batch->outcome.err == ERR_OK) {
-        enum err err = writer_db_commit(batch->db, &why);
+        int64_t *outbox_id = &batch->outcome.outbox_id;
+        enum err err = purges.len > 0 ? writer_db_keep(batch->db, purges, outbox_id, &why) : ERR_OK;
+        if (err == ERR_OK)
+            err = writer_db_commit(batch->db, &why);
+        else
+            writer_db_rollback(batch->db);
         if (err == ERR_OK)
             note_commit(shared, batch->rows);
         else
@@ -207,7 +260,7 @@ static void take_frames(struct batch *batch, struct writer_frame_request *reques
         if (request->kind == WRITER_FRAME_BATCH_ROW)
             take_row(batch, request);
         else if (request->kind == WRITER_FRAME_BATCH_COMMIT)
-            commit_batch(batch, shared);
+            commit_batch(batch, request->purges, shared);
         else
             batch->peer->lost = true;
     }

@@ -11,7 +11,8 @@
 #include "store/writer_db.h"
 #include "store/writer_peer.h"
 
-/* One write on its way: who asked, what, and what became of it. Zero-initialised; used again and again. */
+/* One write, or some purges to keep, on its way: who asked, what, and what became of it. Zero-initialised; used again
+ * and again. */
 struct writer_commit_item {
     struct writer_peer *peer;
     struct writer_frame_request request;
@@ -20,9 +21,14 @@ struct writer_commit_item {
 };
 
 /* Carries out the first of ITEMS (at least one) as one transaction and answers them, after the commit. How many they
- * were: a group ends early when it has taken long. SHARED may be NULL. */
+ * were: a group ends early when it has taken long. What the outbox is rid of by the way fails nobody. SHARED may be
+ * NULL. */
 size_t writer_commit_group(struct writer_db *db, struct writer_commit_item *items, size_t count,
                            struct writer_shared *shared);
+
+/* Rids the outbox of the rows that have been carried out, as a transaction of its own. After an error they are still to
+ * be removed. */
+enum err writer_commit_purged(struct writer_db *db, struct writer_shared *shared, struct buf *why) ERR_CHECKED;
 
 /* The batch that PEER begins with REQUEST, to its end, while everybody else waits. Returns when it was committed or
  * taken back: because a row failed, PEER was silent or vanished, or *STOP. SIGNALS is the mask while waiting. */

@@ -26,6 +26,7 @@
 #include "store/migrate.h"
 #include "store/rows.h"
 #include "store/statement.h"
+#include "store/writer_outbox.h"
 
 enum {
     SCRIPTS_MAX = 64,
@@ -59,6 +60,7 @@ struct writer_db {
     int64_t deadline_ms; /* of the write that runs; monotonic; 0: none does */
     struct script scripts[SCRIPTS_MAX];
     uint64_t uses;
+    struct writer_outbox *outbox;
     uint64_t page_bytes;
     uint64_t wal_bytes;      /* after the last commit */
     uint64_t wal_seen;       /* at the last look */
@@ -137,6 +139,7 @@ static void disconnect(struct writer_db *db)
 {
     for (size_t i = 0; i < SCRIPTS_MAX; i++)
         drop_script(&db->scripts[i]);
+    writer_outbox_disconnect(db->outbox);
     /* What cannot be trusted, or is no longer the file at the path, must not be copied together on the way out. */
     if (db->db && db->doubtful)
         sqlite3_db_config(db->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
@@ -194,6 +197,25 @@ static enum err read_page_size(struct writer_db *db, struct buf *why)
     return err;
 }
 
+/* Where there is no place for it now, it is made when it is needed, and until then whoever wants to write is told why
+ * he cannot. */
+static enum err connect_outbox(struct writer_db *db, struct buf *why)
+{
+    struct buf reason = {0};
+
+    db->own = true;
+    enum err err = judge(db, writer_outbox_connect(db->outbox, db->db, &reason));
+    db->own = false;
+    if (err == ERR_FULL || err == ERR_READ_ONLY || err == ERR_BUSY) {
+        db->doubtful = false;
+        err = ERR_OK;
+    }
+    if (err != ERR_OK)
+        buf_add_str(why, buf_str(&reason));
+    buf_free(&reason);
+    return err;
+}
+
 static enum err configure(struct writer_db *db, struct buf *why)
 {
     static const char settings[] = "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA foreign_keys = ON;"
@@ -214,7 +236,7 @@ static enum err configure(struct writer_db *db, struct buf *why)
     sqlite3_wal_hook(db->db, note_wal, db);
     sqlite3_progress_handler(db->db, PROGRESS_STEPS, check_deadline, db);
     sqlite3_set_authorizer(db->db, authorize, db);
-    return ERR_OK;
+    return connect_outbox(db, why);
 }
 
 static enum err connect_database(struct writer_db *db, struct buf *why)
@@ -246,11 +268,12 @@ enum err writer_db_open(const struct config *config, struct writer_db **out, str
     struct writer_db *db = sys_calloc(1, sizeof *db);
 
     db->config = config;
+    db->outbox = writer_outbox_new();
     enum err err = connect_database(db, why);
     if (err == ERR_OK)
         *out = db;
     else
-        free(db);
+        writer_db_close(&db);
     return err;
 }
 
@@ -261,6 +284,7 @@ void writer_db_close(struct writer_db **db)
     if ((*db)->db && !(*db)->doubtful)
         (void)sqlite3_wal_checkpoint_v2((*db)->db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     disconnect(*db);
+    writer_outbox_free(&(*db)->outbox);
     free(*db);
     *db = NULL;
 }
@@ -286,6 +310,7 @@ enum err writer_db_begin(struct writer_db *db, struct buf *why)
         buf_printf(why, "the database %s is gone: put it back, or restart larder to begin with an empty one", path);
         return ERR_UNAVAILABLE;
     }
+    writer_outbox_settle(db->outbox, false);
     enum err err = db->db ? ERR_OK : connect_database(db, why);
     return err == ERR_OK ? control(db, "BEGIN IMMEDIATE", why) : err;
 }
@@ -296,6 +321,8 @@ enum err writer_db_commit(struct writer_db *db, struct buf *why)
 
     if (err != ERR_OK)
         writer_db_rollback(db);
+    else
+        writer_outbox_settle(db->outbox, true);
     return err;
 }
 
@@ -416,8 +443,11 @@ static enum err run(struct writer_db *db, const struct writer_frame_request *req
 static enum err run_in_time(struct writer_db *db, const struct writer_frame_request *request, int64_t timeout_ms,
                             struct writer_db_outcome *outcome)
 {
+    const int64_t before = sqlite3_total_changes64(db->db);
+
     db->deadline_ms = sys_monotonic_ms() + timeout_ms;
     enum err err = run(db, request, outcome);
+    outcome->changes = sqlite3_total_changes64(db->db) - before;
     if (err == ERR_OK && check_deadline(db))
         err = ERR_TIMEOUT;
     db->deadline_ms = 0;
@@ -428,14 +458,13 @@ static enum err run_in_time(struct writer_db *db, const struct writer_frame_requ
     return err;
 }
 
-static void settle(struct writer_db *db, enum err err, int64_t changes_before, struct writer_db_outcome *outcome)
+static void settle(enum err err, struct writer_db_outcome *outcome)
 {
     outcome->err = err;
-    outcome->changes = sqlite3_total_changes64(db->db) - changes_before;
     if (err == ERR_OK)
         return;
     outcome->found = false;
-    outcome->changes = 0;
+    outcome->changes = outcome->outbox_id = 0;
     buf_clear(&outcome->json);
     if (outcome->why.len == 0)
         buf_add_str(&outcome->why, str_from(err_text(err)));
@@ -444,6 +473,7 @@ static void settle(struct writer_db *db, enum err err, int64_t changes_before, s
 static void clear(struct writer_db_outcome *outcome)
 {
     outcome->found = false;
+    outcome->changes = outcome->outbox_id = 0;
     if (outcome->json.cap > JSON_BYTES_KEPT)
         buf_free(&outcome->json);
     buf_clear(&outcome->json);
@@ -461,35 +491,74 @@ static enum err check_foreign_keys(struct writer_db *db, struct buf *why)
     return ERR_CONSTRAINT;
 }
 
+/* Undoes what was done since the savepoint. */
+static void take_back(struct writer_db *db)
+{
+    struct buf ignored = {0};
+
+    if (writer_db_in_transaction(db) && control(db, "ROLLBACK TO larder; RELEASE larder", &ignored) != ERR_OK)
+        writer_db_rollback(db);
+    buf_free(&ignored);
+}
+
+enum err writer_db_keep(struct writer_db *db, struct str purges, int64_t *outbox_id, struct buf *why)
+{
+    db->own = true;
+    enum err err = judge(db, writer_outbox_add(db->outbox, db->db, purges, outbox_id, why));
+    db->own = false;
+    return err;
+}
+
 void writer_db_apply(struct writer_db *db, const struct writer_frame_request *request, int64_t timeout_ms,
                      struct writer_db_outcome *outcome)
 {
-    const int64_t before = sqlite3_total_changes64(db->db);
-    struct buf ignored = {0};
-
     clear(outcome);
     enum err err = control(db, "SAVEPOINT larder", &outcome->why);
     if (err == ERR_OK) {
         err = run_in_time(db, request, timeout_ms, outcome);
         if (err == ERR_OK)
             err = check_foreign_keys(db, &outcome->why);
+        if (err == ERR_OK && request->purges.len > 0)
+            err = writer_db_keep(db, request->purges, &outcome->outbox_id, &outcome->why);
         if (err == ERR_OK)
             err = control(db, "RELEASE larder", &outcome->why);
-        if (err != ERR_OK && writer_db_in_transaction(db) &&
-            control(db, "ROLLBACK TO larder; RELEASE larder", &ignored) != ERR_OK)
-            writer_db_rollback(db);
+        if (err != ERR_OK)
+            take_back(db);
     }
-    settle(db, err, before, outcome);
-    buf_free(&ignored);
+    settle(err, outcome);
 }
 
 void writer_db_apply_row(struct writer_db *db, const struct writer_frame_request *request, int64_t timeout_ms,
                          struct writer_db_outcome *outcome)
 {
-    const int64_t before = sqlite3_total_changes64(db->db);
-
     clear(outcome);
-    settle(db, run_in_time(db, request, timeout_ms, outcome), before, outcome);
+    settle(run_in_time(db, request, timeout_ms, outcome), outcome);
+}
+
+enum err writer_db_note_purged(struct writer_db *db, const int64_t *ids, size_t count)
+{
+    return writer_outbox_note(db->outbox, ids, count);
+}
+
+bool writer_db_has_purged(const struct writer_db *db)
+{
+    return writer_outbox_has_noted(db->outbox);
+}
+
+enum err writer_db_remove_purged(struct writer_db *db, struct buf *why)
+{
+    enum err err = control(db, "SAVEPOINT larder", why);
+
+    if (err != ERR_OK)
+        return err;
+    db->own = true;
+    err = judge(db, writer_outbox_remove(db->outbox, db->db, why));
+    db->own = false;
+    if (err == ERR_OK)
+        err = control(db, "RELEASE larder", why);
+    if (err != ERR_OK)
+        take_back(db);
+    return err;
 }
 
 enum err writer_db_prepare(struct writer_db *db, struct str sql, struct buf *why)

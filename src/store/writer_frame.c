@@ -10,6 +10,27 @@
  */
 #include "store/writer_frame.h"
 
+/* What frames of requests are made of, in this order. */
+enum member {
+    DEADLINE = 1 << 0,
+    SHAPE = 1 << 1,
+    NOW = 1 << 2,
+    CALLER = 1 << 3,
+    SQL = 1 << 4,
+    PURGES = 1 << 5,
+    VALUES = 1 << 6,
+    IDS = 1 << 7,
+};
+
+static const unsigned members_of[] = {
+    [WRITER_FRAME_WRITE] = DEADLINE | SHAPE | NOW | CALLER | SQL | PURGES | VALUES,
+    [WRITER_FRAME_BATCH_BEGIN] = NOW | SQL,
+    [WRITER_FRAME_BATCH_ROW] = VALUES,
+    [WRITER_FRAME_BATCH_COMMIT] = PURGES,
+    [WRITER_FRAME_PURGES] = DEADLINE | PURGES,
+    [WRITER_FRAME_PURGED] = IDS,
+};
+
 /* Where reading stands. */
 struct cursor {
     struct str rest;
@@ -40,6 +61,14 @@ static void add_values(struct buf *out, const struct params_values *values)
     }
 }
 
+static void add_ids(struct buf *out, const struct writer_frame_request *request)
+{
+    uint16_t count = (uint16_t)request->ids_count;
+
+    buf_add(out, &count, sizeof count);
+    buf_add(out, request->ids, count * sizeof *request->ids);
+}
+
 /* Reserves a head; its length is set by end_frame. */
 static size_t begin_frame(struct buf *out, enum writer_frame_kind kind)
 {
@@ -61,7 +90,8 @@ static void end_frame(struct buf *out, size_t at)
 static size_t measure(const struct writer_frame_request *request)
 {
     const struct store_caller *caller = &request->caller;
-    size_t sum = 128 + request->sql.len + caller->address.len + caller->project.len + caller->key_id.len;
+    size_t sum = 128 + request->sql.len + caller->address.len + caller->project.len + caller->key_id.len +
+                 request->purges.len + request->ids_count * sizeof *request->ids;
 
     for (size_t i = 0; i < request->values.count; i++)
         sum += 32 + request->values.items[i].name.len + request->values.items[i].text.len;
@@ -70,24 +100,30 @@ static size_t measure(const struct writer_frame_request *request)
 
 enum err writer_frame_add_request(const struct writer_frame_request *request, struct buf *out)
 {
+    const unsigned members = members_of[request->kind];
+
     if (measure(request) > WRITER_FRAME_MAX)
         return ERR_LIMIT;
     size_t at = begin_frame(out, request->kind);
-    if (request->kind == WRITER_FRAME_WRITE) {
+    if (members & DEADLINE)
         buf_add(out, &request->deadline_ms, sizeof request->deadline_ms);
+    if (members & SHAPE)
         buf_add_char(out, (char)request->shape);
-    }
-    if (request->kind == WRITER_FRAME_WRITE || request->kind == WRITER_FRAME_BATCH_BEGIN)
+    if (members & NOW)
         buf_add(out, &request->caller.now_ms, sizeof request->caller.now_ms);
-    if (request->kind == WRITER_FRAME_WRITE) {
+    if (members & CALLER) {
         add_text(out, request->caller.address);
         add_text(out, request->caller.project);
         add_text(out, request->caller.key_id);
     }
-    if (request->kind == WRITER_FRAME_WRITE || request->kind == WRITER_FRAME_BATCH_BEGIN)
+    if (members & SQL)
         add_text(out, request->sql);
-    if (request->kind == WRITER_FRAME_WRITE || request->kind == WRITER_FRAME_BATCH_ROW)
+    if (members & PURGES)
+        add_text(out, request->purges);
+    if (members & VALUES)
         add_values(out, &request->values);
+    if (members & IDS)
+        add_ids(out, request);
     end_frame(out, at);
     return ERR_OK;
 }
@@ -100,6 +136,7 @@ void writer_frame_add_answer(const struct writer_frame_answer *answer, struct bu
     buf_add_char(out, (char)answer->found);
     buf_add(out, &answer->changes, sizeof answer->changes);
     buf_add(out, &answer->failed_row, sizeof answer->failed_row);
+    buf_add(out, &answer->outbox_id, sizeof answer->outbox_id);
     add_text(out, answer->why);
     add_text(out, answer->json);
     end_frame(out, at);
@@ -160,6 +197,18 @@ static void take_values(struct cursor *cursor, struct params_values *values)
     }
 }
 
+static void take_ids(struct cursor *cursor, struct writer_frame_request *out)
+{
+    uint16_t count;
+
+    take_bytes(cursor, &count, sizeof count);
+    cursor->broken |= count > WRITER_FRAME_IDS_MAX;
+    if (cursor->broken)
+        return;
+    take_bytes(cursor, out->ids, count * sizeof *out->ids);
+    out->ids_count = count;
+}
+
 enum err writer_frame_length(struct str bytes, size_t *len)
 {
     uint32_t rest;
@@ -199,29 +248,34 @@ enum err writer_frame_read_request(struct str frame, struct writer_frame_request
     unsigned kind;
     struct cursor cursor = open_frame(frame, &kind);
 
-    if (kind < WRITER_FRAME_WRITE || kind > WRITER_FRAME_BATCH_COMMIT)
+    if (kind < WRITER_FRAME_WRITE || kind >= sizeof members_of / sizeof *members_of)
         return ERR_SYNTAX;
+    const unsigned members = members_of[kind];
     out->kind = (enum writer_frame_kind)kind;
     out->shape = CATALOG_OBJECT;
     out->caller = (struct store_caller){.now_ms = 0};
     out->deadline_ms = 0;
-    out->sql = STR("");
-    out->values.count = 0;
-    if (kind == WRITER_FRAME_WRITE) {
+    out->sql = out->purges = STR("");
+    out->values.count = out->ids_count = 0;
+    if (members & DEADLINE)
         take_bytes(&cursor, &out->deadline_ms, sizeof out->deadline_ms);
+    if (members & SHAPE)
         out->shape = (enum catalog_shape)take_choice(&cursor, CATALOG_VALUE);
-    }
-    if (kind == WRITER_FRAME_WRITE || kind == WRITER_FRAME_BATCH_BEGIN)
+    if (members & NOW)
         take_bytes(&cursor, &out->caller.now_ms, sizeof out->caller.now_ms);
-    if (kind == WRITER_FRAME_WRITE) {
+    if (members & CALLER) {
         out->caller.address = take_text(&cursor);
         out->caller.project = take_text(&cursor);
         out->caller.key_id = take_text(&cursor);
     }
-    if (kind == WRITER_FRAME_WRITE || kind == WRITER_FRAME_BATCH_BEGIN)
+    if (members & SQL)
         out->sql = take_text(&cursor);
-    if (kind == WRITER_FRAME_WRITE || kind == WRITER_FRAME_BATCH_ROW)
+    if (members & PURGES)
+        out->purges = take_text(&cursor);
+    if (members & VALUES)
         take_values(&cursor, &out->values);
+    if (members & IDS)
+        take_ids(&cursor, out);
     return close_frame(&cursor);
 }
 
@@ -236,6 +290,7 @@ enum err writer_frame_read_answer(struct str frame, struct writer_frame_answer *
     out->found = take_choice(&cursor, 1);
     take_bytes(&cursor, &out->changes, sizeof out->changes);
     take_bytes(&cursor, &out->failed_row, sizeof out->failed_row);
+    take_bytes(&cursor, &out->outbox_id, sizeof out->outbox_id);
     out->why = take_text(&cursor);
     out->json = take_text(&cursor);
     return close_frame(&cursor);

@@ -4,22 +4,25 @@
  * A frame is u32 length of what follows | u8 version | u8 kind | payload, native-endian: it never leaves the host. A
  * text is u32 length and bytes.
  *
- *   WRITE         i64 deadline | u8 shape | i64 now_ms | texts address, project, key id | text SQL | values
+ *   WRITE         i64 deadline | u8 shape | i64 now_ms | texts address, project, key id | text SQL | purges | values
  *   BATCH_BEGIN   i64 now_ms | text SQL
  *   BATCH_ROW     values
- *   BATCH_COMMIT  nothing
- *   ANSWER        u8 error | u8 found | i64 changes | u64 failed row | text why | text JSON
+ *   BATCH_COMMIT  purges
+ *   PURGES        i64 deadline | purges
+ *   PURGED        u16 count, then each: i64 id
+ *   ANSWER        u8 error | u8 found | i64 changes | u64 failed row | i64 outbox id | text why | text JSON
  *
  * values: u16 count, then each: text name | u8 type | u8 null | text | i64 integer | f64 number.
+ * purges: a text, a list of outbox_encode, which is not looked at; empty: nothing goes to the outbox.
  *
- * Every request but BATCH_ROW is answered by one ANSWER, in order.
+ * Every request but BATCH_ROW and PURGED is answered by one ANSWER, in order.
  */
 #ifndef LARDER_WRITER_FRAME_H
 #define LARDER_WRITER_FRAME_H
 
 #include "store/store.h"
 
-enum { WRITER_FRAME_VERSION = 1, WRITER_FRAME_HEAD = 6, WRITER_FRAME_MAX = 64 << 20 };
+enum { WRITER_FRAME_VERSION = 2, WRITER_FRAME_HEAD = 6, WRITER_FRAME_MAX = 64 << 20, WRITER_FRAME_IDS_MAX = 256 };
 /* The failed row of what did not fail by a row. */
 #define WRITER_FRAME_NO_ROW UINT64_MAX
 
@@ -28,6 +31,8 @@ enum writer_frame_kind {
     WRITER_FRAME_BATCH_BEGIN,
     WRITER_FRAME_BATCH_ROW,
     WRITER_FRAME_BATCH_COMMIT,
+    WRITER_FRAME_PURGES,
+    WRITER_FRAME_PURGED,
     WRITER_FRAME_ANSWER
 };
 
@@ -38,7 +43,10 @@ struct writer_frame_request {
     enum catalog_shape shape;
     struct store_caller caller;
     struct str sql;
+    struct str purges;
     struct params_values values;
+    size_t ids_count;
+    int64_t ids[WRITER_FRAME_IDS_MAX]; /* rows of the outbox */
 };
 
 struct writer_frame_answer {
@@ -46,13 +54,15 @@ struct writer_frame_answer {
     bool found;
     int64_t changes;
     uint64_t failed_row;
+    int64_t outbox_id; /* 0: nothing went there */
     struct str why, json;
 };
 
 /* Whether BYTES begin with a whole frame: its length, head included. ERR_AGAIN when more is needed; ERR_SYNTAX for what
  * cannot become a frame, ERR_VERSION for one of another version. */
 enum err writer_frame_length(struct str bytes, size_t *len) ERR_CHECKED;
-/* Append a frame. ERR_LIMIT, and nothing appended, for a request larger than WRITER_FRAME_MAX. */
+/* Append a frame. ERR_LIMIT, and nothing appended, for a request larger than WRITER_FRAME_MAX. At most
+ * WRITER_FRAME_IDS_MAX ids. */
 enum err writer_frame_add_request(const struct writer_frame_request *request, struct buf *out) ERR_CHECKED;
 void writer_frame_add_answer(const struct writer_frame_answer *answer, struct buf *out);
 /* FRAME is one whole frame, of writer_frame_length. ERR_SYNTAX. */

@@ -5,11 +5,14 @@
 
 #include "../unit/l2_fixture.h"
 #include "../unit/store_fixture.h"
+#include "api/housekeeper.h"
 #include "base/shm.h"
 #include "store/migrate.h"
 #include "store/writer.h"
 
 #define NOW INT64_C(1700000000000)
+
+enum { BACKGROUND_MAX = 2, ROUNDS_MAX = 100 };
 
 struct flow {
     struct fixture *files;
@@ -21,6 +24,10 @@ struct flow {
     struct app_shared shared;
     struct app_thread *event, *pool;
     struct test_loop loop;
+    struct housekeeper *housekeeper;
+    struct loop_job *background[BACKGROUND_MAX]; /* submitted, and not yet run */
+    size_t background_count;
+    bool hold_background;
     pid_t writer;
     int64_t now_ms;
     /* The last request. */
@@ -39,6 +46,7 @@ static const struct {
     {"note",
      "-- name: note\n-- route: GET /api/notes/{id}\n-- param: id integer 1..\n-- key: notes:one:{id}\n-- ttl: 1m\n"
      "-- stale: 10m\n-- stale_if_error: 1h\n-- negative: 30s\n-- tags: notes note:{id}\n"
+     "-- warm: SELECT id FROM notes ORDER BY id\n"
      "SELECT id, title, stars, weight, done AS \"done:bool\" FROM notes WHERE id = :id;\n"},
     {"notes",
      "-- name: notes\n-- route: GET /api/notes\n-- param: stars integer ?\n-- key: notes:list:{*}\n-- ttl: 1m\n"
@@ -145,7 +153,7 @@ static void load(struct flow *flow)
     report = report_new();
     snprintf(path, sizeof path, "%s/sql", flow->files->dir);
     print_report(&report, catalog_load(path, report, &flow->catalog));
-    assert_int_equal(l2_shared_new(flow->config, catalog_longest_life_ms(flow->catalog), &flow->shared.l2, &why),
+    assert_int_equal(cache_shared_new(flow->config, catalog_longest_life_ms(flow->catalog), &flow->shared.cache, &why),
                      ERR_OK);
     report = report_new();
     print_report(&report, app_new(flow->config, flow->catalog, &flow->shared, report, &flow->app));
@@ -153,15 +161,57 @@ static void load(struct flow *flow)
     buf_free(&why);
 }
 
+static enum err submit(void *self, struct loop_job *job)
+{
+    struct flow *flow = (struct flow *)(void *)((char *)self - offsetof(struct flow, loop));
+
+    if (flow->background_count == BACKGROUND_MAX)
+        return ERR_LIMIT;
+    flow->background[flow->background_count++] = job;
+    return ERR_OK;
+}
+
+static void run_background(struct flow *flow)
+{
+    while (!flow->hold_background && flow->background_count > 0) {
+        struct loop_job *job = flow->background[--flow->background_count];
+
+        job->run(job, flow->pool);
+        job->done(job);
+    }
+}
+
+void flow_hold_background(struct flow *flow, bool hold)
+{
+    flow->hold_background = hold;
+    run_background(flow);
+}
+
+void flow_keep_house(struct flow *flow)
+{
+    /* Twice in contact: what was there when the first one was asked for has been dealt with. */
+    for (int i = 0, settled = 0; i < ROUNDS_MAX && settled < 2; i++) {
+        housekeeper_round(flow->housekeeper, 1);
+        settled += atomic_load(&flow->shared.housekeeper->state) == HOUSEKEEPER_READY;
+    }
+}
+
+void flow_forget_l1(struct flow *flow)
+{
+    purged_all(flow->shared.cache->purged, false);
+}
+
 static void open_threads(struct flow *flow)
 {
     loop_init(&flow->loop);
+    flow->loop.loop.submit = submit;
     flow->event = app_thread_open(flow->app, &flow->loop.loop);
     flow->pool = app_thread_open(flow->app, NULL);
 }
 
 static void close_threads(struct flow *flow)
 {
+    flow_hold_background(flow, false);
     app_thread_close(&flow->event);
     app_thread_close(&flow->pool);
     loop_fini(&flow->loop);
@@ -184,17 +234,22 @@ static struct flow *make_flow(void)
 
 static struct flow *open_rest(struct flow *flow)
 {
-    void *writer;
+    void *writer, *housekeeper;
 
     make_files(flow);
     make_database(flow);
     assert_int_equal(shm_map(sizeof(struct writer_shared), &writer), ERR_OK);
+    assert_int_equal(shm_map(sizeof(struct housekeeper_shared), &housekeeper), ERR_OK);
     flow->shared.writer = writer;
+    flow->shared.housekeeper = housekeeper;
     flow->shared.started_ms = NOW - 1000;
     load(flow);
     flow->http.arena = arena_new(16 << 10, 64 << 20);
     flow_start_writer(flow);
     open_threads(flow);
+    flow->housekeeper = housekeeper_new(flow->app);
+    if (flow->redis.dir[0] != '\0')
+        flow_keep_house(flow);
     return flow;
 }
 
@@ -223,15 +278,17 @@ struct flow *flow_open_redis(void)
 void flow_close(struct flow **closed)
 {
     struct flow *flow = *closed;
-    void *writer = flow->shared.writer;
+    void *writer = flow->shared.writer, *housekeeper = flow->shared.housekeeper;
 
+    housekeeper_free(&flow->housekeeper);
     close_threads(flow);
     flow_stop_writer(flow);
     app_free(&flow->app);
-    l2_shared_free(&flow->shared.l2);
+    cache_shared_free(&flow->shared.cache);
     catalog_free(&flow->catalog);
     config_free(&flow->config);
     shm_unmap(&writer, sizeof(struct writer_shared));
+    shm_unmap(&housekeeper, sizeof(struct housekeeper_shared));
     arena_free(&flow->http.arena);
     if (flow->redis.dir[0] != '\0')
         server_remove(&flow->redis);
@@ -428,6 +485,7 @@ int flow_ask(struct flow *flow, const struct flow_request *request)
     buf_clear(&flow->body);
     buf_add_str(&flow->body, http->out);
     buf_add(&flow->body, "", 1);
+    run_background(flow);
     return http->status;
 }
 

@@ -78,6 +78,12 @@ void flow_start_l2(struct flow *flow);
 /* Stops L2 from answering, without closing anything; and lets it go on. */
 void flow_hang_l2(struct flow *flow);
 void flow_resume_l2(struct flow *flow);
+/* What the housekeeper's process does, until it is in contact and has dealt with what there was; or for a while. */
+void flow_keep_house(struct flow *flow);
+/* As if L1 had lost everything. */
+void flow_forget_l1(struct flow *flow);
+/* Jobs in the background run as soon as the answer is out; held, they wait until they are no longer. */
+void flow_hold_background(struct flow *flow, bool hold);
 /* Closes and opens the halves of the application, as a restarted worker would. */
 void flow_reopen(struct flow *flow);
 

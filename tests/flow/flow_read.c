@@ -26,7 +26,7 @@ static void the_first_answer_is_a_miss_and_the_second_a_hit(void **state)
     assert_string_equal(flow_header(flow, "Age"), "7");
     assert_string_equal(flow_header(flow, "Cache-Control"), "no-cache");
     assert_non_null(strstr(flow_header(flow, "Cache-Status"), "larder; hit; ttl="));
-    assert_non_null(strstr(flow_header(flow, "Cache-Status"), "detail=L2"));
+    assert_non_null(strstr(flow_header(flow, "Cache-Status"), "detail=L1"));
     free(first);
     free(etag);
 }
@@ -104,7 +104,7 @@ static void head_is_answered_like_get(void **state)
     assert_int_equal(flow_ask(flow, &(struct flow_request){.method = "HEAD", .url = "/healthz"}), 200);
 }
 
-static void an_entry_past_its_time_is_computed_anew(void **state)
+static void an_entry_past_its_time_is_answered_and_computed_anew_behind(void **state)
 {
     struct flow *flow = *state;
 
@@ -114,10 +114,11 @@ static void an_entry_past_its_time_is_computed_anew(void **state)
     flow_assert_body_has(flow, "\"one\"");
     flow_pass(flow, 60000);
     assert_int_equal(flow_get(flow, "/api/notes/1"), 200);
-    flow_assert_cache(flow, "MISS");
-    flow_assert_body_has(flow, "\"changed\"");
+    flow_assert_cache(flow, "STALE");
+    flow_assert_body_has(flow, "\"one\"");
     assert_int_equal(flow_get(flow, "/api/notes/1"), 200);
     flow_assert_cache(flow, "HIT");
+    flow_assert_body_has(flow, "\"changed\"");
 }
 
 static void what_depends_on_the_caller_is_kept_for_each(void **state)
@@ -287,6 +288,13 @@ static void over_redis_the_event_thread_waits_without_blocking(void **state)
     assert_true(flow_was_handed_over(flow));
     flow_get(flow, "/api/notes/1");
     flow_assert_cache(flow, "HIT");
+    assert_false(flow_waited(flow));
+    assert_false(flow_was_handed_over(flow));
+    /* A start forgets L1, and nothing of L2. */
+    flow_forget_l1(flow);
+    flow_get(flow, "/api/notes/1");
+    flow_assert_cache(flow, "HIT");
+    assert_non_null(strstr(flow_header(flow, "Cache-Status"), "detail=L2"));
     assert_true(flow_waited(flow));
     assert_false(flow_was_handed_over(flow));
 }
@@ -306,7 +314,7 @@ int main(void)
         BOTH(a_row_that_is_not_there_is_remembered_as_not_there),
         BOTH(an_entity_tag_that_matches_gets_304_without_a_body),
         BOTH(head_is_answered_like_get),
-        BOTH(an_entry_past_its_time_is_computed_anew),
+        BOTH(an_entry_past_its_time_is_answered_and_computed_anew_behind),
         BOTH(what_depends_on_the_caller_is_kept_for_each),
         BOTH(what_has_no_ttl_is_never_kept),
         BOTH(max_age_lets_clients_keep_an_answer),

@@ -1,10 +1,12 @@
 /*
  * writer_frame against its promise: what it reads lies within the bytes, is written again as the same bytes, and a
- * frame that is whole is not whole one byte earlier.
+ * frame that is whole is not whole one byte earlier. And the lists of purges that frames carry to the outbox: what is
+ * read as one is written again as the same bytes.
  */
 #include <assert.h>
 #include <stdint.h>
 
+#include "store/outbox.h"
 #include "store/writer_frame.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -19,6 +21,25 @@ static void is_written_again(const struct buf *again, struct str frame)
     assert(str_equal(buf_str(again), frame));
 }
 
+static void check_purges(struct str bytes)
+{
+    struct arena *arena = arena_new(4096, 1 << 20);
+    struct buf again = {0};
+    struct str *items;
+    size_t count;
+    enum err err = outbox_decode(bytes, arena, &items, &count);
+
+    assert(err == ERR_OK || err == ERR_CORRUPT || err == ERR_LIMIT);
+    if (err == ERR_OK) {
+        for (size_t i = 0; i < count; i++)
+            lies_within(items[i], bytes);
+        outbox_encode(items, count, &again);
+        is_written_again(&again, bytes);
+    }
+    buf_free(&again);
+    arena_free(&arena);
+}
+
 static void check_request(struct str frame)
 {
     struct writer_frame_request request;
@@ -26,9 +47,12 @@ static void check_request(struct str frame)
 
     if (writer_frame_read_request(frame, &request) != ERR_OK)
         return;
-    assert(request.kind >= WRITER_FRAME_WRITE && request.kind <= WRITER_FRAME_BATCH_COMMIT);
+    assert(request.kind >= WRITER_FRAME_WRITE && request.kind <= WRITER_FRAME_PURGED);
     assert(request.shape <= CATALOG_VALUE && request.values.count <= PARAMS_MAX);
+    assert(request.ids_count <= WRITER_FRAME_IDS_MAX);
     lies_within(request.sql, frame);
+    lies_within(request.purges, frame);
+    check_purges(request.purges);
     lies_within(request.caller.address, frame);
     lies_within(request.caller.project, frame);
     lies_within(request.caller.key_id, frame);
@@ -75,5 +99,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     /* Also as if the bytes were one frame, whatever their head says. */
     check_request((struct str){(const char *)data, size});
     check_answer((struct str){(const char *)data, size});
+    check_purges((struct str){(const char *)data, size});
     return 0;
 }

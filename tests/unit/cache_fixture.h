@@ -17,7 +17,7 @@
 
 struct fixture {
     struct config config;
-    struct l2_shared *shared;
+    struct cache_shared *shared;
     struct cache *cache;
     struct arena *arena;
     int64_t now_ms;
@@ -31,7 +31,7 @@ struct fixture {
     void (*meanwhile)(struct fixture *fixture); /* happens while the origin works */
 };
 
-static inline int fixture_open(void **state, const char *url)
+static inline int fixture_open(void **state, const char *url, uint64_t l1_size)
 {
     static char empty[] = "";
     struct fixture *fixture = calloc(1, sizeof *fixture);
@@ -43,10 +43,13 @@ static inline int fixture_open(void **state, const char *url)
     fixture->config.redis.connect_timeout_ms = fixture->config.redis.timeout_ms = 100;
     fixture->config.redis.max_entry = 4096;
     fixture->config.memory.size = 8 << 20;
+    fixture->config.l1.size = l1_size;
+    fixture->config.cache.lease_wait_ms = 2000;
+    fixture->config.server.pool = 4;
     fixture->config.breaker.failures = 5;
     fixture->config.breaker.successes = 2;
     fixture->config.breaker.open_ms = 100;
-    assert_int_equal(l2_shared_new(&fixture->config, 86400000, &fixture->shared, &why), ERR_OK);
+    assert_int_equal(cache_shared_new(&fixture->config, 86400000, &fixture->shared, &why), ERR_OK);
     fixture->cache = cache_open(&fixture->config, fixture->shared, NULL);
     fixture->arena = arena_new(1 << 16, 1 << 24);
     fixture->now_ms = 1700000000000;
@@ -58,7 +61,12 @@ static inline int fixture_open(void **state, const char *url)
 
 static inline int fixture_setup(void **state)
 {
-    return fixture_open(state, "memory:");
+    return fixture_open(state, "memory:", 0);
+}
+
+static inline int fixture_setup_l1(void **state)
+{
+    return fixture_open(state, "memory:", 1 << 20);
 }
 
 static inline int fixture_teardown(void **state)
@@ -66,7 +74,7 @@ static inline int fixture_teardown(void **state)
     struct fixture *fixture = *state;
 
     cache_close(&fixture->cache);
-    l2_shared_free(&fixture->shared);
+    cache_shared_free(&fixture->shared);
     arena_free(&fixture->arena);
     free(fixture->config.redis.url);
     free(fixture);
@@ -78,10 +86,12 @@ static inline struct cache_ask fixture_ask(const struct fixture *fixture, const 
     return (struct cache_ask){
         .key = str_from(key),
         .policy = {.ttl_ms = 100000, .stale_ms = 1000000, .stale_if_error_ms = 5000000, .negative_ms = 30000},
-        .now_ms = fixture->now_ms};
+        .fill_ms = 2000,
+        .now_ms = fixture->now_ms,
+        .monotonic_ms = sys_monotonic_ms()};
 }
 
-static inline void fixture_keep(void *context, const struct cache_found *found)
+static inline void fixture_keep(void *context, struct cache_found *found)
 {
     struct fixture *fixture = context;
 
@@ -118,7 +128,7 @@ static inline struct cache_answer fixture_compute(struct fixture *fixture, const
     struct cache_answer answer;
     struct cache_found found = *fixture_look(fixture, ask);
 
-    assert_int_equal(cache_compute(fixture->cache, ask, &found, fixture_fill, fixture, fixture->arena, &answer),
+    assert_int_equal(cache_compute(fixture->cache, ask, &found, false, fixture_fill, fixture, fixture->arena, &answer),
                      ERR_OK);
     return answer;
 }
@@ -128,7 +138,10 @@ static inline bool fixture_has(struct fixture *fixture, const char *key)
 {
     struct cache_ask ask = fixture_ask(fixture, key);
 
-    return fixture_look(fixture, &ask)->present;
+    const struct cache_found *found = fixture_look(fixture, &ask);
+
+    cache_leave(fixture->cache, found);
+    return found->present;
 }
 
 static inline void fixture_put(struct fixture *fixture, const char *key)

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <hiredis/hiredis.h>
 
 #include "base/sys.h"
 #include "l2/l2.h"
@@ -86,8 +87,12 @@ static UNUSED void server_kill(struct server *server)
 
 static UNUSED void server_remove(struct server *server)
 {
+    char dump[96];
+
     server_kill(server);
     unlink(server->socket);
+    snprintf(dump, sizeof(dump), "%s/dump.rdb", server->dir);
+    unlink(dump);
     rmdir(server->dir);
 }
 
@@ -218,6 +223,33 @@ static UNUSED void host_close(struct host *host)
     host->config.redis.url = NULL;
 }
 
+static UNUSED void host_connect(struct host *host, const struct server *server)
+{
+    char url[128];
+
+    snprintf(url, sizeof(url), "unix://%s", server->socket);
+    host_configure(host, url);
+    host_open(host);
+}
+
+/* One command by another client, as an operator would: the integer that it answers, or 0. */
+static UNUSED long long operate(const struct server *server, const char *format, ...)
+{
+    redisContext *context = redisConnectUnix(server->socket);
+    va_list list;
+
+    va_start(list, format);
+    redisReply *reply = redisvCommand(context, format, list);
+    va_end(list);
+    assert_non_null(reply);
+    if (reply->type == REDIS_REPLY_ERROR)
+        fail_msg("%s: %s", format, reply->str);
+    long long number = reply->type == REDIS_REPLY_INTEGER ? reply->integer : 0;
+    freeReplyObject(reply);
+    redisFree(context);
+    return number;
+}
+
 /* Reads. */
 
 struct seen {
@@ -225,7 +257,7 @@ struct seen {
     enum l2_result result;
     char bytes[200000];
     size_t len;
-    uint64_t stamp;
+    bool soft;
 };
 
 static UNUSED void note_read(void *context, const struct l2_read *read)
@@ -235,7 +267,7 @@ static UNUSED void note_read(void *context, const struct l2_read *read)
     assert_false(seen->called);
     seen->called = true;
     seen->result = read->result;
-    seen->stamp = read->stamp;
+    seen->soft = read->soft;
     seen->len = read->bytes.len;
     assert_true(read->bytes.len <= sizeof(seen->bytes));
     if (read->bytes.len > 0)
@@ -272,22 +304,105 @@ static UNUSED const struct seen *look(struct host *host, const char *key, const 
     return look_by(host, key, tags, tag ? 1 : 0);
 }
 
-static UNUSED bool fill_stamped(struct host *host, const char *key, const char *bytes, uint64_t stamp)
+/* Leases and fills, by the thread that waits. */
+
+static UNUSED struct l2_claim claim_by(struct host *host, const char *key, const char *tag, const char *spent)
 {
+    struct str tags[1] = {str_from(tag)};
+    struct l2_claim claim;
+
+    l2_claim(host->waiting, str_from(key), tags, tag ? 1 : 0, str_from(spent), 60000, &claim);
+    return claim;
+}
+
+static UNUSED struct l2_lease take(struct host *host, const char *key, const char *tag)
+{
+    struct l2_claim claim = claim_by(host, key, tag, "");
+
+    assert_int_equal(claim.result, L2_CLAIM_TAKEN);
+    assert_true(claim.lease.token != 0);
+    return claim.lease;
+}
+
+static UNUSED bool fill_under(struct host *host, const char *key, const char *tag, const char *bytes,
+                              struct l2_lease lease)
+{
+    struct str tags[1] = {str_from(tag)};
     bool stored = false;
 
-    assert_int_equal(l2_fill(host->waiting, str_from(key), str_from(bytes), 60000, stamp, &stored), ERR_OK);
+    assert_int_equal(l2_fill(host->waiting, str_from(key), tags, tag ? 1 : 0, str_from(bytes), 60000, &lease, &stored),
+                     ERR_OK);
     return stored;
 }
 
-/* Reads and fills KEY as a request would. */
+/* Claims and fills KEY as a request would, whatever is there. */
+static UNUSED void put_by(struct host *host, const char *key, const char *tag, const char *bytes)
+{
+    struct l2_claim claim = claim_by(host, key, tag, "");
+
+    if (claim.result == L2_CLAIM_FOUND) {
+        char spent[L2_SPENT_MAX + 1];
+
+        snprintf(spent, sizeof(spent), "%.*s", STR_ARG(claim.bytes));
+        if (claim.bytes.len == 0) {
+            assert_int_equal(l2_purge(host->waiting,
+                                      &(struct l2_purge){.kind = L2_PURGE_KEYS,
+                                                         .names = &(struct str){key, strlen(key)},
+                                                         .names_count = 1},
+                                      NULL, NULL),
+                             ERR_OK);
+        }
+        claim = claim_by(host, key, tag, spent);
+    }
+    assert_int_equal(claim.result, L2_CLAIM_TAKEN);
+    assert_true(fill_under(host, key, tag, bytes, claim.lease));
+}
+
 static UNUSED void put(struct host *host, const char *key, const char *bytes)
 {
-    const struct seen *seen = look(host, key, NULL);
-
-    assert_int_not_equal(seen->result, L2_UNAVAILABLE);
-    assert_true(fill_stamped(host, key, bytes, seen->stamp));
+    put_by(host, key, NULL, bytes);
 }
+
+/* Purges. */
+
+static UNUSED enum err purge_as(struct l2 *l2, enum l2_purge_kind kind, bool soft, const char *name, size_t *removed,
+                                uint64_t *id)
+{
+    struct str names[1] = {str_from(name)};
+
+    return l2_purge(l2, &(struct l2_purge){.kind = kind, .soft = soft, .names = names, .names_count = name ? 1 : 0},
+                    removed, id);
+}
+
+static UNUSED void purge(struct host *host, enum l2_purge_kind kind, bool soft, const char *name)
+{
+    assert_int_equal(purge_as(host->waiting, kind, soft, name, NULL, NULL), ERR_OK);
+}
+
+static UNUSED void purge_tag(struct host *host, const char *tag)
+{
+    purge(host, L2_PURGE_TAGS, false, tag);
+}
+
+static UNUSED void purge_key(struct host *host, const char *key)
+{
+    purge(host, L2_PURGE_KEYS, false, key);
+}
+
+static UNUSED void purge_all(struct host *host)
+{
+    purge(host, L2_PURGE_ALL, false, NULL);
+}
+
+static UNUSED uint64_t purge_pattern(struct host *host, const char *pattern, bool soft)
+{
+    uint64_t id = 0;
+
+    assert_int_equal(purge_as(host->waiting, L2_PURGE_PATTERN, soft, pattern, NULL, &id), ERR_OK);
+    return id;
+}
+
+/* Judgements. */
 
 static UNUSED void assert_found(struct host *host, const char *key, const char *tag, const char *bytes)
 {
@@ -303,11 +418,21 @@ static UNUSED void assert_absent(struct host *host, const char *key, const char 
     assert_int_equal(look(host, key, tag)->result, L2_ABSENT);
 }
 
-static UNUSED void purge_tag(struct host *host, const char *tag)
+static UNUSED void assert_soft(struct host *host, const char *key, const char *tag, bool soft)
 {
-    struct str tags[1] = {str_from(tag)};
+    const struct seen *seen = look(host, key, tag);
 
-    assert_int_equal(l2_purge_tags(host->waiting, tags, 1), ERR_OK);
+    assert_int_equal(seen->result, L2_FOUND);
+    assert_int_equal(seen->soft, soft);
+}
+
+/* Ends the distrust of HOST, as whoever drains what L2 missed. */
+static UNUSED void trust(struct host *host)
+{
+    uint64_t epoch;
+
+    (void)l2_distrusted(host->shared, &epoch);
+    l2_trust(host->shared, epoch);
 }
 
 static UNUSED struct l2_status status_of(const struct host *host)

@@ -10,7 +10,6 @@
 
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
-
 static void assert_headers(int status, const struct caching_state *it, const char *expected)
 {
     struct http http = {.status = status};
@@ -44,11 +43,27 @@ static void each_outcome_says_how_it_came_about(void **state)
          "X-Cache: STALE\r\nCache-Status: larder; hit; ttl=-12; detail=origin-failed\r\nAge: 311\r\n"
          "Cache-Control: no-cache\r\n"},
         {200,
+         {.outcome = CACHING_STALE, .ttl_ms = -2500, .age_ms = 302500, .detail = "L1"},
+         "X-Cache: STALE\r\nCache-Status: larder; hit; ttl=-3; detail=L1\r\nAge: 302\r\n"
+         "Cache-Control: no-cache\r\n"},
+        {200,
+         {.outcome = CACHING_MISS, .collapsed = true, .ttl_ms = 299000, .age_ms = 1000},
+         "X-Cache: MISS\r\nCache-Status: larder; fwd=miss; collapsed\r\nAge: 1\r\n"
+         "Cache-Control: no-cache\r\n"},
+        {200,
+         {.outcome = CACHING_MISS, .stored = true, .collapsed = true, .ttl_ms = 300000, .detail = "L2"},
+         "X-Cache: MISS\r\nCache-Status: larder; fwd=miss; stored; collapsed; detail=L2\r\nAge: 0\r\n"
+         "Cache-Control: no-cache\r\n"},
+        {200,
          {.outcome = CACHING_BYPASS},
          "X-Cache: BYPASS\r\nCache-Status: larder; fwd=bypass\r\nCache-Control: no-cache\r\n"},
         {404,
          {.outcome = CACHING_NEGATIVE, .stored = true, .ttl_ms = 30000, .detail = "origin"},
          "X-Cache: NEGATIVE\r\nCache-Status: larder; fwd=miss; stored; detail=origin\r\n"
+         "Cache-Control: no-cache\r\n"},
+        {404,
+         {.outcome = CACHING_NEGATIVE, .collapsed = true, .ttl_ms = 30000},
+         "X-Cache: NEGATIVE\r\nCache-Status: larder; fwd=miss; collapsed\r\nAge: 0\r\n"
          "Cache-Control: no-cache\r\n"},
         {404,
          {.outcome = CACHING_NEGATIVE, .negative_hit = true, .ttl_ms = 29000, .age_ms = 1000, .detail = "L2"},
@@ -111,8 +126,7 @@ static void stale_answers_and_errors_are_not_kept_by_anybody(void **state)
     assert_headers(200, &stale,
                    "X-Cache: STALE\r\nCache-Status: larder; hit; ttl=-1\r\nAge: 10\r\n"
                    "Cache-Control: no-cache\r\n");
-    assert_headers(503, &failed,
-                   "X-Cache: MISS\r\nCache-Status: larder; fwd=miss\r\nCache-Control: no-cache\r\n");
+    assert_headers(503, &failed, "X-Cache: MISS\r\nCache-Status: larder; fwd=miss\r\nCache-Control: no-cache\r\n");
 }
 
 static void absence_is_believed_no_longer_than_negative_says(void **state)
@@ -233,6 +247,169 @@ static void other_answers_are_sent_whole(void **state)
     }
 }
 
+static void gzip_goes_to_who_accepts_it_and_does_not_prefer_it_plain(void **state)
+{
+    static const struct {
+        const char *field;
+        bool accepts;
+    } cases[] = {
+        {"gzip", true},
+        {"GZip", true},
+        {"x-gzip", true},
+        {"gzip, deflate, br, zstd", true},
+        {"br;q=1.0, gzip;q=0.8, *;q=0.1", true},
+        {"gzip;q=1.0,deflate;q=0.6,identity;q=0.3", true},
+        {"deflate ,\tgzip ; q=0.5\t", true},
+        {"gzip;Q=1", true},
+        {"gzip;q=1.", true},
+        {"gzip;q=1.000", true},
+        {"gzip;q=0.001", true},
+        {",, gzip,", true},
+        {"*", true},
+        {"*;q=0.5", true},
+        {"*;q=0, gzip", true},
+        {"identity, gzip", true},
+        {"identity;q=0.5, gzip;q=0.5", true},
+        {"identity;q=0.5, *", true},
+        {"identity;q=0, gzip;q=0.1", true},
+        {"gzip;q=0.5, gzip", true},
+
+        {"", false},
+        {" ", false},
+        {",", false},
+        {"identity", false},
+        {"deflate, br", false},
+        {"br;q=0.1, *;q=0", false},
+        {"gzip;q=0", false},
+        {"gzip;q=0.000", false},
+        {"x-gzip;q=0, *", false},
+        {"gzip, x-gzip;q=0", false},
+        {"identity, gzip;q=0.999", false},
+        {"gzip;q=0.5, *", false},
+        {"identity;q=0, *;q=0", false},
+        {"gzipped, bigzip, xgzip, x-gzip2", false},
+
+        {"gzip;", false},
+        {"gzip;q", false},
+        {"gzip;q=", false},
+        {"gzip;q=2", false},
+        {"gzip;q=1.001", false},
+        {"gzip;q=0.0001", false},
+        {"gzip;q=.5", false},
+        {"gzip;q=0,5", false},
+        {"gzip;q=-1", false},
+        {"gzip;q=0x1", false},
+        {"gzip;q=1;q=1", false},
+        {"gzip;q = 1", false},
+        {"gzip;level=9", false},
+        {"gzip deflate", false},
+        {"gzip, de/flate", false},
+        {"gzip, \"br\"", false},
+        {"gzip, br;q=x", false},
+        {";q=1, gzip", false},
+        {"gzip\r", false},
+        {"gzip, \xc3\xa4", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++)
+        if (caching_accepts_gzip(str_from(cases[i].field)) != cases[i].accepts)
+            fail_msg("Accept-Encoding: %s", cases[i].field);
+    assert_false(caching_accepts_gzip((struct str){NULL, 0}));
+}
+
+static const struct str plain_bytes = STR("{\"price\":1}"), gzip_bytes = STR("as if compressed"), no_bytes;
+
+/* A request for what has both representations, and its answer. */
+static void ask_for_either(struct http *http, enum http_method method, struct str accept_encoding,
+                           struct str if_none_match)
+{
+    struct caching_body body;
+
+    http->method = method;
+    http->status = 200;
+    http->content_type = STR("application/json");
+    http->in.accept_encoding = accept_encoding;
+    http->in.if_none_match = if_none_match;
+    body = caching_choose(http, plain_bytes, gzip_bytes, STR("\"a\""));
+    caching_answer(http, &body);
+}
+
+static void a_client_gets_the_representation_it_can_read_with_its_own_etag(void **state)
+{
+    static const struct {
+        enum http_method method;
+        const char *accept_encoding, *if_none_match;
+        int status;
+        const char *headers, *body;
+    } cases[] = {
+        {HTTP_GET, "gzip", "", 200, "Vary: Accept-Encoding\r\nETag: \"a-gzip\"\r\nContent-Encoding: gzip\r\n",
+         "as if compressed"},
+        {HTTP_HEAD, "gzip", "", 200, "Vary: Accept-Encoding\r\nETag: \"a-gzip\"\r\nContent-Encoding: gzip\r\n",
+         "as if compressed"},
+        {HTTP_GET, "", "", 200, "Vary: Accept-Encoding\r\nETag: \"a\"\r\n", "{\"price\":1}"},
+        {HTTP_GET, "gzip", "\"a-gzip\"", 304, "Vary: Accept-Encoding\r\nETag: \"a-gzip\"\r\n", ""},
+        {HTTP_HEAD, "gzip", "W/\"a-gzip\"", 304, "Vary: Accept-Encoding\r\nETag: \"a-gzip\"\r\n", ""},
+        {HTTP_GET, "", "\"a\"", 304, "Vary: Accept-Encoding\r\nETag: \"a\"\r\n", ""},
+        {HTTP_GET, "gzip", "\"a\"", 200, "Vary: Accept-Encoding\r\nETag: \"a-gzip\"\r\nContent-Encoding: gzip\r\n",
+         "as if compressed"},
+        {HTTP_GET, "br", "\"a-gzip\"", 200, "Vary: Accept-Encoding\r\nETag: \"a\"\r\n", "{\"price\":1}"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct http http = {.arena = arena_new(256, 256)};
+
+        ask_for_either(&http, cases[i].method, str_from(cases[i].accept_encoding), str_from(cases[i].if_none_match));
+        assert_int_equal(http.status, cases[i].status);
+        if (!str_equal(buf_str(&http.headers), str_from(cases[i].headers)))
+            fail_msg("%.*s\ninstead of\n%s", STR_ARG(buf_str(&http.headers)), cases[i].headers);
+        assert_true(str_equal(http.out, str_from(cases[i].body)));
+        buf_free(&http.headers);
+        arena_free(&http.arena);
+    }
+}
+
+static void what_is_never_compressed_does_not_vary(void **state)
+{
+    struct http http = {.method = HTTP_GET, .status = 200, .in.accept_encoding = STR("gzip")};
+    struct caching_body body = caching_choose(&http, plain_bytes, no_bytes, STR("\"a\""));
+
+    (void)state;
+    caching_answer(&http, &body);
+    assert_true(str_equal(buf_str(&http.headers), STR("ETag: \"a\"\r\n")));
+    assert_true(str_equal(http.out, plain_bytes));
+    buf_free(&http.headers);
+}
+
+static void the_plain_bytes_are_asked_for_only_where_they_are_needed(void **state)
+{
+    struct arena *arena = arena_new(256, 256);
+    struct http http = {.arena = arena};
+    struct caching_body body = caching_choose(&http, no_bytes, gzip_bytes, STR("\"a\""));
+
+    (void)state;
+    assert_true(!body.gzip && !body.body.p && str_equal(body.etag, STR("\"a\"")));
+    http.in.accept_encoding = STR("gzip");
+    body = caching_choose(&http, no_bytes, gzip_bytes, STR("\"a\""));
+    assert_true(body.gzip && str_equal(body.body, gzip_bytes));
+    arena_free(&arena);
+}
+
+static void compression_changes_no_etag_that_is_not_there(void **state)
+{
+    struct arena *arena = arena_new(256, 256), *full = arena_new(4, 4);
+    struct http http = {.arena = arena, .in.accept_encoding = STR("gzip")};
+
+    (void)state;
+    assert_int_equal(caching_choose(&http, plain_bytes, gzip_bytes, STR("")).etag.len, 0);
+    assert_true(str_equal(caching_choose(&http, plain_bytes, gzip_bytes, STR("W/\"\"")).etag, STR("W/\"-gzip\"")));
+    http.arena = full;
+    assert_int_equal(caching_choose(&http, plain_bytes, gzip_bytes, STR("\"a\"")).etag.len, 0);
+    arena_free(&full);
+    arena_free(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,6 +423,11 @@ int main(void)
         cmocka_unit_test(what_the_client_has_is_compared_weakly),
         cmocka_unit_test(a_copy_that_is_still_good_is_not_sent_again),
         cmocka_unit_test(other_answers_are_sent_whole),
+        cmocka_unit_test(gzip_goes_to_who_accepts_it_and_does_not_prefer_it_plain),
+        cmocka_unit_test(a_client_gets_the_representation_it_can_read_with_its_own_etag),
+        cmocka_unit_test(what_is_never_compressed_does_not_vary),
+        cmocka_unit_test(the_plain_bytes_are_asked_for_only_where_they_are_needed),
+        cmocka_unit_test(compression_changes_no_etag_that_is_not_there),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -235,6 +235,32 @@ static void a_statement_that_asks_who_is_asking_is_noticed(void **state)
 #define GET_X "-- name: a\n-- route: GET /a/{x}\n-- param: x text\n"
 #define PUT_X "-- name: a\n-- route: PUT /a/{x}\n-- param: x text\n"
 
+static void a_warm_line_is_a_statement_of_its_own(void **state)
+{
+    struct resource it;
+    unsigned line, column;
+
+    (void)state;
+    parse(GET_X "-- ttl: 5m\n-- timeout: 3s\n-- key: a:{x}\n-- warm:  SELECT x FROM xs LIMIT 9;\nSELECT 1", &it);
+    assert_non_null(it.warm);
+    expect_text(it.warm->sql, "SELECT x FROM xs LIMIT 9;");
+    expect_text(it.warm->name, "a");
+    expect_text(it.warm->file, "x.sql");
+    assert_true(it.warm->reading);
+    assert_int_equal(it.warm->timeout_ms, 3000);
+    assert_int_equal(it.warm->sql_line, 7);
+    assert_int_equal(it.warm->sql_offset, 10);
+    catalog_locate(it.warm, it.warm->sql.p, &line, &column);
+    assert_int_equal(line, 7);
+    assert_int_equal(column, 11);
+    expect_text(it.sql, "SELECT 1");
+    assert_int_equal(it.sql_offset, 0);
+    catalog_resource_fini(&it);
+    parse(GET_X "SELECT 1", &it);
+    assert_null(it.warm);
+    catalog_resource_fini(&it);
+}
+
 static void what_is_wrong_is_named_with_line_and_column(void **state)
 {
     static const struct {
@@ -247,7 +273,13 @@ static void what_is_wrong_is_named_with_line_and_column(void **state)
         {GET_A "-- tll: 5m\nSELECT 1", "x.sql:3:4: `tll:` is unknown; did you mean `ttl:`?"},
         {GET_A "-- TTL: 5m\nSELECT 1", "did you mean `ttl:`?"},
         {GET_A "-- tables: stocks\nSELECT 1", "`tables:` is unknown"},
-        {GET_A "-- warm: yes\nSELECT 1", "`warm:` is unknown"},
+        {GET_A "-- war: yes\nSELECT 1", "`war:` is unknown; did you mean `warm:`?"},
+        {GET_A "-- warm: SELECT 1\nSELECT 1", "x.sql:3:10: `warm:` means nothing without `ttl:`"},
+        {GET_A "-- ttl: 0\n-- warm: SELECT 1\nSELECT 1", "x.sql:4:10: `warm:` means nothing without `ttl:`"},
+        {GET_A "-- ttl: 5m\n-- key: a\n-- warm:\nSELECT 1", "x.sql:5:4: `warm:` has no value"},
+        {GET_A "-- ttl: 5m\n-- key: a\n-- warm: SELECT 1\nSELECT :larder_address",
+         "x.sql:5:10: warm: the answer depends on who asks"},
+        {PUT_X "-- warm: SELECT x FROM a\nUPDATE a", "`warm:` is only for routes that read"},
         {GET_A "-- http://example.org\nSELECT 1", "an ordinary comment goes below an empty line"},
         {GET_A "-- doc:\nSELECT 1", "x.sql:3:4: `doc:` has no value"},
         {GET_A "\n-- ttl: 5m\nSELECT 1", "x.sql:4:4: `ttl:` is not read here"},
@@ -543,6 +575,7 @@ int main(void)
         cmocka_unit_test(byte_order_mark_and_crlf_are_accepted),
         cmocka_unit_test(front_matter_ends_at_the_first_other_line),
         cmocka_unit_test(a_statement_that_asks_who_is_asking_is_noticed),
+        cmocka_unit_test(a_warm_line_is_a_statement_of_its_own),
         cmocka_unit_test(what_is_wrong_is_named_with_line_and_column),
         cmocka_unit_test(a_key_that_could_be_shared_by_different_answers_is_refused),
         cmocka_unit_test(a_key_may_name_all_parameters_or_stand_for_them),

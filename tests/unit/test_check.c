@@ -147,6 +147,38 @@ static void imports_are_checked_with_their_own_parameter_names(void **state)
     expect_report(fixture, lines, 2);
 }
 
+static void a_warm_line_gives_the_parameters_of_its_resource(void **state)
+{
+    static const struct {
+        const char *sql, *line;
+    } cases[] = {
+        {"SELECT a FROM t", NULL},
+        {"SELECT b AS q, a FROM t ORDER BY b DESC LIMIT 10;", NULL},
+        {"WITH x AS (SELECT 'k' AS a) SELECT a, NULL AS q FROM x WHERE :larder_now > 0", NULL},
+        {"SELECT a, b FROM t", "r.sql:7:10: the column b is no parameter of this resource"},
+        {"SELECT b AS q FROM t", "r.sql:7:10: the parameter a is required, and no column gives it"},
+        {"SELECT a, a FROM t", "r.sql:7:10: two columns are called a"},
+        {"SELECT a FROM nowhere", "r.sql:7:10: no such table: nowhere"},
+        {"SELECT a, c AS q FROM t", "r.sql:7:20: no such column: c"},
+        {"SELECT a FROM t WHERE b = :q", "r.sql:7:36: a warm line gives parameters and is given none"},
+        {"SELECT a FROM t WHERE b = ?", "r.sql:7:10: a warm line gives parameters"},
+        {"DELETE FROM t RETURNING a", "r.sql:7:10: not authorized"},
+        {"SELECT a FROM t; SELECT a FROM t", "r.sql:7:27: a warm line is one statement"},
+        {";", "r.sql:7:10: there is no statement in the warm line"},
+    };
+    struct buf front = {0};
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        buf_clear(&front);
+        buf_printf(&front,
+                   "-- name: r\n-- route: GET /r/{a}\n-- param: a text\n-- param: q text = none\n-- key: r:{a}:{q}\n"
+                   "-- ttl: 1m\n-- warm: %s\n",
+                   cases[i].sql);
+        expect_line(*state, front.p, "SELECT a FROM t WHERE a = :a AND b = :q", cases[i].line);
+    }
+    buf_free(&front);
+}
+
 static void everything_wrong_is_reported_in_order_of_files(void **state)
 {
     static const char *const lines[] = {
@@ -174,6 +206,7 @@ int main(void)
         CASE(a_database_that_is_not_there_is_not_made),
         CASE(what_is_wrong_before_the_statements_is_reported_alone),
         CASE(imports_are_checked_with_their_own_parameter_names),
+        CASE(a_warm_line_gives_the_parameters_of_its_resource),
         CASE(everything_wrong_is_reported_in_order_of_files),
     };
 

@@ -155,7 +155,7 @@ static void what_is_wrong_in_the_file_is_named_with_its_line(void **state)
         const char *text, *expected;
     } rows[] = {
         {"[sever]\nworkers = 3", "\nl.conf:1: there is no section [sever]; did you mean [server]?\n"},
-        {"[cache]\nx = 3", "\nl.conf:1: there is no section [cache]; there are [server] [store] [redis]"},
+        {"[tables]\nx = 3", "\nl.conf:1: there is no section [tables]; there are [server] [store] [redis]"},
         {"[server\nworkers = 3", "\nl.conf:1: a section is one name in brackets"},
         {"[server] workers = 3", "\nl.conf:1: a section is one name in brackets"},
         {"workers = 3", "\nl.conf:1: `workers` stands before the first [section]"},

@@ -108,7 +108,7 @@ static void the_state_is_the_hosts(void **state)
 
     if (pid == 0) {
         fail_times(*state, 3);
-        l2_health_distrust(*state);
+        l2_health_distrust(*state, "why");
         l2_health_saw(*state, 7);
         _exit(0);
     }
@@ -126,21 +126,15 @@ static void distrust_ends_only_when_no_purge_was_lost_since(void **state)
     assert_false(l2_health_distrusted(*state, &first));
     l2_health_trust(*state, first);
     assert_false(l2_health_distrusted(*state, &first));
-    l2_health_distrust(*state);
+    l2_health_distrust(*state, "why");
     assert_true(l2_health_distrusted(*state, &first));
-    l2_health_distrust(*state);
+    l2_health_distrust(*state, "why");
     l2_health_trust(*state, first);
     assert_true(l2_health_distrusted(*state, &second));
     l2_health_trust(*state, second);
     assert_false(l2_health_distrusted(*state, &second));
     l2_health_trust(*state, first);
     assert_false(l2_health_distrusted(*state, &second));
-}
-
-static void healing_is_done_by_one_at_a_time(void **state)
-{
-    assert_true(l2_health_heal_due(*state));
-    assert_false(l2_health_heal_due(*state));
 }
 
 static void the_highest_number_stays(void **state)
@@ -174,7 +168,6 @@ int main(void)
         CASE(late_results_do_not_disturb_an_open_breaker),
         CASE(the_state_is_the_hosts),
         CASE(distrust_ends_only_when_no_purge_was_lost_since),
-        CASE(healing_is_done_by_one_at_a_time),
         CASE(the_highest_number_stays),
         CASE(a_long_reason_is_cut),
     };

@@ -3,6 +3,8 @@
 
 #include <sys/mman.h>
 
+#include "l2/l2_job.h"
+
 static int set_up(void **state)
 {
     struct host *host = calloc(1, sizeof(*host));
@@ -90,18 +92,18 @@ static void an_entry_over_a_quarter_of_a_shard_is_not_stored(void **state)
 {
     struct host *host = *state;
     size_t sizes[] = {150000, 1 << 20, 100 << 20};
+    struct l2_lease lease = take(host, "large", NULL);
     char *large = calloc(1, 100 << 20);
 
     for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
         bool stored = true;
 
-        assert_int_equal(l2_fill(host->waiting, STR("large"), (struct str){large, sizes[i]}, 60000,
-                                 look(host, "large", NULL)->stamp, &stored),
-                         ERR_OK);
+        assert_int_equal(
+            l2_fill(host->waiting, STR("large"), NULL, 0, (struct str){large, sizes[i]}, 60000, &lease, &stored),
+            ERR_OK);
         assert_false(stored);
-        assert_int_equal(l2_fill(host->waiting, (struct str){large, sizes[i]}, STR("x"), 60000,
-                                 look(host, "large", NULL)->stamp, &stored),
-                         ERR_OK);
+        assert_int_equal(
+            l2_fill(host->waiting, (struct str){large, sizes[i]}, NULL, 0, STR("x"), 60000, &lease, &stored), ERR_OK);
         assert_false(stored);
     }
     free(large);
@@ -110,10 +112,10 @@ static void an_entry_over_a_quarter_of_a_shard_is_not_stored(void **state)
 static void a_life_longer_than_time_is_no_problem(void **state)
 {
     struct host *host = *state;
+    struct l2_lease lease = take(host, "key", NULL);
     bool stored;
 
-    assert_int_equal(l2_fill(host->waiting, STR("key"), STR("x"), INT64_MAX, look(host, "key", NULL)->stamp, &stored),
-                     ERR_OK);
+    assert_int_equal(l2_fill(host->waiting, STR("key"), NULL, 0, STR("x"), INT64_MAX, &lease, &stored), ERR_OK);
     assert_found(host, "key", NULL, "x");
 }
 
@@ -141,13 +143,14 @@ static void use_without_end(struct host *host, unsigned seed)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     host_open(host);
     for (unsigned i = seed;; i++) {
-        size_t removed;
+        struct l2_claim claim;
 
         snprintf(key, sizeof(key), "%u", i * 31 % 400);
-        if (l2_fill(host->waiting, str_from(key), whole_entry(bytes, i), 60000, look(host, key, NULL)->stamp,
-                    &stored) != ERR_OK)
+        claim = claim_by(host, key, NULL, i % 2 ? "" : "a");
+        if (claim.result == L2_CLAIM_TAKEN && l2_fill(host->waiting, str_from(key), NULL, 0, whole_entry(bytes, i),
+                                                      60000, &claim.lease, &stored) != ERR_OK)
             _exit(1);
-        if (i % 50 == 0 && l2_purge_pattern(host->waiting, STR("*7"), &removed) != ERR_OK)
+        if (i % 50 == 0 && purge_as(host->waiting, L2_PURGE_PATTERN, i % 100 == 0, "*7", NULL, NULL) != ERR_OK)
             _exit(1);
     }
 }
@@ -183,6 +186,27 @@ static void entries_are_whole_though_writers_are_killed(void **state)
     assert_true(found > 0);
 }
 
+static void there_is_no_log_and_there_are_no_jobs(void **state)
+{
+    struct host *host = *state;
+    struct arena *arena = arena_new(1024, 4096);
+    struct l2_job job = {.id = 1};
+    size_t removed = 0;
+    uint64_t id = 1;
+
+    assert_false(l2_shared_has_log(host->shared));
+    put(host, "a1", "x");
+    put(host, "a2", "x");
+    put(host, "b1", "x");
+    assert_int_equal(purge_as(host->waiting, L2_PURGE_PATTERN, false, "a*", &removed, &id), ERR_OK);
+    assert_int_equal(removed, 2);
+    assert_int_equal(id, 0);
+    assert_int_equal(l2_job_read(host->waiting, 1, arena, &job), ERR_NOT_FOUND);
+    assert_int_equal(l2_job_take(host->waiting, 1, arena, &job), ERR_NOT_FOUND);
+    assert_int_equal(l2_job_step(host->waiting, 1, 10, &job), ERR_DENIED);
+    arena_free(&arena);
+}
+
 static void what_one_process_stores_another_finds(void **state)
 {
     struct host *host = *state;
@@ -205,10 +229,15 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        CASE(reads_call_back_at_once_even_with_a_loop),         CASE(the_newest_entries_stay),
-        CASE(an_entry_that_is_replaced_leaves_room_for_others), CASE(very_many_small_entries_are_held_in_bounds),
-        CASE(an_entry_over_a_quarter_of_a_shard_is_not_stored), CASE(a_life_longer_than_time_is_no_problem),
-        CASE(entries_are_whole_though_writers_are_killed),      CASE(what_one_process_stores_another_finds),
+        CASE(reads_call_back_at_once_even_with_a_loop),
+        CASE(the_newest_entries_stay),
+        CASE(an_entry_that_is_replaced_leaves_room_for_others),
+        CASE(very_many_small_entries_are_held_in_bounds),
+        CASE(an_entry_over_a_quarter_of_a_shard_is_not_stored),
+        CASE(a_life_longer_than_time_is_no_problem),
+        CASE(entries_are_whole_though_writers_are_killed),
+        CASE(what_one_process_stores_another_finds),
+        CASE(there_is_no_log_and_there_are_no_jobs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,7 +57,7 @@ static void items_of_all_kinds_are_carried_out_together(void **state)
     fixture_put(fixture, "one");
     fixture_put(fixture, "two");
     fixture_compute(fixture, &tagged);
-    assert_int_equal(purge_items(fixture->cache, items, COUNT(items), &result), ERR_OK);
+    assert_int_equal(purge_items(fixture->cache, items, COUNT(items), false, &result), ERR_OK);
     assert_int_equal(result.removed, 3);
     assert_int_equal(result.items, 4);
     assert_false(fixture_has(fixture, "list:a"));
@@ -75,7 +75,7 @@ static void an_item_that_means_nothing_does_not_stop_the_others(void **state)
 
     fixture_put(fixture, "one");
     fixture_put(fixture, "two");
-    assert_int_equal(purge_items(fixture->cache, items, COUNT(items), &result), ERR_SYNTAX);
+    assert_int_equal(purge_items(fixture->cache, items, COUNT(items), false, &result), ERR_SYNTAX);
     assert_int_equal(result.removed, 1);
     assert_false(fixture_has(fixture, "one"));
     assert_true(fixture_has(fixture, "two"));
@@ -94,7 +94,7 @@ static void more_keys_than_go_at_once_are_all_removed(void **state)
         fixture_put(fixture, item.p + 4);
         items[i] = item;
     }
-    assert_int_equal(purge_items(fixture->cache, items, MANY, &result), ERR_OK);
+    assert_int_equal(purge_items(fixture->cache, items, MANY, false, &result), ERR_OK);
     assert_int_equal(result.removed, MANY);
     assert_int_equal(result.items, MANY);
 }
@@ -105,18 +105,20 @@ static void no_items_are_nothing_to_do(void **state)
     struct purge_result result;
 
     fixture_put(fixture, "one");
-    assert_int_equal(purge_items(fixture->cache, NULL, 0, &result), ERR_OK);
+    assert_int_equal(purge_items(fixture->cache, NULL, 0, false, &result), ERR_OK);
     assert_int_equal(result.removed, 0);
     assert_true(fixture_has(fixture, "one"));
 }
 
 static void everything_goes_when_everything_is_meant(void **state)
 {
+    static const struct str item = STR("all:*");
     struct fixture *fixture = *state;
+    struct purge_result result;
 
     fixture_put(fixture, "one");
     fixture_put(fixture, "two");
-    assert_int_equal(purge_all(fixture->cache), ERR_OK);
+    assert_int_equal(purge_items(fixture->cache, &item, 1, false, &result), ERR_OK);
     assert_false(fixture_has(fixture, "one"));
     assert_false(fixture_has(fixture, "two"));
 }
@@ -138,22 +140,22 @@ static void keys_are_counted_over_all_pages_and_left_alone(void **state)
 
 static int open_absent(void **state)
 {
-    return fixture_open(state, "unix:///nonexistent/larder-test.sock");
+    return fixture_open(state, "unix:///nonexistent/larder-test.sock", 0);
 }
 
 static void a_purge_that_l2_was_not_told_of_says_so_and_is_kept_as_distrust(void **state)
 {
-    static const struct str items[] = {STR("nonsense"), STR("key:one"), STR("tag:red")};
+    static const struct str items[] = {STR("nonsense"), STR("key:one"), STR("tag:red")}, everything = STR("all:*");
     struct fixture *fixture = *state;
     struct purge_result result;
     struct l2_status status;
     size_t count;
 
-    assert_int_equal(purge_items(fixture->cache, items, COUNT(items), &result), ERR_UNAVAILABLE);
+    assert_int_equal(purge_items(fixture->cache, items, COUNT(items), false, &result), ERR_UNAVAILABLE);
     assert_int_equal(result.items, 0);
-    l2_status(fixture->shared, &status);
+    l2_status(fixture->shared->l2, &status);
     assert_true(status.distrusted);
-    assert_int_equal(purge_all(fixture->cache), ERR_UNAVAILABLE);
+    assert_int_equal(purge_items(fixture->cache, &everything, 1, false, &result), ERR_UNAVAILABLE);
     assert_int_equal(purge_count(fixture->cache, STR("*"), &count), ERR_UNAVAILABLE);
 }
 

@@ -107,6 +107,39 @@ static void a_zero_byte_does_not_hide_what_follows(void **state)
     sqlite3_close(db);
 }
 
+static void who_names_a_table_of_larders_own_is_told_that_it_is(void **state)
+{
+    static const struct {
+        const char *sql;
+        bool own;
+    } cases[] = {
+        {"SELECT items FROM larder_outbox", true},
+        {"DELETE\nFROM\t\"Larder_Outbox\"", true},
+        {"SELECT a FROM t; SELECT * FROM larder_outbox", true},
+        {"PRAGMA user_version = 1; SELECT * FROM larder_outbox", false},
+        {"SELECT load_extension(:larder_now)", false},
+        {"SELECT load_extension(a) AS my_larder_x FROM t", false},
+        {"BEGIN", false},
+    };
+    sqlite3 *db = open_memory();
+
+    (void)state;
+    assert_int_equal(sqlite3_exec(db, "CREATE TABLE larder_outbox (items)", NULL, NULL, NULL), SQLITE_OK);
+    statement_guard(db, STATEMENT_GUARD_WRITING);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct str rest = str_from(cases[i].sql);
+        struct buf why = {0};
+        sqlite3_stmt *statement = NULL;
+        const char *error;
+        while (statement_prepare(db, &rest, 0, &statement, &error, &why) == ERR_OK)
+            sqlite3_finalize(statement);
+        if ((strstr(why.p, "larder's own") != NULL) != cases[i].own)
+            fail_msg("`%s`: %s", cases[i].sql, why.p);
+        buf_free(&why);
+    }
+    sqlite3_close(db);
+}
+
 static void a_guard_refuses_what_is_not_its_kind(void **state)
 {
     enum { R = 1 << STATEMENT_GUARD_READING, W = 1 << STATEMENT_GUARD_WRITING, M = 1 << STATEMENT_GUARD_MIGRATING };
@@ -133,11 +166,34 @@ static void a_guard_refuses_what_is_not_its_kind(void **state)
         {"ATTACH '/tmp/other.db' AS other", 0},
         {"DETACH main", 0},
         {"SELECT load_extension('/tmp/x.so')", 0},
+        {"SELECT count(*) FROM larder_things", 0},
+        {"SELECT a FROM t WHERE a IN (SELECT x FROM Larder_Things)", 0},
+        {"SELECT * FROM over", 0}, /* a view */
+        {"INSERT INTO larder_things VALUES (1)", 0},
+        {"UPDATE larder_things SET x = 1", 0},
+        {"DELETE FROM larder_things", 0},
+        {"INSERT INTO copied VALUES (1)", 0}, /* by a trigger */
+        {"CREATE TABLE larder_more (x)", 0},
+        {"CREATE TRIGGER r AFTER INSERT ON larder_things BEGIN SELECT 1; END", 0},
+        {"CREATE INDEX i ON larder_things (x)", 0},
+        {"DROP INDEX larder_i", 0},
+        {"ALTER TABLE larder_things ADD COLUMN c", 0},
+        {"DROP TABLE larder_things", 0},
+        {"INSERT INTO counted (x) VALUES (1)", W | M},
+        {"UPDATE sqlite_sequence SET seq = 0", M},
+        {"DELETE FROM sqlite_sequence", M},
+        {"SELECT a AS larder_a, 'larder_x' FROM t", R | W | M},
     };
+    static const char schema[] =
+        "CREATE TABLE larder_things (x); CREATE INDEX larder_i ON larder_things (x); CREATE TABLE copied (x);"
+        "CREATE TRIGGER copy AFTER INSERT ON copied BEGIN INSERT INTO larder_things VALUES (new.x); END;"
+        "CREATE VIEW over AS SELECT x FROM larder_things; CREATE TABLE counted (id INTEGER PRIMARY KEY AUTOINCREMENT, "
+        "x)";
     sqlite3 *db = open_memory();
     unsigned line, column;
 
     (void)state;
+    assert_int_equal(sqlite3_exec(db, schema, NULL, NULL, NULL), SQLITE_OK);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         for (int guard = STATEMENT_GUARD_READING; guard <= STATEMENT_GUARD_MIGRATING; guard++) {
             struct buf why = {0};
@@ -172,6 +228,7 @@ int main(void)
         cmocka_unit_test(a_text_is_cut_into_its_statements),
         cmocka_unit_test(an_error_is_at_its_line_and_column),
         cmocka_unit_test(a_zero_byte_does_not_hide_what_follows),
+        cmocka_unit_test(who_names_a_table_of_larders_own_is_told_that_it_is),
         cmocka_unit_test(a_guard_refuses_what_is_not_its_kind),
         cmocka_unit_test(without_a_guard_everything_is_allowed),
     };

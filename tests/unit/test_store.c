@@ -88,6 +88,78 @@ static void rows_are_answered_as_json(void **state)
     close_reading(&reading);
 }
 
+static void a_warm_statement_gives_rows_of_parameters(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct reading reading = open_reading(fixture);
+    const struct resource resource = make_resource(0, CATALOG_OBJECT, "SELECT a FROM t WHERE a = :a");
+    const struct resource warm = make_resource(1, CATALOG_LIST, "SELECT a, b AS other FROM t ORDER BY a");
+    const struct resource none = make_resource(2, CATALOG_LIST, "SELECT a FROM t WHERE a > :larder_now");
+    struct resource wrong = make_resource(3, CATALOG_LIST, "SELECT a, c FROM t");
+    struct store_row *rows = NULL;
+    struct params_values values = {.count = 1, .items = {{.name = STR("a"), .type = PARAMS_INTEGER, .integer = 1}}};
+
+    fixture_execute(fixture->database, "PRAGMA journal_mode = WAL; CREATE TABLE t (a, b);"
+                                       "INSERT INTO t VALUES (1, 'x y'), (2, NULL), (3, 0.5)");
+    for (int turn = 0; turn < 2; turn++) {
+        assert_int_equal(store_rows(reading.store, &warm, 5000, reading.arena, &rows, &reading.why), ERR_OK);
+        assert_int_equal(rows->count, 2);
+        assert_string_equal(rows->cells[0].name.p, "a");
+        assert_string_equal(rows->cells[0].value.p, "1");
+        assert_string_equal(rows->cells[1].name.p, "other");
+        assert_string_equal(rows->cells[1].value.p, "x y");
+        assert_int_equal(rows->next->count, 1);
+        assert_string_equal(rows->next->next->cells[1].value.p, "0.5");
+        assert_null(rows->next->next->next);
+        expect_json(&reading, &resource, &values, "{\"a\":1}");
+    }
+    assert_int_equal(store_rows(reading.store, &none, 5000, reading.arena, &rows, &reading.why), ERR_OK);
+    assert_null(rows);
+    wrong.sql_offset = 9;
+    assert_int_equal(store_rows(reading.store, &wrong, 5000, reading.arena, &rows, &reading.why), ERR_STATEMENT);
+    assert_non_null(strstr(reading.why.p, "under-test.sql:10:20: no such column: c"));
+    /* No read transaction is left behind. */
+    assert_int_equal(fixture_integer(fixture->database, "PRAGMA wal_checkpoint(TRUNCATE)"), 0);
+    close_reading(&reading);
+}
+
+static void rows_that_a_request_has_no_room_for_are_refused(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct reading reading = open_reading(fixture);
+    const struct resource warm =
+        make_resource(0, CATALOG_LIST,
+                      "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000) SELECT i FROM n");
+    struct store_row *rows = NULL;
+
+    fixture_execute(fixture->database, "PRAGMA journal_mode = WAL; CREATE TABLE t (a)");
+    assert_int_equal(store_rows(reading.store, &warm, 0, reading.arena, &rows, &reading.why), ERR_LIMIT);
+    assert_non_null(strstr(reading.why.p, "add a LIMIT"));
+    close_reading(&reading);
+}
+
+static void a_plan_says_how_a_statement_would_run(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct reading reading = open_reading(fixture);
+    const struct resource by_key =
+        make_resource(0, CATALOG_OBJECT, "-- the one\nSELECT b FROM t WHERE a = :a;\n-- end\n");
+    const struct resource nested =
+        make_resource(1, CATALOG_LIST, "SELECT b FROM t WHERE a IN (SELECT max(a) FROM t GROUP BY b) ORDER BY b");
+    const struct resource wrong = make_resource(2, CATALOG_LIST, "SELECT c FROM t");
+    struct str plan = {0};
+
+    fixture_execute(fixture->database, "PRAGMA journal_mode = WAL; CREATE TABLE t (a INTEGER PRIMARY KEY, b)");
+    assert_int_equal(store_plan(reading.store, &by_key, reading.arena, &plan, &reading.why), ERR_OK);
+    assert_string_equal(plan.p, "SEARCH t USING INTEGER PRIMARY KEY (rowid=?)\n");
+    assert_int_equal(store_plan(reading.store, &nested, reading.arena, &plan, &reading.why), ERR_OK);
+    assert_non_null(strstr(plan.p, "\n  "));
+    assert_int_equal(plan.p[plan.len - 1], '\n');
+    assert_int_equal(store_plan(reading.store, &wrong, reading.arena, &plan, &reading.why), ERR_STATEMENT);
+    assert_non_null(strstr(reading.why.p, "no such column: c"));
+    close_reading(&reading);
+}
+
 static void what_others_write_is_seen_and_they_are_not_kept_from_it(void **state)
 {
     const struct fixture *fixture = *state;
@@ -340,6 +412,9 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         CASE(rows_are_answered_as_json),
+        CASE(a_warm_statement_gives_rows_of_parameters),
+        CASE(rows_that_a_request_has_no_room_for_are_refused),
+        CASE(a_plan_says_how_a_statement_would_run),
         CASE(what_others_write_is_seen_and_they_are_not_kept_from_it),
         CASE(nothing_can_be_written),
         CASE(virtual_tables_can_be_read),

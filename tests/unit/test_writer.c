@@ -47,8 +47,8 @@ static void the_second_writer_waits_for_the_lock_and_says_who_holds_it(void **st
     writer_process_await(second_shared, WRITER_LOCKED_OUT);
     snprintf(pid, sizeof pid, "process %d ", (int)it->pid);
     assert_non_null(strstr(second_shared->reason, pid));
-    assert_int_equal(writer_client_write(second_client, STR("DELETE FROM counters"), NULL, NULL, CATALOG_OBJECT,
-                                         it->arena, &it->answer, &it->why),
+    assert_int_equal(writer_client_write(second_client, STR("DELETE FROM counters"), NULL, NULL, CATALOG_OBJECT, NULL,
+                                         0, it->arena, &it->answer, NULL, &it->why),
                      ERR_UNAVAILABLE);
     writer_fixture_must_write(it, "INSERT INTO counters VALUES ('a', 1)");
 
@@ -56,7 +56,7 @@ static void the_second_writer_waits_for_the_lock_and_says_who_holds_it(void **st
     writer_process_await(second_shared, WRITER_READY);
     buf_clear(&it->why);
     assert_int_equal(writer_client_write(second_client, STR("UPDATE counters SET value = 2"), NULL, NULL,
-                                         CATALOG_OBJECT, it->arena, &it->answer, &it->why),
+                                         CATALOG_OBJECT, NULL, 0, it->arena, &it->answer, NULL, &it->why),
                      ERR_OK);
     assert_int_equal(it->answer.changes, 1);
     kill(second, SIGTERM);
@@ -122,8 +122,9 @@ static _Noreturn void count_up(struct writer_fixture *it, int number, struct cou
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     while (!atomic_load(&counting->done)) {
-        enum err err = writer_client_write(client, STR("UPDATE counters SET value = value + 1 WHERE name = :number"),
-                                           &values, NULL, CATALOG_OBJECT, it->arena, &it->answer, &it->why);
+        enum err err =
+            writer_client_write(client, STR("UPDATE counters SET value = value + 1 WHERE name = :number"), &values,
+                                NULL, CATALOG_OBJECT, NULL, 0, it->arena, &it->answer, NULL, &it->why);
         counting->acknowledged += err == ERR_OK;
         counting->unknown += err == ERR_IO || err == ERR_TIMEOUT;
     }

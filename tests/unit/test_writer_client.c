@@ -133,9 +133,15 @@ static void what_is_no_request_ends_its_connection_only(void **state)
         const char *bytes;
         size_t len;
     } cases[] = {
-        {"GET / HTTP/1.0\r\n\r\n", 18},  {"\xff\xff\xff\x7f\x01\x01", 6}, {"\x00\x00\x00\x00\x01\x01", 6},
-        {"\x02\x00\x00\x00\x01\x09", 6}, {"\x02\x00\x00\x00\x01\x01", 6}, {"\x02\x00\x00\x00\x01\x05", 6},
-        {"\x02\x00\x00\x00\x01\x04", 6}, /* the commit of no batch */
+        {"GET / HTTP/1.0\r\n\r\n", 18},
+        {"\xff\xff\xff\x7f\x02\x01", 6},
+        {"\x00\x00\x00\x00\x02\x01", 6},
+        {"\x02\x00\x00\x00\x02\x09", 6},
+        {"\x02\x00\x00\x00\x02\x01", 6},
+        {"\x02\x00\x00\x00\x02\x06", 6},
+        {"\x02\x00\x00\x00\x02\x07", 6},                  /* an answer */
+        {"\x06\x00\x00\x00\x02\x04\x00\x00\x00\x00", 10}, /* the commit of no batch */
+        {"\x04\x00\x00\x00\x02\x03\x00\x00", 8},          /* a row of no batch */
     };
     struct writer_fixture *it = *state;
 
@@ -230,7 +236,7 @@ static void a_request_larger_than_a_frame_is_refused(void **state)
 
     memset(sql, ' ', WRITER_FRAME_MAX);
     assert_int_equal(writer_client_write(it->client, (struct str){sql, WRITER_FRAME_MAX}, NULL, NULL, CATALOG_OBJECT,
-                                         it->arena, &it->answer, &it->why),
+                                         NULL, 0, it->arena, &it->answer, NULL, &it->why),
                      ERR_LIMIT);
     free(sql);
 }
@@ -245,7 +251,7 @@ static void a_batch_started_over_forgets_the_rows_before(void **state)
                          ERR_OK);
         assert_int_equal(writer_client_batch_row(it->client, &values, &it->why), ERR_OK);
     }
-    assert_int_equal(writer_client_batch_commit(it->client, &(uint64_t){0}, &it->why), ERR_OK);
+    assert_int_equal(writer_client_batch_commit(it->client, NULL, 0, &(uint64_t){0}, NULL, &it->why), ERR_OK);
     assert_int_equal(writer_fixture_count(it, "blobs"), 1);
 }
 

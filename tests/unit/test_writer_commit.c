@@ -264,7 +264,7 @@ static void a_batch_is_one_transaction(void **state)
     begin_batch(it);
     send_rows(it, ROWS, -1);
     assert_int_equal(writer_fixture_count(it, "counters"), 0);
-    assert_int_equal(writer_client_batch_commit(it->client, &failed_row, &it->why), ERR_OK);
+    assert_int_equal(writer_client_batch_commit(it->client, NULL, 0, &failed_row, NULL, &it->why), ERR_OK);
     assert_int_equal(failed_row, 77);
     assert_int_equal(writer_fixture_count(it, "counters"), ROWS);
     assert_int_equal(atomic_load(&it->shared->commits), 1);
@@ -280,7 +280,7 @@ static void a_batch_with_a_bad_row_names_it_and_writes_nothing(void **state)
         uint64_t failed_row = 0;
         begin_batch(it);
         send_rows(it, 3000, bad);
-        assert_int_equal(writer_client_batch_commit(it->client, &failed_row, &it->why), ERR_CONSTRAINT);
+        assert_int_equal(writer_client_batch_commit(it->client, NULL, 0, &failed_row, NULL, &it->why), ERR_CONSTRAINT);
         assert_int_equal(failed_row, bad);
         assert_non_null(strstr(it->why.p, "CHECK constraint failed"));
         assert_int_equal(writer_fixture_count(it, "counters"), 0);
@@ -296,7 +296,7 @@ static void a_batch_that_cannot_be_is_refused_at_its_beginning(void **state)
                      ERR_STATEMENT);
     assert_non_null(strstr(it->why.p, "nowhere"));
     assert_int_equal(writer_client_batch_row(it->client, &values, &it->why), ERR_OK);
-    assert_int_not_equal(writer_client_batch_commit(it->client, &(uint64_t){0}, &it->why), ERR_OK);
+    assert_int_not_equal(writer_client_batch_commit(it->client, NULL, 0, &(uint64_t){0}, NULL, &it->why), ERR_OK);
     writer_fixture_must_write(it, "INSERT INTO counters VALUES ('a', 1)");
 }
 
@@ -313,7 +313,7 @@ static void foreign_keys_of_a_batch_may_come_late_but_not_never(void **state)
         uint64_t failed_row = UINT64_MAX;
         assert_int_equal(writer_client_batch_begin(it->client, str_from(sql[i]), &it->why), ERR_OK);
         assert_int_equal(writer_client_batch_row(it->client, &values, &it->why), ERR_OK);
-        assert_int_equal(writer_client_batch_commit(it->client, &failed_row, &it->why),
+        assert_int_equal(writer_client_batch_commit(it->client, NULL, 0, &failed_row, NULL, &it->why),
                          i == 0 ? ERR_OK : ERR_CONSTRAINT);
         assert_true(failed_row == UINT64_MAX);
     }
@@ -330,7 +330,7 @@ static void others_wait_while_a_batch_lasts(void **state)
     writer_raw_send(fd, WRITER_FRAME_WRITE, "INSERT INTO counters VALUES ('row 0', 1)", LONG);
     assert_int_equal(poll(&ready, 1, 50), 0);
     send_rows(it, 1, -1);
-    assert_int_equal(writer_client_batch_commit(it->client, &(uint64_t){0}, &it->why), ERR_OK);
+    assert_int_equal(writer_client_batch_commit(it->client, NULL, 0, &(uint64_t){0}, NULL, &it->why), ERR_OK);
     assert_int_equal(writer_raw_receive(fd), ERR_CONSTRAINT);
     close(fd);
 }
@@ -355,10 +355,10 @@ static void a_batch_that_falls_silent_is_taken_back(void **state)
     send_rows(it, 3000, -1);
     struct writer_client *other = writer_client_new(&it->config, it->shared);
     assert_int_equal(writer_client_write(other, STR("INSERT INTO blobs (bytes) VALUES (1)"), NULL, NULL, CATALOG_OBJECT,
-                                         it->arena, &it->answer, &it->why),
+                                         NULL, 0, it->arena, &it->answer, NULL, &it->why),
                      ERR_OK);
     writer_client_free(&other);
-    assert_int_equal(writer_client_batch_commit(it->client, &(uint64_t){0}, &it->why), ERR_TIMEOUT);
+    assert_int_equal(writer_client_batch_commit(it->client, NULL, 0, &(uint64_t){0}, NULL, &it->why), ERR_TIMEOUT);
     assert_non_null(strstr(it->why.p, "silent"));
     assert_int_equal(writer_fixture_count(it, "counters"), 0);
     writer_fixture_must_write(it, "INSERT INTO counters VALUES ('a', 1)");
@@ -370,7 +370,7 @@ static void a_writer_told_to_stop_takes_the_batch_back_and_says_so(void **state)
 
     begin_batch(it);
     assert_int_equal(writer_fixture_end(it, SIGTERM), 0);
-    assert_int_equal(writer_client_batch_commit(it->client, &(uint64_t){0}, &it->why), ERR_UNAVAILABLE);
+    assert_int_equal(writer_client_batch_commit(it->client, NULL, 0, &(uint64_t){0}, NULL, &it->why), ERR_UNAVAILABLE);
     assert_non_null(strstr(it->why.p, "told to stop"));
 }
 

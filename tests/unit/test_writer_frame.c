@@ -14,6 +14,7 @@ static const struct writer_frame_request write_request = {
     .shape = CATALOG_VALUE,
     .caller = {.now_ms = -5, .address = {"127.0.0.1", 9}, .project = {"p", 1}, .key_id = {"", 0}},
     .sql = {"SELECT :a", 9},
+    .purges = {"\3\0\0\0k:a", 7},
     .values = {.items = {{.name = {"a", 1}, .type = PARAMS_TEXT, .text = {"x\0y", 3}},
                          {.name = {"b", 1}, .type = PARAMS_INTEGER, .integer = INT64_MIN, .text = {"9", 1}},
                          {.name = {"c", 1}, .type = PARAMS_NUMBER, .number = 1.5},
@@ -45,6 +46,7 @@ static void a_write_is_read_back_as_it_was(void **state)
     assert_int_equal(out.caller.now_ms, -5);
     assert_text(out.caller.address, "127.0.0.1", 9);
     assert_text(out.sql, "SELECT :a", 9);
+    assert_text(out.purges, "\3\0\0\0k:a", 7);
     assert_int_equal(out.values.count, 5);
     assert_text(out.values.items[0].text, "x\0y", 3);
     assert_true(out.values.items[1].integer == INT64_MIN);
@@ -60,8 +62,13 @@ static void a_write_is_read_back_as_it_was(void **state)
 
 static void an_answer_is_read_back_as_it_was(void **state)
 {
-    const struct writer_frame_answer answer = {
-        .err = ERR_CONSTRAINT, .found = true, .changes = 3, .failed_row = 99, .why = STR("no"), .json = STR("{}")};
+    const struct writer_frame_answer answer = {.err = ERR_CONSTRAINT,
+                                               .found = true,
+                                               .changes = 3,
+                                               .failed_row = 99,
+                                               .outbox_id = 1LL << 40,
+                                               .why = STR("no"),
+                                               .json = STR("{}")};
     struct writer_frame_answer out;
     struct buf frame = {0};
 
@@ -72,8 +79,58 @@ static void an_answer_is_read_back_as_it_was(void **state)
     assert_true(out.found);
     assert_int_equal(out.changes, 3);
     assert_int_equal(out.failed_row, 99);
+    assert_true(out.outbox_id == 1LL << 40);
     assert_text(out.why, "no", 2);
     assert_text(out.json, "{}", 2);
+    buf_free(&frame);
+}
+
+static void each_kind_carries_what_is_its_own(void **state)
+{
+    static const struct {
+        enum writer_frame_kind kind;
+        bool deadline, sql, purges, ids;
+    } cases[] = {
+        {WRITER_FRAME_WRITE, true, true, true, false},        {WRITER_FRAME_BATCH_BEGIN, false, true, false, false},
+        {WRITER_FRAME_BATCH_ROW, false, false, false, false}, {WRITER_FRAME_BATCH_COMMIT, false, false, true, false},
+        {WRITER_FRAME_PURGES, true, false, true, false},      {WRITER_FRAME_PURGED, false, false, false, true},
+    };
+    struct writer_frame_request request = write_request, out;
+
+    (void)state;
+    request.ids_count = WRITER_FRAME_IDS_MAX;
+    for (int i = 0; i < WRITER_FRAME_IDS_MAX; i++)
+        request.ids[i] = INT64_MAX - i;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf frame = {0};
+        request.kind = cases[i].kind;
+        assert_int_equal(writer_frame_add_request(&request, &frame), ERR_OK);
+        assert_int_equal(writer_frame_read_request(buf_str(&frame), &out), ERR_OK);
+        assert_int_equal(out.kind, cases[i].kind);
+        assert_int_equal(out.deadline_ms != 0, cases[i].deadline);
+        assert_int_equal(out.sql.len > 0, cases[i].sql);
+        assert_int_equal(out.purges.len > 0, cases[i].purges);
+        assert_int_equal(out.ids_count, cases[i].ids ? WRITER_FRAME_IDS_MAX : 0);
+        if (cases[i].ids)
+            assert_memory_equal(out.ids, request.ids, sizeof out.ids);
+        buf_free(&frame);
+    }
+}
+
+static void more_ids_than_a_frame_may_have_are_refused(void **state)
+{
+    struct writer_frame_request request = {.kind = WRITER_FRAME_PURGED, .ids_count = WRITER_FRAME_IDS_MAX}, out;
+    struct buf frame = {0};
+    uint16_t count = WRITER_FRAME_IDS_MAX + 1;
+    uint32_t len;
+
+    (void)state;
+    assert_int_equal(writer_frame_add_request(&request, &frame), ERR_OK);
+    buf_add(&frame, &(int64_t){7}, sizeof(int64_t));
+    len = (uint32_t)(frame.len - sizeof len);
+    memcpy(frame.p, &len, sizeof len);
+    memcpy(frame.p + WRITER_FRAME_HEAD, &count, sizeof count);
+    assert_int_equal(writer_frame_read_request(buf_str(&frame), &out), ERR_SYNTAX);
     buf_free(&frame);
 }
 
@@ -125,10 +182,10 @@ static void heads_that_cannot_be_are_refused(void **state)
         const char *bytes;
         enum err err;
     } cases[] = {
-        {"\x00\x00\x00\x00\x01\x01", ERR_SYNTAX},  {"\x01\x00\x00\x00\x01\x01", ERR_SYNTAX},
-        {"\xff\xff\xff\xff\x01\x01", ERR_SYNTAX},  {"\x01\x00\x00\x04\x01\x01", ERR_SYNTAX},
-        {"\x02\x00\x00\x00\x02\x01", ERR_VERSION}, {"\x02\x00\x00\x00\x01\x04", ERR_OK},
-        {"\x03\x00\x00\x00\x01\x04", ERR_AGAIN},
+        {"\x00\x00\x00\x00\x02\x01", ERR_SYNTAX},  {"\x01\x00\x00\x00\x02\x01", ERR_SYNTAX},
+        {"\xff\xff\xff\xff\x02\x01", ERR_SYNTAX},  {"\x01\x00\x00\x04\x02\x01", ERR_SYNTAX},
+        {"\x02\x00\x00\x00\x01\x01", ERR_VERSION}, {"\x02\x00\x00\x00\x02\x04", ERR_OK},
+        {"\x03\x00\x00\x00\x02\x04", ERR_AGAIN},
     };
     size_t len;
 
@@ -162,12 +219,17 @@ static void numbers_that_name_nothing_are_refused(void **state)
 
 static void a_request_larger_than_a_frame_is_not_written(void **state)
 {
-    struct writer_frame_request request = {.kind = WRITER_FRAME_WRITE, .sql = {"", WRITER_FRAME_MAX}};
+    static const struct writer_frame_request requests[] = {
+        {.kind = WRITER_FRAME_WRITE, .sql = {"", WRITER_FRAME_MAX}},
+        {.kind = WRITER_FRAME_PURGES, .purges = {"", WRITER_FRAME_MAX}},
+    };
     struct buf frame = {0};
 
     (void)state;
-    assert_int_equal(writer_frame_add_request(&request, &frame), ERR_LIMIT);
-    assert_int_equal(frame.len, 0);
+    for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
+        assert_int_equal(writer_frame_add_request(&requests[i], &frame), ERR_LIMIT);
+        assert_int_equal(frame.len, 0);
+    }
 }
 
 int main(void)
@@ -175,6 +237,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_write_is_read_back_as_it_was),
         cmocka_unit_test(an_answer_is_read_back_as_it_was),
+        cmocka_unit_test(each_kind_carries_what_is_its_own),
+        cmocka_unit_test(more_ids_than_a_frame_may_have_are_refused),
         cmocka_unit_test(a_frame_is_not_there_before_its_last_byte),
         cmocka_unit_test(a_payload_too_short_or_too_long_is_refused),
         cmocka_unit_test(heads_that_cannot_be_are_refused),

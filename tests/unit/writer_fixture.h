@@ -19,6 +19,7 @@ struct writer_fixture {
     struct writer_client *client;
     struct arena *arena;
     struct store_answer answer;
+    int64_t outbox_id;
     struct buf why;
 };
 
@@ -95,7 +96,19 @@ static inline enum err writer_fixture_write_as(struct writer_fixture *it, const 
 
     arena_reset(it->arena);
     buf_clear(&it->why);
-    return writer_client_write(it->client, str_from(sql), values, &caller, shape, it->arena, &it->answer, &it->why);
+    return writer_client_write(it->client, str_from(sql), values, &caller, shape, NULL, 0, it->arena, &it->answer, NULL,
+                               &it->why);
+}
+
+/* The same with PURGES; what they became is it->outbox_id. */
+static inline enum err writer_fixture_write_purging(struct writer_fixture *it, const char *sql,
+                                                    const struct str *purges, size_t count)
+{
+    arena_reset(it->arena);
+    buf_clear(&it->why);
+    it->outbox_id = -1;
+    return writer_client_write(it->client, str_from(sql), NULL, NULL, CATALOG_OBJECT, purges, count, it->arena,
+                               &it->answer, &it->outbox_id, &it->why);
 }
 
 static inline enum err writer_fixture_write(struct writer_fixture *it, const char *sql)

@@ -25,15 +25,21 @@ static inline int writer_raw_connect(const struct writer_fixture *it)
     return fd;
 }
 
+static inline void writer_raw_send_request(int fd, const struct writer_frame_request *request)
+{
+    struct buf frame = {0};
+
+    assert_int_equal(writer_frame_add_request(request, &frame), ERR_OK);
+    assert_int_equal(send(fd, frame.p, frame.len, MSG_NOSIGNAL), frame.len);
+    buf_free(&frame);
+}
+
 static inline void writer_raw_send(int fd, enum writer_frame_kind kind, const char *sql, int64_t timeout_ms)
 {
     const struct writer_frame_request request = {
         .kind = kind, .sql = str_from(sql), .deadline_ms = sys_monotonic_ms() + timeout_ms};
-    struct buf frame = {0};
 
-    assert_int_equal(writer_frame_add_request(&request, &frame), ERR_OK);
-    assert_int_equal(send(fd, frame.p, frame.len, MSG_NOSIGNAL), frame.len);
-    buf_free(&frame);
+    writer_raw_send_request(fd, &request);
 }
 
 /* Reads one answer: its error. -1 when the connection ends first. */

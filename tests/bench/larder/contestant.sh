@@ -1,7 +1,12 @@
-# larder behind nginx over kept connections: 2 workers, hits from Redis. LARDER names the program.
+# larder behind nginx over kept connections, with 2 workers. LARDER names the program.
+#   larder       as shipped: hits from the memory that the workers share
+#   larder-l2    without that: hits from Redis
+#   larder-miss  no cache at all: each request asks SQLite
+
 start_larder() {
-    local program=${LARDER:-$HERE/../../../build/larder}
+    local program=${LARDER:-$HERE/../../../build/larder} l1=64M
     [[ -x $program ]] || die "there is no $program; build it, or name it by LARDER="
+    [[ $NAME == larder ]] || l1=0
     cat >"$DIR/larder.conf" <<CONF
 [server]
 socket = $DIR/fcgi.sock
@@ -13,10 +18,19 @@ sql = $HERE/sql
 
 [redis]
 url = unix://$REDIS_SOCKET
+prefix = $NAME:
+
+[l1]
+size = $l1
 CONF
     spawn app "$program" --config "$DIR/larder.conf" serve
     wait_for_socket "$DIR/fcgi.sock"
     spawn_nginx "$BENCH/lib/fcgi-keep.conf"
+    # The route of case "miss" has a life of 0: what is asked there is kept nowhere.
+    [[ $NAME == larder-miss ]] && URLS[$NAME:detail]="http://127.0.0.1:$PORT/uncached/api/stocks/AAPL"
+    return 0
 }
 
 register larder start_larder "detail list miss"
+register larder-l2 start_larder "detail list"
+register larder-miss start_larder "detail miss"

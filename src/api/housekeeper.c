@@ -1,0 +1,307 @@
+/*
+ * housekeeper: the log, the outbox, the jobs, and whom to trust.
+ *
+ * A round asks the log for what is next. A record goes into the host's tables; a gap purges the host of everything; a
+ * broken contact ends the trust in L1 and L2. When the log holds nothing more, the outbox is drained, what is owed is
+ * paid, and then, in this order, L2 and L1 are trusted. So nothing that was purged while there was no contact is ever
+ * read again, by this host: neither from L1, which has not followed, nor from L2, which has not been told.
+ *
+ * The outbox is read by every host of a database, for the one that wrote to it may be cut off from Redis while others are
+ * not: what it could not tell is told by another, so that a write is known everywhere within 100 ms as long as one host has
+ * contact. A row that is younger than GRACE_MS is left to the worker that wrote it while L2 is trusted. Purging twice does
+ * no harm, so a row is purged before it is removed, and may be purged by two hosts.
+ *
+ * Jobs are worked off a batch at a time between two looks at the log, so that a long one delays no purge.
+ */
+#include "api/housekeeper.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/sys.h"
+#include "cache/purge.h"
+#include "l2/l2_log.h"
+#include "store/outbox.h"
+#include "store/writer_client.h"
+
+enum {
+    WAIT_MS = 20,
+    RETRY_MS = 20,
+    GRACE_MS = 40, /* longer than a purge takes, and the writer to remove what was carried out */
+    ROWS_MAX = 64,
+    JOB_LOOK_MS = 500, /* for jobs that another host has left lying; one of our own is announced by the log */
+    JOB_BATCH = 1000,
+    ARENA_FIRST = 16 << 10,
+    ARENA_MAX = 64 << 20,
+};
+
+struct housekeeper {
+    const struct app *app;
+    struct housekeeper_shared *shared;
+    struct cache_shared *cache_shared;
+    struct cache *cache;
+    struct l2_log *log; /* NULL where there is none to follow */
+    struct outbox *outbox;
+    struct writer_client *writer;
+    struct arena *arena, *job_arena;
+    uint64_t self; /* drawn at random, for jobs */
+    bool in_contact;
+    int64_t look_ms;    /* when jobs are looked for again */
+    bool has_job;
+    struct l2_job job;
+    int64_t job_due_ms; /* by its rate */
+};
+
+struct housekeeper *housekeeper_new(const struct app *app)
+{
+    struct housekeeper *housekeeper = sys_calloc(1, sizeof *housekeeper);
+    struct cache_shared *shared = app->shared->cache;
+
+    housekeeper->app = app;
+    housekeeper->shared = app->shared->housekeeper;
+    housekeeper->cache_shared = shared;
+    housekeeper->cache = cache_open(app->config, shared, NULL);
+    if (l2_shared_has_log(shared->l2)) {
+        /* What was purged before there was a housekeeper, nobody knows yet. */
+        l2_distrust(shared->l2);
+        housekeeper->log = l2_log_open(app->config, shared->l2);
+    }
+    housekeeper->outbox = outbox_open(app->config->store.database);
+    housekeeper->writer = writer_client_new(app->config, app->shared->writer);
+    housekeeper->arena = arena_new(ARENA_FIRST, ARENA_MAX);
+    housekeeper->job_arena = arena_new(ARENA_FIRST, ARENA_MAX);
+    sys_random(&housekeeper->self, sizeof housekeeper->self);
+    housekeeper->self |= 1;
+    return housekeeper;
+}
+
+void housekeeper_free(struct housekeeper **housekeeper_ptr)
+{
+    struct housekeeper *housekeeper = *housekeeper_ptr;
+
+    if (!housekeeper)
+        return;
+    l2_log_close(&housekeeper->log);
+    cache_close(&housekeeper->cache);
+    outbox_close(&housekeeper->outbox);
+    writer_client_free(&housekeeper->writer);
+    arena_free(&housekeeper->arena);
+    arena_free(&housekeeper->job_arena);
+    free(housekeeper);
+    *housekeeper_ptr = NULL;
+}
+
+/* Purges what ROW names. False when L2 could not be told. */
+static bool purge_row(struct housekeeper *housekeeper, const struct outbox_row *row)
+{
+    static const struct str everything = {"all:*", 5};
+    /* A row that cannot be read was meant for something. */
+    const struct str *items = row->items_count > 0 ? row->items : &everything;
+    struct purge_result result;
+
+    return purge_items(housekeeper->cache, items, row->items_count > 0 ? row->items_count : 1, false, &result) !=
+           ERR_UNAVAILABLE;
+}
+
+/* Tells the writer which rows are done; one that stays is only purged again after the next start. */
+static void remove_rows(struct housekeeper *housekeeper, const int64_t *ids, size_t count)
+{
+    if (count > 0)
+        (void)!writer_client_purged(housekeeper->writer, ids, count);
+}
+
+/* One page of the outbox, behind *LAST_ID: all of it, or what has been left lying. *MORE: there may be another page. False
+ * when something could not be read, or could not be told to L2. */
+static bool drain_page(struct housekeeper *housekeeper, bool all, int64_t *last_id, bool *more)
+{
+    struct outbox_row *rows;
+    struct buf why = {0};
+    int64_t ids[ROWS_MAX], now_ms = sys_now_ms();
+    size_t count = 0, done = 0;
+
+    arena_reset(housekeeper->arena);
+    enum err err = outbox_read(housekeeper->outbox, *last_id, ROWS_MAX, housekeeper->arena, &rows, &count, &why);
+    if (err != ERR_OK)
+        log_event(LOG_LEVEL_WARNING, "outbox_unreadable", LOG_STR("why", buf_str(&why)));
+    buf_free(&why);
+    for (; done < count; done++) {
+        if (!all && now_ms - rows[done].at_ms < GRACE_MS && rows[done].at_ms <= now_ms)
+            break;
+        if (!purge_row(housekeeper, &rows[done]))
+            err = ERR_UNAVAILABLE;
+        if (err != ERR_OK)
+            break;
+        *last_id = ids[done] = rows[done].id;
+    }
+    remove_rows(housekeeper, ids, done);
+    housekeeper->shared->outbox = count - done;
+    *more = count == ROWS_MAX && done == count;
+    return err == ERR_OK;
+}
+
+static bool drain(struct housekeeper *housekeeper, bool all)
+{
+    int64_t last_id = 0;
+    bool more = true, told = true;
+
+    while (told && more)
+        told = drain_page(housekeeper, all, &last_id, &more);
+    return told;
+}
+
+/* Everything in L2 that a lost purge may have meant. */
+static bool pay(struct housekeeper *housekeeper)
+{
+    static const struct str everything = {"all:*", 5};
+    struct purge_result result;
+    uint64_t debt;
+
+    if (!cache_shared_owes_all(housekeeper->cache_shared, &debt))
+        return true;
+    if (purge_items(housekeeper->cache, &everything, 1, false, &result) != ERR_OK)
+        return false;
+    cache_shared_repay(housekeeper->cache_shared, debt);
+    return true;
+}
+
+/* The log holds nothing more: makes good what L2 was not told, and lets it be trusted. False when it cannot be yet. */
+static bool settle(struct housekeeper *housekeeper)
+{
+    uint64_t epoch;
+    bool distrusted = l2_distrusted(housekeeper->cache_shared->l2, &epoch);
+
+    if (distrusted) {
+        /* Other hosts may be back already: a purge that waits here for the breaker is one that they do not know of. */
+        l2_revive(housekeeper->cache_shared->l2);
+        if (!pay(housekeeper) || !drain(housekeeper, true))
+            return false;
+        l2_trust(housekeeper->cache_shared->l2, epoch);
+        log_event(LOG_LEVEL_NOTICE, "l2_trusted");
+    } else if (outbox_changed(housekeeper->outbox) || housekeeper->shared->outbox > 0) {
+        return drain(housekeeper, false);
+    }
+    return true;
+}
+
+static void lose_contact(struct housekeeper *housekeeper, const char *why)
+{
+    purged_suspect(housekeeper->cache_shared->purged);
+    l2_distrust(housekeeper->cache_shared->l2);
+    if (housekeeper->in_contact || housekeeper->shared->state == HOUSEKEEPER_STARTING)
+        log_event(LOG_LEVEL_WARNING, "log_broken", LOG_TEXT("why", why));
+    housekeeper->shared->breaks += housekeeper->in_contact;
+    housekeeper->in_contact = housekeeper->has_job = false;
+    housekeeper->shared->state = HOUSEKEEPER_APART;
+}
+
+static void take_level(struct housekeeper *housekeeper)
+{
+    if (!settle(housekeeper))
+        return;
+    purged_confirm(housekeeper->cache_shared->purged, sys_monotonic_ms());
+    housekeeper->shared->contact_ms = sys_monotonic_ms();
+    if (!housekeeper->in_contact)
+        log_event(LOG_LEVEL_NOTICE, "log_followed", LOG_INT("number", (int64_t)l2_log_number(housekeeper->log)));
+    housekeeper->in_contact = true;
+    housekeeper->shared->state = HOUSEKEEPER_READY;
+}
+
+static void take_record(struct housekeeper *housekeeper, const struct l2_log_record *record)
+{
+    purge_note(housekeeper->cache_shared, &record->purge, record->number);
+    housekeeper->shared->records++;
+    if (record->purge.kind == L2_PURGE_PATTERN)
+        housekeeper->look_ms = 0;
+}
+
+static void follow(struct housekeeper *housekeeper, int64_t wait_ms)
+{
+    struct l2_log_record record;
+    const char *why = "";
+
+    switch (l2_log_next(housekeeper->log, wait_ms, &record, &why)) {
+    case L2_LOG_RECORD:
+        take_record(housekeeper, &record);
+        break;
+    case L2_LOG_GAP:
+        purged_all(housekeeper->cache_shared->purged, false);
+        housekeeper->shared->gaps++;
+        break;
+    case L2_LOG_LEVEL:
+        take_level(housekeeper);
+        break;
+    case L2_LOG_BROKEN:
+        lose_contact(housekeeper, why);
+        usleep(RETRY_MS * 1000);
+        break;
+    }
+    housekeeper->shared->number = l2_log_number(housekeeper->log);
+}
+
+/* One batch of the job at hand, or a look for one. */
+static void work(struct housekeeper *housekeeper, int64_t now_ms)
+{
+    struct l2 *l2 = cache_l2(housekeeper->cache);
+    int64_t rate = housekeeper->app->config->cache.job_rate;
+
+    if (!housekeeper->has_job && now_ms >= housekeeper->look_ms) {
+        arena_reset(housekeeper->job_arena);
+        housekeeper->has_job =
+            l2_job_take(l2, housekeeper->self, housekeeper->job_arena, &housekeeper->job) == ERR_OK;
+        housekeeper->look_ms = now_ms + JOB_LOOK_MS;
+        housekeeper->job_due_ms = now_ms;
+    }
+    if (!housekeeper->has_job || now_ms < housekeeper->job_due_ms)
+        return;
+    size_t batch = rate > 0 && rate < JOB_BATCH ? (size_t)rate : JOB_BATCH;
+    if (l2_job_step(l2, housekeeper->self, batch, &housekeeper->job) != ERR_OK) {
+        /* Lost to another host, or to an outage: whoever takes it next goes on where it stands. */
+        housekeeper->has_job = false;
+        return;
+    }
+    if (rate > 0)
+        housekeeper->job_due_ms = now_ms + (int64_t)batch * 1000 / rate;
+    if (housekeeper->job.state == L2_JOB_DONE) {
+        log_event(LOG_LEVEL_NOTICE, "purge_job_done", LOG_INT("id", (int64_t)housekeeper->job.id),
+                  LOG_STR("pattern", housekeeper->job.pattern), LOG_INT("removed", (int64_t)housekeeper->job.removed));
+        housekeeper->has_job = false;
+        housekeeper->look_ms = 0;
+    }
+}
+
+void housekeeper_round(struct housekeeper *housekeeper, int64_t wait_ms)
+{
+    if (!housekeeper->log) {
+        /* Nobody else purges, but an import may have left purges in the outbox. */
+        if (outbox_changed(housekeeper->outbox) || housekeeper->shared->outbox > 0)
+            (void)drain(housekeeper, false);
+        housekeeper->shared->state = HOUSEKEEPER_READY;
+        usleep((useconds_t)wait_ms * 1000);
+        return;
+    }
+    int64_t now_ms = sys_monotonic_ms();
+    bool job_due = housekeeper->has_job && now_ms >= housekeeper->job_due_ms;
+    follow(housekeeper, job_due ? 0 : wait_ms);
+    if (housekeeper->in_contact)
+        work(housekeeper, sys_monotonic_ms());
+}
+
+int housekeeper_run(const struct app *app, const volatile sig_atomic_t *stop)
+{
+    struct housekeeper *housekeeper = housekeeper_new(app);
+
+    while (!*stop)
+        housekeeper_round(housekeeper, WAIT_MS);
+    housekeeper_free(&housekeeper);
+    return 0;
+}
+
+void housekeeper_ended(const struct app *app)
+{
+    struct cache_shared *shared = app->shared->cache;
+
+    if (!l2_shared_has_log(shared->l2))
+        return;
+    purged_suspect(shared->purged);
+    l2_distrust(shared->l2);
+}
