@@ -263,17 +263,20 @@ static int run_housekeeper(const struct supervisor_generation *generation, const
     return housekeeper_run(loaded->app, child->stop);
 }
 
-static void end_housekeeper(const struct supervisor_generation *generation)
+static void end_housekeeper(const struct supervisor_generation *generation, bool orderly)
 {
     const struct loaded *loaded = generation->app;
-    housekeeper_ended(loaded->app);
+    housekeeper_ended(loaded->app, orderly);
 }
 
 /* One, until it has done its work, which it does once for each generation. */
 static unsigned count_warmers(const struct supervisor_generation *generation)
 {
     const struct loaded *loaded = generation->app;
-    return atomic_load(&loaded->shared.housekeeper->warmed) ? 0 : 1;
+    bool wanted = false;
+    for (size_t i = 0; i < loaded->files.catalog->count; i++)
+        wanted |= loaded->files.catalog->resources[i].warm != NULL;
+    return wanted && !atomic_load(&loaded->shared.housekeeper->warmed) ? 1 : 0;
 }
 
 static int run_warmer(const struct supervisor_generation *generation, const struct supervisor_child *child)

@@ -6,10 +6,10 @@
  * paid, and then, in this order, L2 and L1 are trusted. So nothing that was purged while there was no contact is ever
  * read again, by this host: neither from L1, which has not followed, nor from L2, which has not been told.
  *
- * The outbox is read by every host of a database, for the one that wrote to it may be cut off from Redis while others are
- * not: what it could not tell is told by another, so that a write is known everywhere within 100 ms as long as one host has
- * contact. A row that is younger than GRACE_MS is left to the worker that wrote it while L2 is trusted. Purging twice does
- * no harm, so a row is purged before it is removed, and may be purged by two hosts.
+ * The outbox is read by every host of a database, for the one that wrote to it may be cut off from Redis while others
+ * are not: what it could not tell is told by another, so that a write is known everywhere within 100 ms as long as one
+ * host has contact. A row that is younger than GRACE_MS is left to the worker that wrote it while L2 is trusted.
+ * Purging twice does no harm, so a row is purged before it is removed, and may be purged by two hosts.
  *
  * Jobs are worked off a batch at a time between two looks at the log, so that a long one delays no purge.
  */
@@ -29,6 +29,7 @@ enum {
     RETRY_MS = 20,
     GRACE_MS = 40, /* longer than a purge takes, and the writer to remove what was carried out */
     ROWS_MAX = 64,
+    UNREADABLE_MS = 1000,
     JOB_LOOK_MS = 500, /* for jobs that another host has left lying; one of our own is announced by the log */
     JOB_BATCH = 1000,
     ARENA_FIRST = 16 << 10,
@@ -46,7 +47,8 @@ struct housekeeper {
     struct arena *arena, *job_arena;
     uint64_t self; /* drawn at random, for jobs */
     bool in_contact;
-    int64_t look_ms;    /* when jobs are looked for again */
+    int64_t unreadable_since_ms; /* the outbox; 0: it can be read */
+    int64_t look_ms;             /* when jobs are looked for again */
     bool has_job;
     struct l2_job job;
     int64_t job_due_ms; /* by its rate */
@@ -62,9 +64,13 @@ struct housekeeper *housekeeper_new(const struct app *app)
     housekeeper->cache_shared = shared;
     housekeeper->cache = cache_open(app->config, shared, NULL);
     if (l2_shared_has_log(shared->l2)) {
-        /* What was purged before there was a housekeeper, nobody knows yet. */
-        l2_distrust(shared->l2);
-        housekeeper->log = l2_log_open(app->config, shared->l2);
+        struct l2_log_place place;
+
+        /* What was purged before there was a housekeeper, nobody knows yet; a successor goes on. */
+        cache_shared_place(shared, &place);
+        if (place.number == 0)
+            l2_distrust(shared->l2);
+        housekeeper->log = l2_log_open(app->config, shared->l2, &place);
     }
     housekeeper->outbox = outbox_open(app->config->store.database);
     housekeeper->writer = writer_client_new(app->config, app->shared->writer);
@@ -110,8 +116,23 @@ static void remove_rows(struct housekeeper *housekeeper, const int64_t *ids, siz
         (void)!writer_client_purged(housekeeper->writer, ids, count);
 }
 
-/* One page of the outbox, behind *LAST_ID: all of it, or what has been left lying. *MORE: there may be another page. False
- * when something could not be read, or could not be told to L2. */
+/* The database cannot be read. Where that lasts nobody can have committed a purge meanwhile, and copies in the caches
+ * are all there is to answer with: then what the outbox may hold does not stand in the way any longer. Frees WHY. */
+static bool give_up_reading(struct housekeeper *housekeeper, struct buf *why, bool *more)
+{
+    int64_t now_ms = sys_monotonic_ms();
+
+    if (housekeeper->unreadable_since_ms == 0) {
+        housekeeper->unreadable_since_ms = now_ms;
+        log_event(LOG_LEVEL_WARNING, "outbox_unreadable", LOG_STR("why", buf_str(why)));
+    }
+    buf_free(why);
+    *more = false;
+    return now_ms - housekeeper->unreadable_since_ms >= UNREADABLE_MS;
+}
+
+/* One page of the outbox, behind *LAST_ID: all of it, or what has been left lying. *MORE: there may be another page.
+ * False when something could not be read, or could not be told to L2. */
 static bool drain_page(struct housekeeper *housekeeper, bool all, int64_t *last_id, bool *more)
 {
     struct outbox_row *rows;
@@ -122,7 +143,8 @@ static bool drain_page(struct housekeeper *housekeeper, bool all, int64_t *last_
     arena_reset(housekeeper->arena);
     enum err err = outbox_read(housekeeper->outbox, *last_id, ROWS_MAX, housekeeper->arena, &rows, &count, &why);
     if (err != ERR_OK)
-        log_event(LOG_LEVEL_WARNING, "outbox_unreadable", LOG_STR("why", buf_str(&why)));
+        return give_up_reading(housekeeper, &why, more);
+    housekeeper->unreadable_since_ms = 0;
     buf_free(&why);
     for (; done < count; done++) {
         if (!all && now_ms - rows[done].at_ms < GRACE_MS && rows[done].at_ms <= now_ms)
@@ -198,8 +220,9 @@ static void take_level(struct housekeeper *housekeeper)
 {
     if (!settle(housekeeper))
         return;
-    purged_confirm(housekeeper->cache_shared->purged, sys_monotonic_ms());
-    housekeeper->shared->contact_ms = sys_monotonic_ms();
+    /* As of when the log was read: this process may have been stopped since. */
+    purged_confirm(housekeeper->cache_shared->purged, l2_log_level_ms(housekeeper->log));
+    housekeeper->shared->contact_ms = l2_log_level_ms(housekeeper->log);
     if (!housekeeper->in_contact)
         log_event(LOG_LEVEL_NOTICE, "log_followed", LOG_INT("number", (int64_t)l2_log_number(housekeeper->log)));
     housekeeper->in_contact = true;
@@ -217,6 +240,7 @@ static void take_record(struct housekeeper *housekeeper, const struct l2_log_rec
 static void follow(struct housekeeper *housekeeper, int64_t wait_ms)
 {
     struct l2_log_record record;
+    struct l2_log_place place;
     const char *why = "";
 
     switch (l2_log_next(housekeeper->log, wait_ms, &record, &why)) {
@@ -235,7 +259,10 @@ static void follow(struct housekeeper *housekeeper, int64_t wait_ms)
         usleep(RETRY_MS * 1000);
         break;
     }
-    housekeeper->shared->number = l2_log_number(housekeeper->log);
+    /* Only now: a successor must not pass over what is not in the tables yet. */
+    l2_log_place(housekeeper->log, &place);
+    cache_shared_note_place(housekeeper->cache_shared, &place);
+    housekeeper->shared->number = place.number;
 }
 
 /* One batch of the job at hand, or a look for one. */
@@ -246,8 +273,7 @@ static void work(struct housekeeper *housekeeper, int64_t now_ms)
 
     if (!housekeeper->has_job && now_ms >= housekeeper->look_ms) {
         arena_reset(housekeeper->job_arena);
-        housekeeper->has_job =
-            l2_job_take(l2, housekeeper->self, housekeeper->job_arena, &housekeeper->job) == ERR_OK;
+        housekeeper->has_job = l2_job_take(l2, housekeeper->self, housekeeper->job_arena, &housekeeper->job) == ERR_OK;
         housekeeper->look_ms = now_ms + JOB_LOOK_MS;
         housekeeper->job_due_ms = now_ms;
     }
@@ -296,11 +322,12 @@ int housekeeper_run(const struct app *app, const volatile sig_atomic_t *stop)
     return 0;
 }
 
-void housekeeper_ended(const struct app *app)
+void housekeeper_ended(const struct app *app, bool orderly)
 {
     struct cache_shared *shared = app->shared->cache;
 
-    if (!l2_shared_has_log(shared->l2))
+    /* After an orderly end a successor comes at once; if it does not, L1 runs out of trust by itself. */
+    if (orderly || !l2_shared_has_log(shared->l2))
         return;
     purged_suspect(shared->purged);
     l2_distrust(shared->l2);

@@ -1,8 +1,9 @@
 /*
  * housekeeper: the process that keeps this host coherent with the others.
  *
- * It follows L2's purge log into the host's tables, drains the outbox, says when L2 and L1 may be trusted, and works off
- * the purges by pattern. There is one of it on a host; while there is none, L1 is not read and L2 neither read nor filled.
+ * It follows L2's purge log into the host's tables, drains the outbox, says when L2 and L1 may be trusted, and works
+ * off the purges by pattern. There is one of it on a host; while there is none, L1 is not read and L2 neither read nor
+ * filled.
  */
 #ifndef LARDER_HOUSEKEEPER_H
 #define LARDER_HOUSEKEEPER_H
@@ -15,12 +16,12 @@ enum housekeeper_state { HOUSEKEEPER_STARTING, HOUSEKEEPER_READY, HOUSEKEEPER_AP
 
 /* In a shared mapping made before the fork; zero-initialised. */
 struct housekeeper_shared {
-    _Atomic int state;             /* enum housekeeper_state; of this generation */
-    _Atomic uint64_t number;       /* of the log, that the host's tables are at */
-    _Atomic int64_t contact_ms;    /* monotonic: when the log was last known to hold nothing more */
+    _Atomic int state;                      /* enum housekeeper_state; of this generation */
+    _Atomic uint64_t number;                /* of the log, that the host's tables are at */
+    _Atomic int64_t contact_ms;             /* monotonic: when the log was last known to hold nothing more */
     _Atomic uint64_t records, gaps, breaks; /* of the log, since the start */
-    _Atomic bool warmed;           /* the warmer of this generation has been started */
-    _Atomic uint64_t outbox;       /* rows seen waiting when it was last looked at */
+    _Atomic bool warmed;                    /* the warmer of this generation has been started */
+    _Atomic uint64_t outbox;                /* rows seen waiting when it was last looked at */
 };
 
 /* The process. Returns its exit code. */
@@ -30,7 +31,7 @@ struct housekeeper;
 struct housekeeper *housekeeper_new(const struct app *app);
 void housekeeper_free(struct housekeeper **housekeeper);
 void housekeeper_round(struct housekeeper *housekeeper, int64_t wait_ms);
-/* Called in the parent when the process has ended, however. */
-void housekeeper_ended(const struct app *app);
+/* Called in the parent when the process has ended; ORDERLY: because it was told to. */
+void housekeeper_ended(const struct app *app, bool orderly);
 
 #endif

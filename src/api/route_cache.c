@@ -173,12 +173,11 @@ enum http_step route_cache_keys(struct exchange *exchange)
 static void add_rates(struct buf *out)
 {
     static const enum metric shown[] = {
-        METRIC_hits,       METRIC_negative_hits, METRIC_stale_hits,    METRIC_hits_l1,       METRIC_hits_l2,
-        METRIC_collapsed,  METRIC_stale_served,  METRIC_misses,        METRIC_bypassed,      METRIC_refreshes,
-        METRIC_refresh_failures, METRIC_fills,   METRIC_purges,        METRIC_fills_refused, METRIC_l2_failures,
-        METRIC_l2_skipped};
-    uint64_t hits =
-        metrics_sum(METRIC_hits) + metrics_sum(METRIC_negative_hits) + metrics_sum(METRIC_stale_hits);
+        METRIC_hits,     METRIC_negative_hits, METRIC_stale_hits,       METRIC_hits_l1,
+        METRIC_hits_l2,  METRIC_collapsed,     METRIC_stale_served,     METRIC_misses,
+        METRIC_bypassed, METRIC_refreshes,     METRIC_refresh_failures, METRIC_fills,
+        METRIC_purges,   METRIC_fills_refused, METRIC_l2_failures,      METRIC_l2_skipped};
+    uint64_t hits = metrics_sum(METRIC_hits) + metrics_sum(METRIC_negative_hits) + metrics_sum(METRIC_stale_hits);
     uint64_t asked = hits + metrics_sum(METRIC_misses) + metrics_sum(METRIC_stale_served);
 
     for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)

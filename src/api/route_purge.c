@@ -87,8 +87,9 @@ static bool take_member(struct exchange *exchange, const struct body_member *mem
     while (selector < SELECTOR_ALL && !str_equal(member->name, selector_names[selector]))
         selector++;
     if (selector == SELECTOR_ALL)
-        return refuse(exchange,
-                      "a member is unknown here; known are `pattern`, `tag`, `key`, `keys`, `all`, `soft` and `dry_run`");
+        return refuse(
+            exchange,
+            "a member is unknown here; known are `pattern`, `tag`, `key`, `keys`, `all`, `soft` and `dry_run`");
     (*selectors)++;
     out->selector = selector;
     return take_names(exchange, member, out);
@@ -309,14 +310,13 @@ enum http_step route_purge_named(struct exchange *exchange, struct str key, stru
 static void add_job(const struct l2_job *job, int64_t now_ms, struct buf *out)
 {
     int64_t until_ms = job->state == L2_JOB_DONE ? job->ended_ms : now_ms;
-    double progress = job->state == L2_JOB_DONE || job->scanned >= job->total ? 1
-                      : (double)job->scanned / (double)job->total;
+    double progress =
+        job->state == L2_JOB_DONE || job->scanned >= job->total ? 1 : (double)job->scanned / (double)job->total;
 
     buf_printf(out, "{\"id\":%" PRIu64 ",\"state\":\"%s\",\"pattern\":", job->id,
                job->state == L2_JOB_DONE ? "done" : "running");
     buf_add_json(out, job->pattern);
-    buf_printf(out,
-               ",\"soft\":%s,\"removed\":%" PRIu64 ",\"scanned\":%" PRIu64 ",\"total\":%" PRIu64 ",\"progress\":",
+    buf_printf(out, ",\"soft\":%s,\"removed\":%" PRIu64 ",\"scanned\":%" PRIu64 ",\"total\":%" PRIu64 ",\"progress\":",
                job->soft ? "true" : "false", job->removed, job->scanned, job->total);
     /* One that runs is never told to be all done. */
     buf_add_double(out, job->state == L2_JOB_DONE ? 1 : progress < 0.99 ? progress : 0.99);

@@ -319,8 +319,9 @@ static void run_refresh(struct loop_job *job, void *it)
                                  refresh->arena, &computed);
     if (err != ERR_OK && err != ERR_BUSY) {
         metrics_add(METRIC_refresh_failures, 1);
-        log_event(LOG_LEVEL_WARNING, "refresh_failed", LOG_STR("resource", refresh->origin.resource->name),
-                  LOG_STR("why", refresh->origin.why.len > 0 ? buf_str(&refresh->origin.why) : str_from(err_text(err))));
+        log_event(
+            LOG_LEVEL_WARNING, "refresh_failed", LOG_STR("resource", refresh->origin.resource->name),
+            LOG_STR("why", refresh->origin.why.len > 0 ? buf_str(&refresh->origin.why) : str_from(err_text(err))));
     }
     buf_free(&refresh->origin.why);
 }
@@ -351,9 +352,9 @@ static void refresh_behind(struct exchange *exchange, const struct cache_found *
 
     *refresh = (struct refresh){.job = {.run = run_refresh, .done = end_refresh}, .arena = arena};
     refresh->job.what = exchange->route->resource->name.p;
-    refresh->origin = (struct origin){.resource = exchange->route->resource,
-                                      .caller = {.now_ms = exchange->http->now_ms,
-                                                 .address = arena_copy(arena, exchange->http->in.remote_addr)}};
+    refresh->origin = (struct origin){
+        .resource = exchange->route->resource,
+        .caller = {.now_ms = exchange->http->now_ms, .address = arena_copy(arena, exchange->http->in.remote_addr)}};
     refresh->values.count = reading->values.count;
     for (size_t i = 0; i < reading->values.count; i++)
         refresh->values.items[i] = copy_value(&reading->values.items[i], arena);

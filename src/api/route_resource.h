@@ -12,7 +12,8 @@ enum http_step route_resource_read(struct exchange *exchange);
  * resource's. */
 enum http_step route_resource_purge(struct exchange *exchange);
 
-/* For whoever deals with resources: the parameters of the request, checked; false when it has been answered with 400. */
+/* For whoever deals with resources: the parameters of the request, checked; false when it has been answered with 400.
+ */
 bool route_resource_bind(struct exchange *exchange, struct params_values *values);
 /* What a read of RESOURCE with VALUES asks the cache for, in HTTP's arena and in TAGS. */
 void route_resource_ask(const struct resource *resource, const struct params_values *values, const struct http *http,

@@ -25,8 +25,8 @@
 #include "base/sys.h"
 
 enum {
-    LEASE_GRACE_MS = 1000,  /* a fill's lease outlives the fill's own time limit by this */
-    OTHER_FIRST_MS = 2,     /* how soon another host's fill is looked for, then ever less often */
+    LEASE_GRACE_MS = 1000, /* a fill's lease outlives the fill's own time limit by this */
+    OTHER_FIRST_MS = 2,    /* how soon another host's fill is looked for, then ever less often */
     OTHER_LAST_MS = 50,
 };
 
@@ -142,9 +142,8 @@ static void wait_for_release(struct lookup *lookup, int64_t now_ms)
 static enum lease_result take_lease(struct lookup *lookup, int64_t now_ms, bool wait)
 {
     struct cache *cache = lookup->cache;
-    enum lease_result result =
-        lease_take(cache->shared->leases, lookup->ask->key, now_ms, lease_life_ms(lookup->ask), lookup->since_ms,
-                   wait ? cache->worker : -1, &lookup->found.lease);
+    enum lease_result result = lease_take(cache->shared->leases, lookup->ask->key, now_ms, lease_life_ms(lookup->ask),
+                                          lookup->since_ms, wait ? cache->worker : -1, &lookup->found.lease);
 
     lookup->found.leased = result == LEASE_TAKEN;
     return result;
@@ -181,8 +180,7 @@ static bool answer(struct lookup *lookup)
 
     if (!found->present || found->verdict == POLICY_STALE_IF_ERROR)
         return false;
-    bool due = found->verdict == POLICY_STALE ||
-               policy_is_due_early(&found->entry, ask->now_ms, draw(lookup->cache));
+    bool due = found->verdict == POLICY_STALE || policy_is_due_early(&found->entry, ask->now_ms, draw(lookup->cache));
     found->refresh = due && lookup->cache->loop && take_lease(lookup, sys_monotonic_ms(), false) == LEASE_TAKEN;
     end(lookup, CACHE_ANSWER);
     return true;
@@ -470,11 +468,9 @@ static enum err run(struct fill *fill, cache_fill_fn *fn, void *context, struct 
 }
 
 enum err cache_compute(struct cache *cache, const struct cache_ask *ask, const struct cache_found *found,
-                       bool background, cache_fill_fn *fn, void *context, struct arena *arena,
-                       struct cache_answer *out)
+                       bool background, cache_fill_fn *fn, void *context, struct arena *arena, struct cache_answer *out)
 {
-    struct fill fill = {
-        .cache = cache, .ask = ask, .found = found, .arena = arena, .background = background};
+    struct fill fill = {.cache = cache, .ask = ask, .found = found, .arena = arena, .background = background};
     struct entry entry;
 
     fill.stamp = purged_now(cache->shared->purged);

@@ -1,6 +1,6 @@
 /*
- * l1_shard: one shard of L1: its lock, the index that finds records by their keys, the rings they lie in, and what makes
- * room in these. For l1.c alone, which owns the mapping and knows what records hold.
+ * l1_shard: one shard of L1: its lock, the index that finds records by their keys, the rings they lie in, and what
+ * makes room in these. For l1.c alone, which owns the mapping and knows what records hold.
  */
 #ifndef LARDER_L1_SHARD_H
 #define LARDER_L1_SHARD_H

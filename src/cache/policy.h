@@ -13,7 +13,7 @@ struct policy {
 };
 
 enum policy_verdict {
-    POLICY_FRESH, /* the entry's own times say so; a soft purge ends it by moving them */
+    POLICY_FRESH,          /* the entry's own times say so; a soft purge ends it by moving them */
     POLICY_STALE,          /* within `stale`: to be refreshed; usable meanwhile */
     POLICY_STALE_IF_ERROR, /* usable only when the origin fails */
     POLICY_DEAD

@@ -29,7 +29,6 @@
 /* No confirmation yet, or none since the last suspicion. */
 #define NEVER INT64_MIN
 
-
 /* The numbers of the last purges, hard and soft, of what it stands for. */
 struct mark {
     _Atomic uint64_t hard, soft;

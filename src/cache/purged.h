@@ -42,14 +42,15 @@ void purged_all(struct purged *purged, bool soft);
  * ban in L2, so that one that is told twice is kept once; 0 for none. */
 void purged_pattern(struct purged *purged, struct str pattern, bool soft, uint64_t id);
 
-/* Judges an entry filled at STAMP, by every purge that returned before this was called. PLACES: of its key and its tags.
- * *CHECKED is where its check against patterns got to (STAMP when it is new); it is moved on, and the caller keeps it
- * with the entry, and also that it was PURGED_SOFT once: a pattern that has been checked is not looked at again. No
- * system call, and no lock unless a pattern has been purged since *CHECKED. */
+/* Judges an entry filled at STAMP, by every purge that returned before this was called. PLACES: of its key and its
+ * tags. *CHECKED is where its check against patterns got to (STAMP when it is new); it is moved on, and the caller
+ * keeps it with the entry, and also that it was PURGED_SOFT once: a pattern that has been checked is not looked at
+ * again. No system call, and no lock unless a pattern has been purged since *CHECKED. */
 enum purged_verdict purged_judge(struct purged *purged, uint64_t stamp, uint64_t *checked, struct str key,
                                  const uint32_t *places, size_t places_count);
 
-/* Whether the tables are up to date: somebody who follows the log said so less than PURGED_TRUST_MS ago. NOW: monotonic. */
+/* Whether the tables are up to date: somebody who follows the log said so less than PURGED_TRUST_MS ago. NOW:
+ * monotonic. */
 bool purged_current(const struct purged *purged, int64_t now_ms);
 /* The follower's word that everything which was purged until NOW_MS (monotonic) is in the tables. */
 void purged_confirm(struct purged *purged, int64_t now_ms);

@@ -41,6 +41,7 @@ enum err l2_shared_new(const struct config *config, int64_t life_ms, struct l2_s
         l2_shared_free(&shared);
         return err;
     }
+    sys_random(&shared->host, sizeof(shared->host));
     shared->backend = shared->memory ? &l2_memory_backend : &l2_redis_backend;
     l2_url_print(&shared->url, config->redis.database, &shared->where);
     *out = shared;

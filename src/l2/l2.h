@@ -52,7 +52,7 @@ struct l2_lease {
 enum l2_claim_result {
     L2_CLAIM_TAKEN, /* *LEASE is the caller's */
     L2_CLAIM_FOUND, /* there is an entry by now: `bytes` and `soft` */
-    L2_CLAIM_HELD,  /* somebody else fills it */
+    L2_CLAIM_HELD,  /* another host fills it */
     L2_CLAIM_UNAVAILABLE
 };
 
@@ -104,7 +104,8 @@ void l2_read(struct l2 *l2, struct str key, const struct str *tags, size_t tags_
 
 /* The verbs below are for threads that may block (at most the configured time-outs), on an l2 without loop. */
 
-/* One round trip that returns the entry, or grants the lease for LIFE_MS, or says that somebody holds it. An entry
+/* One round trip that returns the entry, or grants the lease for LIFE_MS, or says that another host holds it; that of
+ * somebody on this host is taken over, for who may fill here is settled before (cache/lease.h). An entry
  * whose bytes begin with SPENT (at most L2_SPENT_MAX; empty: none) is one that the caller wants to replace. */
 void l2_claim(struct l2 *l2, struct str key, const struct str *tags, size_t tags_count, struct str spent,
               int64_t life_ms, struct l2_claim *out);

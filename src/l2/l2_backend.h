@@ -23,6 +23,7 @@ struct l2_shared {
     int64_t life_ms;
     struct l2_health *health;
     struct l2_memory *memory; /* of `memory:`, else NULL */
+    uint32_t host;            /* drawn at random: what leases of this host have in common */
 };
 
 struct l2_backend {

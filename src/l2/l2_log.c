@@ -13,6 +13,7 @@
  */
 #include "l2/l2_log.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/sys.h"
@@ -30,11 +31,12 @@ struct l2_log {
     int64_t level_ms;
 };
 
-struct l2_log *l2_log_open(const struct config *config, struct l2_shared *shared)
+struct l2_log *l2_log_open(const struct config *config, struct l2_shared *shared, const struct l2_log_place *place)
 {
     struct l2_log *log = sys_calloc(1, sizeof(*log));
 
-    log->redis = l2_redis_log_open(config, shared);
+    log->redis = l2_redis_log_open(config, shared, place ? place->run_id : "");
+    log->last = place ? place->number : 0;
     log->health = shared->health;
     return log;
 }
@@ -51,6 +53,12 @@ void l2_log_close(struct l2_log **log)
 uint64_t l2_log_number(const struct l2_log *log)
 {
     return log->last;
+}
+
+void l2_log_place(const struct l2_log *log, struct l2_log_place *out)
+{
+    out->number = log->last;
+    snprintf(out->run_id, sizeof(out->run_id), "%s", l2_redis_log_run_id(log->redis));
 }
 
 int64_t l2_log_level_ms(const struct l2_log *log)

@@ -16,21 +16,23 @@
 #include "l2/l2_redis_call.h"
 #include "l2/l2_redis_script.h"
 
-enum { RECORDS_MAX = 100, RUN_ID_SIZE = 64 };
+enum { RECORDS_MAX = 100 };
 
 struct l2_redis_log {
     struct l2_redis_setup setup;
     struct l2_redis_call call;
-    char run_id[RUN_ID_SIZE]; /* of the server of the last connection */
-    redisReply *held;         /* the answer whose records are being taken */
+    char run_id[L2_LOG_RUN_ID_SIZE]; /* of the server of the last connection */
+    redisReply *held;                /* the answer whose records are being taken */
     const redisReply *records;
     size_t next;
     struct str names[L2_NAMES_MAX];
 };
 
-struct l2_redis_log *l2_redis_log_open(const struct config *config, const struct l2_shared *shared)
+struct l2_redis_log *l2_redis_log_open(const struct config *config, const struct l2_shared *shared, const char *run_id)
 {
     struct l2_redis_log *log = sys_calloc(1, sizeof(*log));
+
+    snprintf(log->run_id, sizeof(log->run_id), "%s", run_id);
 
     l2_redis_wire_init(&log->setup, config, shared);
     log->call.setup = &log->setup;
@@ -55,6 +57,11 @@ void l2_redis_log_close(struct l2_redis_log **log)
     l2_redis_wire_fini(&(*log)->setup);
     free(*log);
     *log = NULL;
+}
+
+const char *l2_redis_log_run_id(const struct l2_redis_log *log)
+{
+    return log->run_id;
 }
 
 const char *l2_redis_log_why(const struct l2_redis_log *log)

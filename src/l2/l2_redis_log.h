@@ -10,7 +10,10 @@
 
 struct l2_redis_log;
 
-struct l2_redis_log *l2_redis_log_open(const struct config *config, const struct l2_shared *shared);
+/* RUN_ID: of the server that is taken for the same one; may be empty. */
+struct l2_redis_log *l2_redis_log_open(const struct config *config, const struct l2_shared *shared, const char *run_id);
+/* Of the server of the last connection. */
+const char *l2_redis_log_run_id(const struct l2_redis_log *log);
 void l2_redis_log_close(struct l2_redis_log **log);
 
 /* After an error of the verbs below the connection is closed and l2_redis_log_why says what happened. */

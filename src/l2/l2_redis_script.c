@@ -33,8 +33,9 @@
     "  hard, soft = math.max(hard or 0, tonumber(h)), math.max(soft, tonumber(s) or 0)\n"                              \
     "end\n"
 
-/* KEYS: the hash, the entry, the lease; ARGV: the highest number seen, token, milliseconds of the lease, how a spent
- * entry begins, tags. While a pattern's keys are being removed, an older entry is as absent. */
+/* KEYS: the hash, the entry, the lease; ARGV: the highest number seen, HOST-TOKEN, milliseconds of the lease, how a
+ * spent entry begins, tags. While a pattern's keys are being removed, an older entry is as absent. A lease of the same
+ * host is taken over: on its host the key's lease has passed on, so its holder is dead or late. */
 static const char claim_script[] =
     "local first = 5\n" READ_NUMBERS "if lost then return {'lost'} end\n"
     "local entry = redis.call('GET', KEYS[2])\n"
@@ -48,8 +49,9 @@ static const char claim_script[] =
     "end\n"
     "local lease = redis.call('GET', KEYS[3])\n"
     "if lease then\n"
-    "  local token, stamp = lease:match('^(%d+) (%d+)$')\n"
-    "  if token and token ~= ARGV[2] and tonumber(stamp) >= math.max(hard, soft, ban) then return {'held'} end\n"
+    "  local host, stamp = lease:match('^(%d+)%-%d+ (%d+)$')\n"
+    "  local others = host and host ~= ARGV[2]:match('^%d+')\n"
+    "  if others and tonumber(stamp) >= math.max(hard, soft, ban) then return {'held'} end\n"
     "end\n"
     "redis.call('SET', KEYS[3], ARGV[2] .. ' ' .. found[1], 'PX', ARGV[3])\n"
     "return {'taken', found[1]}\n";
@@ -193,11 +195,11 @@ static void add_keys(struct buf *out, const struct l2_redis_setup *setup, struct
     l2_redis_wire_add_joined(out, buf_str(&setup->leases), key);
 }
 
-static void add_lease(struct buf *out, const struct l2_lease *lease)
+static void add_lease(struct buf *out, const struct l2_redis_setup *setup, const struct l2_lease *lease)
 {
-    char text[48];
-    int len =
-        snprintf(text, sizeof(text), "%llu %llu", (unsigned long long)lease->token, (unsigned long long)lease->stamp);
+    char text[64];
+    int len = snprintf(text, sizeof(text), "%lu-%llu %llu", (unsigned long)setup->host,
+                       (unsigned long long)lease->token, (unsigned long long)lease->stamp);
 
     l2_redis_wire_add(out, (struct str){text, (size_t)len});
 }
@@ -205,10 +207,13 @@ static void add_lease(struct buf *out, const struct l2_lease *lease)
 void l2_redis_script_claim(struct buf *out, const struct l2_redis_setup *setup, struct str key, const struct str *tags,
                            size_t tags_count, struct str spent, int64_t life_ms, uint64_t token)
 {
+    char holder[48];
+    int len = snprintf(holder, sizeof(holder), "%lu-%llu", (unsigned long)setup->host, (unsigned long long)token);
+
     l2_redis_script_eval(out, SCRIPT(claim_script), 3, 4 + tags_count);
     add_keys(out, setup, key);
     l2_redis_wire_add_number(out, l2_health_seen(setup->health));
-    l2_redis_wire_add_number(out, token);
+    l2_redis_wire_add(out, (struct str){holder, (size_t)len});
     l2_redis_wire_add_number(out, (uint64_t)life_ms);
     l2_redis_wire_add(out, spent);
     add_all(out, tags, tags_count);
@@ -252,7 +257,7 @@ void l2_redis_script_fill(struct buf *out, const struct l2_redis_setup *setup, s
     l2_redis_script_eval(out, SCRIPT(fill_script), 3, 6 + tags_count);
     add_keys(out, setup, key);
     l2_redis_wire_add_number(out, l2_health_seen(setup->health));
-    add_lease(out, lease);
+    add_lease(out, setup, lease);
     l2_redis_wire_add_number(out, lease->stamp);
     l2_redis_wire_add_joined(out, (struct str){head, sizeof(head)}, bytes);
     l2_redis_wire_add_number(out, (uint64_t)ttl_ms);
@@ -265,7 +270,7 @@ void l2_redis_script_release(struct buf *out, const struct l2_redis_setup *setup
 {
     l2_redis_script_eval(out, SCRIPT(release_script), 1, 1);
     l2_redis_wire_add_joined(out, buf_str(&setup->leases), key);
-    add_lease(out, lease);
+    add_lease(out, setup, lease);
 }
 
 static void add_purge(struct buf *out, const struct l2_redis_setup *setup, char what, bool soft,

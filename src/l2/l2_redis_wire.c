@@ -18,7 +18,8 @@ void l2_redis_wire_init(struct l2_redis_setup *setup, const struct config *confi
     struct buf *names[] = {&setup->entries, &setup->leases, &setup->jobs, &setup->purged, &setup->log};
     static const char *const ends[] = {"e:", "l:", "job:", "purged", "log"};
 
-    *setup = (struct l2_redis_setup){.config = config, .url = &shared->url, .health = shared->health};
+    *setup =
+        (struct l2_redis_setup){.config = config, .url = &shared->url, .health = shared->health, .host = shared->host};
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
         buf_printf(names[i], "%s%lld:%s", config->redis.prefix, (long long)config->redis.cache_version, ends[i]);
     setup->keep_ms = (shared->life_ms > 0 ? shared->life_ms : 0) + DAY_MS;

@@ -3,16 +3,17 @@
  *
  * With P = prefix, cache_version and ":", Redis holds
  *   P e:KEY    a string: the stamp (8 bytes, little-endian), flags (1 byte; bit 0: softly purged), the entry's bytes
- *   P l:KEY    a string: `TOKEN STAMP`, the lease, for as long as it holds
+ *   P l:KEY    a string: `HOST-TOKEN STAMP`, the lease, for as long as it holds
  *   P purged   a hash: `seq`, the sequence; `floor` and `soft`, the last hard and soft purge of everything; `t:TAG`,
- * `N` or `N,S`, the tag's last hard and soft one (0: none); `ban`, the last purge by pattern; `bans`, the patterns
- * whose keys are still being removed (l2_bans.h), absent when there are none P log      a stream, a record for each
- * number N that was drawn, with the id N-0 (l2_redis_script.h) P job:N    a hash: how the removing for pattern N goes;
- * P job:N:owner says who is at it (l2_redis_jobs.h) (no blank behind P). All numbers stand in one hash, so that it is
- * read with every entry and no eviction policy finds it cold, and so that losing it loses all of it: then it begins
- * anew at Redis's time in microseconds, above every number drawn before, and every older entry is invalid. The same
- * happens when it is found lower than this host has seen it: Redis came back from an old snapshot. When more than
- * 100,000 tags are remembered, all are forgotten at the price of purging everything once.
+ *              `N` or `N,S`, the tag's last hard and soft one (0: none); `ban`, the last purge by pattern; `bans`, the
+ *              patterns whose keys are still being removed (l2_bans.h), absent when there are none
+ *   P log      a stream, a record for each number N that was drawn, with the id N-0 (l2_redis_script.h)
+ *   P job:N    a hash: how the removing for pattern N goes; P job:N:owner says who is at it (l2_redis_jobs.h)
+ * (no blank behind P). All numbers stand in one hash, so that it is read with every entry and no eviction policy finds
+ * it cold, and so that losing it loses all of it: then it begins anew at Redis's time in microseconds, above every
+ * number drawn before, and every older entry is invalid. The same happens when it is found lower than this host has
+ * seen it: Redis came back from an old snapshot. When more than 100,000 tags are remembered, all are forgotten at the
+ * price of purging everything once.
  */
 #ifndef LARDER_L2_REDIS_WIRE_H
 #define LARDER_L2_REDIS_WIRE_H
@@ -27,6 +28,7 @@ struct l2_redis_setup {
     const struct config *config;
     const struct l2_url *url;
     struct l2_health *health;
+    uint32_t host;
     struct buf entries, leases, jobs; /* what their keys begin with */
     struct buf purged, log;           /* names */
     int64_t keep_ms;                  /* how long what is known of purges outlives the last fill and purge */

@@ -237,7 +237,7 @@ static void reap(struct supervisor *supervisor)
             if (child->pid != pid)
                 continue;
             if (child->role->ended)
-                child->role->ended(&child->generation->it);
+                child->role->ended(&child->generation->it, WIFEXITED(status) && WEXITSTATUS(status) == 0);
             note_end(supervisor, child, status);
             child->generation->children--;
             child->pid = 0;

@@ -36,8 +36,8 @@ struct supervisor_role {
     int (*run)(const struct supervisor_generation *generation, const struct supervisor_child *child);
     /* NULL, or whether this role has got as far that the roles after it may start. */
     bool (*settled)(const struct supervisor_generation *generation);
-    /* NULL, or what is to be done in the parent as soon as one of them has ended, in whatever way. */
-    void (*ended)(const struct supervisor_generation *generation);
+    /* NULL, or what is to be done in the parent as soon as one of them has ended; ORDERLY: with exit code 0. */
+    void (*ended)(const struct supervisor_generation *generation, bool orderly);
 };
 
 struct supervisor_ops {

@@ -226,6 +226,19 @@ def assert_problem(answer, status, *words):
         assert word in problem["detail"], f"{word!r} is not in {problem['detail']!r}"
 
 
+def removed_by(stack, answer):
+    """How many entries a purge has removed, by its ANSWER; over Redis, those that a pattern matches are removed by a job, which is waited for."""
+    if "job" not in answer:
+        return answer["removed"]
+    assert answer["removed"] is None
+
+    def done():
+        job = stack.request("GET", f"/api/cache/jobs/{answer['job']}", admin=True)
+        assert job.status_code == 200, job.text
+        return job.json() if job.json()["state"] == "done" else None
+    return wait_for("the job is done", done)["removed"]
+
+
 def copy_sql(directory, **resources):
     """A copy of the shipped SQL under DIRECTORY with RESOURCES besides: name=text."""
     shutil.copytree(ROOT / "sql", directory)

@@ -3,13 +3,14 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 
 import pytest
 
 import raw
-from conftest import assert_problem, wait_for
+from conftest import assert_problem, removed_by, wait_for
 
 LIST = "/api/stocks/?limit=3"
 LEADERBOARD = "/api/stocks/leaderboard/top?limit=3"
@@ -22,7 +23,7 @@ ADMIN = [("GET", "/api/cache/status"), ("POST", "/api/cache/invalidate"), ("GET"
 def filled(market):
     """The stack with these entries and no others, not even dead ones: a purge counts what it removes."""
     for pattern in ("stocks:*", "leaderboard:*"):
-        market.invalidate(pattern=pattern)
+        removed_by(market, market.invalidate(pattern=pattern))
     for path in (*STOCKS, LIST, LEADERBOARD):
         market.get(path)
     assert len(market.keys()) == 5
@@ -40,9 +41,34 @@ def tickers(stack):
 # Invalidation.
 
 def test_by_pattern(filled):
-    assert filled.invalidate(pattern="stocks:detail:*") == {"removed": 3}
-    assert tickers(filled) == []
+    answer = filled.invalidate(pattern="stocks:detail:*")
     assert outcomes(filled, *STOCKS, LIST, LEADERBOARD) == ["MISS", "MISS", "MISS", "HIT", "HIT"]
+    removed_by(filled, answer)
+    # What was filled after the purge stays.
+    assert outcomes(filled, *STOCKS, LIST, LEADERBOARD) == ["HIT", "HIT", "NEGATIVE", "HIT", "HIT"]
+    assert removed_by(filled, filled.invalidate(pattern="stocks:detail:*")) == 3
+    assert tickers(filled) == []
+
+
+def test_a_purge_by_pattern_over_redis_is_in_force_at_once_and_a_job_removes_the_keys(filled):
+    answer = filled.invalidate(pattern="stocks:*")
+    if not filled.redis_socket:
+        assert answer == {"removed": 4}
+        return
+    assert set(answer) == {"removed", "job"} and answer["removed"] is None
+    assert filled.keys() == [] or filled.keys("leaderboard:*") == filled.keys()
+    assert removed_by(filled, answer) == 4
+    job = filled.request("GET", f"/api/cache/jobs/{answer['job']}", admin=True).json()
+    assert (job["id"], job["state"], job["pattern"], job["soft"], job["progress"]) == (answer["job"], "done", "stocks:*", False, 1)
+    for unknown in (1, 2**62):
+        assert_problem(filled.request("GET", f"/api/cache/jobs/{unknown}", admin=True), 404, "job")
+
+
+def test_soft_marks_stale_and_nobody_waits(filled):
+    for purge in ({"tag": "stock:AAPL"}, {"key": "stocks:detail:AAPL"}, {"pattern": "stocks:detail:A*"}):
+        removed_by(filled, filled.invalidate(soft=True, **purge))
+        assert outcomes(filled, STOCKS[0]) == ["STALE"]
+        wait_for("it has been refreshed", lambda: outcomes(filled, STOCKS[0]) == ["HIT"])
 
 
 @pytest.mark.parametrize("pattern, left", [
@@ -56,7 +82,7 @@ def test_by_pattern(filled):
     ("nothing:*", ["AAPL", "BRK.B", "NOSUCH"]),
 ])
 def test_patterns_are_globs(filled, pattern, left):
-    assert filled.invalidate(pattern=pattern) == {"removed": 3 - len(left)}
+    assert removed_by(filled, filled.invalidate(pattern=pattern)) == 3 - len(left)
     assert tickers(filled) == left
 
 
@@ -189,7 +215,8 @@ def test_status(filled):
 # The command line.
 
 def test_larder_purge(filled):
-    assert filled.larder("purge", "stocks:detail:A*").stdout == "purged 1\n"
+    told = filled.larder("purge", "stocks:detail:A*").stdout
+    assert re.fullmatch(r"purged; a job removes what matches: \d+\n", told) if filled.redis_socket else told == "purged 1\n"
     assert filled.larder("purge", "--key", "stocks:detail:BRK.B").stdout == "purged 1\n"
     assert filled.larder("purge", "--tag", "stocks:lists").stdout == "purged\n"
     assert outcomes(filled, *STOCKS, LIST, LEADERBOARD) == ["MISS", "MISS", "NEGATIVE", "MISS", "MISS"]

@@ -106,7 +106,7 @@ def put_load(stack, prefix, **options):
 
 def test_each_process_has_its_name(herd):
     names = subprocess.run(["ps", "-o", "args=", "--ppid", str(herd.larder_pid)], capture_output=True, text=True, check=True).stdout
-    assert sorted(line.strip() for line in names.splitlines()) == ["larder: worker", "larder: worker", "larder: writer"]
+    assert sorted(line.strip() for line in names.splitlines()) == ["larder: housekeeper", "larder: worker", "larder: worker", "larder: writer"]
     assert "larder" in pathlib.Path(f"/proc/{herd.larder_pid}/cmdline").read_text()
 
 
@@ -190,7 +190,7 @@ def test_reloading_twenty_times_under_load_costs_nobody_an_answer(herd):
         writers.wait(5)
     assert readers.others() == []
     assert writers.others() == []
-    wait_for("the generations before have gone", lambda: len(children(herd.larder_pid)) == 3)
+    wait_for("the generations before have gone", lambda: len(children(herd.larder_pid)) == 4)
     assert len(os.listdir(f"/proc/{herd.larder_pid}/fd")) == descriptors
 
 

@@ -41,7 +41,7 @@ def checked(make_stack, monkeypatch, tmp_path):
     monkeypatch.setenv("LARDER", str(wrapper))
     stack.up()
     yield stack
-    pids = [stack.larder_pid, *stack.children("worker"), *stack.children("writer")]
+    pids = [stack.larder_pid, *stack.children("worker"), *stack.children("writer"), *stack.children("housekeeper")]
     stack.down()
     wait_for("valgrind has written its logs", lambda: all((stack.dir / f"valgrind.{pid}.log").exists() for pid in pids))
     reports = {log.name: log.read_text() for log in stack.dir.glob("valgrind.*.log")}
@@ -69,10 +69,10 @@ def ask_everything(stack):
     assert broken.status_code == 400
     assert stack.request("PUT", "/api/stocks/ZZZ", json=STOCK).status_code in (401, 403)
     assert stack.request("DELETE", "/api/stocks/ZZZ", admin=True).status_code == 200
-    assert stack.request("PURGE", APPLE, admin=True).status_code in (200, 503)
+    assert stack.request("PURGE", APPLE, admin=True).status_code in (200, 202)
     for body in ({"pattern": "stocks:*"}, {"tag": "stocks"}, {"keys": ["a", "b"]}, {"pattern": "stocks:*", "dry_run": True},
                  {"pattern": "*"}):
-        assert stack.request("POST", "/api/cache/invalidate", admin=True, json=body).status_code in (200, 400, 403, 422, 503)
+        assert stack.request("POST", "/api/cache/invalidate", admin=True, json=body).status_code in (200, 202, 422, 503)
     for path in ("/api/cache/status", "/api/cache/keys?match=stocks:*", "/api/cache/key/stocks:detail:AAPL"):
         assert stack.request("GET", path, admin=True).status_code in (200, 404, 503)
 

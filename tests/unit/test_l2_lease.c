@@ -84,6 +84,22 @@ static void a_lease_that_has_ended_refuses(void **state)
     host_close(&host);
 }
 
+/* Its holder has died, as far as the host knows: nobody waits for it, and nothing it brings late is kept. */
+static void a_lease_of_the_same_host_is_taken_over(void **state)
+{
+    struct host host = {0};
+    struct l2_lease first, second;
+    (void)state;
+
+    configure(&host);
+    first = take(&host, "key", NULL);
+    second = take(&host, "key", NULL);
+    assert_false(fill_under(&host, "key", NULL, "late", first));
+    l2_release(host.waiting, STR("key"), &first);
+    assert_true(fill_under(&host, "key", NULL, "x", second));
+    host_close(&host);
+}
+
 /* Who fills from before a purge holds nobody up. */
 static void a_purge_ends_the_leases_that_it_covers(void **state)
 {
@@ -99,10 +115,11 @@ static void a_purge_ends_the_leases_that_it_covers(void **state)
         {L2_PURGE_ALL, true, NULL, L2_CLAIM_TAKEN},      {L2_PURGE_KEYS, false, "other", L2_CLAIM_HELD},
         {L2_PURGE_TAGS, false, "other", L2_CLAIM_HELD},
     };
-    struct host host = {0};
+    struct host host = {0}, other = {0};
     (void)state;
 
     configure(&host);
+    configure(&other);
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         struct l2_lease lease;
         struct l2_claim claim;
@@ -110,12 +127,13 @@ static void a_purge_ends_the_leases_that_it_covers(void **state)
         purge_key(&host, "key");
         lease = take(&host, "key", "tag");
         purge(&host, cases[i].kind, cases[i].soft, cases[i].name);
-        claim = claim_by(&host, "key", "tag", "");
+        claim = claim_by(&other, "key", "tag", "");
         assert_int_equal(claim.result, cases[i].result);
         assert_int_equal(fill_under(&host, "key", "tag", "x", lease), claim.result == L2_CLAIM_HELD);
         if (claim.result == L2_CLAIM_TAKEN)
-            assert_true(fill_under(&host, "key", "tag", "x", claim.lease));
+            assert_true(fill_under(&other, "key", "tag", "x", claim.lease));
     }
+    host_close(&other);
     host_close(&host);
 }
 
@@ -278,6 +296,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(an_answer_that_comes_after_distrust_is_not_used),
         CASE(a_lease_that_has_ended_refuses),
+        CASE(a_lease_of_the_same_host_is_taken_over),
         CASE(a_purge_ends_the_leases_that_it_covers),
         CASE(no_history_returns_what_was_purged),
     };

@@ -19,7 +19,7 @@ static int set_up(void **state)
     server_start(&redis, NULL, NULL);
     follower->host.config = usual_config();
     host_connect(&follower->host, &redis);
-    follower->log = l2_log_open(&follower->host.config, follower->host.shared);
+    follower->log = l2_log_open(&follower->host.config, follower->host.shared, NULL);
     *state = follower;
     return 0;
 }
@@ -194,26 +194,22 @@ static void ten_thousand_purges_by_two_writers_have_no_gap(void **state)
 static void it_is_level_in_between_however_many_purges_come(void **state)
 {
     struct follower *follower = *state;
-    int64_t level_ms, longest_ms = 0;
+    unsigned levels = 0;
     pid_t writer;
     int status;
 
     catch_up(follower);
-    level_ms = sys_monotonic_ms();
     writer = write_purges(&follower->host, 300, 2);
     for (unsigned records = 0; records < 300;) {
         enum l2_log_event event = next(follower, 250);
 
-        if (event == L2_LOG_RECORD)
-            records++;
-        if (event != L2_LOG_LEVEL)
-            continue;
-        if (sys_monotonic_ms() - level_ms > longest_ms)
-            longest_ms = sys_monotonic_ms() - level_ms;
-        level_ms = sys_monotonic_ms();
+        records += event == L2_LOG_RECORD;
+        levels += event == L2_LOG_LEVEL;
+        assert_true(event == L2_LOG_RECORD || event == L2_LOG_LEVEL);
     }
     waitpid(writer, &status, 0);
-    assert_true(longest_ms > 0 && longest_ms < 1000);
+    assert_int_equal(status, 0);
+    assert_true(levels > 1);
 }
 
 static void a_purge_ends_the_waiting(void **state)
@@ -415,7 +411,7 @@ static void a_server_that_hangs_is_noticed_in_time(void **state)
         began_ms = sys_monotonic_ms();
         assert_int_equal(next(follower, wait_ms), L2_LOG_BROKEN);
         assert_true(sys_monotonic_ms() - began_ms >= 200 + wait_ms);
-        assert_true(sys_monotonic_ms() - began_ms < 2000);
+        assert_true(sys_monotonic_ms() - began_ms < PATIENCE_MS);
         kill(redis.pid, SIGCONT);
         assert_int_equal(catch_up(follower), 0);
     }

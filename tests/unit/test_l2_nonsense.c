@@ -131,7 +131,7 @@ static void nonsense_is_a_failure_and_never_worse(void **state)
         assert_int_not_equal(purge_as(host.waiting, L2_PURGE_PATTERN, false, "k*", NULL, NULL), ERR_OK);
         assert_true(status_of(&host).distrusted);
         assert_true(status_of(&host).last_error.len > 0);
-        log = l2_log_open(&host.config, host.shared);
+        log = l2_log_open(&host.config, host.shared, NULL);
         for (int j = 0; j < 3; j++)
             assert_int_equal(l2_log_next(log, j, &record, &why), L2_LOG_BROKEN);
         assert_true(strlen(why) > 0);
