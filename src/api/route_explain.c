@@ -34,7 +34,7 @@ struct explanation {
     struct exchange inside;
     const struct resource *resource;
     struct params_values values;
-    struct str tags[ENTRY_TAGS_MAX];
+    struct route_resource_tags tags;
     struct cache_ask ask;
     bool trusted, held;
     struct finding l1, l2;
@@ -122,7 +122,8 @@ static bool bind(struct explanation *it)
         return false;
     }
     if (it->resource->ttl_ms > 0)
-        route_resource_ask(it->resource, &it->values, &it->http, it->tags, &it->ask);
+        route_resource_ask(it->resource, &it->values, &it->http, &it->tags, &it->ask);
+    cache_find_tags(&it->ask);
     return true;
 }
 

@@ -36,7 +36,7 @@ struct origin {
 /* The state of a read, in the arena. */
 struct reading {
     struct params_values values;
-    struct str tags[ENTRY_TAGS_MAX];
+    struct route_resource_tags tags;
     struct cache_ask ask;
     struct cache_found found;
     struct origin origin;
@@ -95,21 +95,36 @@ static struct str add_caller(struct str key, const struct store_caller *caller, 
     return arena_printf(arena, "%.*s%s%s", STR_ARG(key), caller_mark, digits.p);
 }
 
-/* Of the texts of TAGS, in their order. */
-static uint64_t hash_tags(const struct str *tags, size_t count)
+static void find_tags(struct cache_ask *ask, void *context)
 {
-    uint64_t hash = count;
+    struct route_resource_tags *tags = context;
+    const struct resource *resource = tags->resource;
+    size_t count = 0;
 
-    for (size_t i = 0; i < count; i++)
-        hash = sys_hash64(tags[i], hash);
+    for (size_t i = 0; i < resource->tags_count && count < ENTRY_TAGS_MAX; i++) {
+        struct str tag = params_expand(resource->tags[i], tags->values, tags->arena);
+
+        if (tag.len > 0)
+            tags->texts[count++] = tag;
+    }
+    ask->tags = tags->texts;
+    ask->tags_count = count;
+}
+
+/* Every parameter is part of the key, so under one key the same templates make the same tags. */
+static uint64_t hash_templates(const struct resource *resource)
+{
+    uint64_t hash = resource->tags_count;
+
+    for (size_t i = 0; i < resource->tags_count; i++)
+        hash = sys_hash64(resource->tags[i], hash);
     return hash;
 }
 
 void route_resource_ask(const struct resource *resource, const struct params_values *values, const struct http *http,
-                        struct str tags[ENTRY_TAGS_MAX], struct cache_ask *out)
+                        struct route_resource_tags *tags, struct cache_ask *out)
 {
     struct arena *arena = http->arena;
-    size_t tags_count = 0;
     struct str key = params_expand(resource->key, values, arena);
 
     if (resource->uses_caller) {
@@ -117,16 +132,13 @@ void route_resource_ask(const struct resource *resource, const struct params_val
 
         key = add_caller(key, &caller, arena);
     }
-    for (size_t i = 0; i < resource->tags_count && tags_count < ENTRY_TAGS_MAX; i++) {
-        struct str tag = params_expand(resource->tags[i], values, arena);
-
-        if (tag.len > 0)
-            tags[tags_count++] = tag;
-    }
+    tags->resource = resource;
+    tags->values = values;
+    tags->arena = arena;
     *out = (struct cache_ask){.key = key,
-                              .tags = tags,
-                              .tags_count = tags_count,
-                              .variant = hash_tags(tags, tags_count),
+                              .variant = hash_templates(resource),
+                              .find_tags = find_tags,
+                              .tags_context = tags,
                               .gzip = caching_accepts_gzip(http->in.accept_encoding),
                               .policy = {.ttl_ms = resource->ttl_ms,
                                          .stale_ms = resource->stale_ms,
@@ -366,7 +378,9 @@ static void refresh_behind(struct exchange *exchange, const struct cache_found *
     /* Nobody waits for it, so a stale entry need not stand in when it fails. */
     refresh->found = (struct cache_found){.leased = found->leased, .lease = found->lease};
     refresh->found.spent = arena_copy(arena, found->spent);
-    if (!arena_overflowed(arena) && loop->submit(loop->self, &refresh->job) == ERR_OK) {
+    /* Tags for which there was no room must not be missing from what is kept. */
+    bool whole = !arena_overflowed(arena) && !arena_overflowed(exchange->http->arena);
+    if (whole && loop->submit(loop->self, &refresh->job) == ERR_OK) {
         metrics_add(METRIC_refreshes, 1);
         return;
     }
@@ -415,7 +429,7 @@ enum http_step route_resource_read(struct exchange *exchange)
         return HTTP_DONE;
     if (exchange->route->resource->ttl_ms == 0)
         return app_hand_over(exchange, bypass);
-    route_resource_ask(exchange->route->resource, &reading->values, http, reading->tags, &reading->ask);
+    route_resource_ask(exchange->route->resource, &reading->values, http, &reading->tags, &reading->ask);
     if (arena_overflowed(http->arena)) {
         app_unavailable(http, 1, "The request needs more memory than one may have.");
         return HTTP_DONE;

@@ -15,9 +15,18 @@ enum http_step route_resource_purge(struct exchange *exchange);
 /* For whoever deals with resources: the parameters of the request, checked; false when it has been answered with 400.
  */
 bool route_resource_bind(struct exchange *exchange, struct params_values *values);
-/* What a read of RESOURCE with VALUES asks the cache for, in HTTP's arena and in TAGS. */
+/* What the tags of an ask are made of, and where they go. */
+struct route_resource_tags {
+    const struct resource *resource;
+    const struct params_values *values;
+    struct arena *arena;
+    struct str texts[ENTRY_TAGS_MAX];
+};
+
+/* What a read of RESOURCE with VALUES asks the cache for, in HTTP's arena. TAGS is used when cache_find_tags is called.
+ */
 void route_resource_ask(const struct resource *resource, const struct params_values *values, const struct http *http,
-                        struct str tags[ENTRY_TAGS_MAX], struct cache_ask *out);
+                        struct route_resource_tags *tags, struct cache_ask *out);
 /* For routes of resources: who asks, and when. */
 struct store_caller route_resource_caller(const struct http *http);
 /* The path's values and the query, decoded, into RAW, which has room for PARAMS_MAX + ROUTER_SEGMENTS_MAX. False when

@@ -44,7 +44,7 @@ struct cache {
 /* A lookup under way; in the caller's arena. */
 struct lookup {
     struct cache *cache;
-    const struct cache_ask *ask;
+    struct cache_ask *ask;
     struct arena *arena;
     cache_found_fn *fn;
     void *context;
@@ -172,16 +172,25 @@ static void compute_or_wait(struct lookup *lookup)
     end(lookup, CACHE_COMPUTE);
 }
 
+void cache_find_tags(struct cache_ask *ask)
+{
+    if (ask->find_tags)
+        ask->find_tags(ask, ask->tags_context);
+    ask->find_tags = NULL;
+}
+
 /* Answers with the entry that was found, where it may be used as it is. */
 static bool answer(struct lookup *lookup)
 {
     struct cache_found *found = &lookup->found;
-    const struct cache_ask *ask = lookup->ask;
+    struct cache_ask *ask = lookup->ask;
 
     if (!found->present || found->verdict == POLICY_STALE_IF_ERROR)
         return false;
     bool due = found->verdict == POLICY_STALE || policy_is_due_early(&found->entry, ask->now_ms, draw(lookup->cache));
     found->refresh = due && lookup->cache->loop && take_lease(lookup, sys_monotonic_ms(), false) == LEASE_TAKEN;
+    if (found->refresh)
+        cache_find_tags(ask);
     end(lookup, CACHE_ANSWER);
     return true;
 }
@@ -234,16 +243,16 @@ static bool find_in_l1(struct lookup *lookup)
 /* From the beginning. */
 static void look(struct lookup *lookup)
 {
-    const struct cache_ask *ask = lookup->ask;
+    struct cache_ask *ask = lookup->ask;
 
     lookup->stamp = purged_now(lookup->cache->shared->purged);
     if (find_in_l1(lookup) && answer(lookup))
         return;
+    cache_find_tags(ask);
     l2_read(lookup->cache->l2, ask->key, ask->tags, ask->tags_count, finish_read, lookup);
 }
 
-void cache_lookup(struct cache *cache, const struct cache_ask *ask, struct arena *arena, cache_found_fn *fn,
-                  void *context)
+void cache_lookup(struct cache *cache, struct cache_ask *ask, struct arena *arena, cache_found_fn *fn, void *context)
 {
     struct lookup *lookup = arena_alloc(arena, sizeof *lookup);
 

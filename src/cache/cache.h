@@ -18,15 +18,21 @@ struct cache;
 /* What is asked for. Views must live until the answer has been used. */
 struct cache_ask {
     struct str key;
+    uint64_t variant; /* of what else the answer depends on, the tags first of all: only its own are found in L1 */
     const struct str *tags; /* at most ENTRY_TAGS_MAX */
     size_t tags_count;
-    uint64_t variant; /* of what else the answer depends on, the tags first of all: only its own are found in L1 */
-    bool gzip;        /* a compressed body is welcome */
+    /* Sets the tags; NULL where they are set. For most hits they are never needed. */
+    void (*find_tags)(struct cache_ask *ask, void *context);
+    void *tags_context;
+    bool gzip; /* a compressed body is welcome */
     struct policy policy;
     int64_t fill_ms;      /* the longest that a fill may take */
     int64_t now_ms;       /* since the epoch */
     int64_t monotonic_ms; /* the same moment */
 };
+
+/* Sets the tags of ASK where they are not set yet. */
+void cache_find_tags(struct cache_ask *ask);
 
 enum cache_next {
     CACHE_ANSWER,  /* `entry` is what to answer */
@@ -74,8 +80,7 @@ struct cache_shared *cache_share(struct cache *cache);
 
 /* Calls FN exactly once, perhaps before it returns; without a loop, always, and then waits for nobody. ASK must live
  * until then; what was found lies in ARENA. Never blocks on a cache opened with a loop. */
-void cache_lookup(struct cache *cache, const struct cache_ask *ask, struct arena *arena, cache_found_fn *fn,
-                  void *context);
+void cache_lookup(struct cache *cache, struct cache_ask *ask, struct arena *arena, cache_found_fn *fn, void *context);
 /* May block. The error of the fill when it failed and no stale entry may stand in. FOUND as cache_lookup gave it, on
  * whatever thread. BACKGROUND: nobody waits for the answer, so another host's fill is not waited for (ERR_BUSY). */
 enum err cache_compute(struct cache *cache, const struct cache_ask *ask, const struct cache_found *found,

@@ -14,7 +14,7 @@
 
 #include "base/sys.h"
 
-enum { HASH_LEN = 32, DIGITS_MAX = 64 };
+enum { HASH_LEN = 32, DIGITS_MAX = 64, SPACE = 512 };
 
 static struct str skip(struct str text, size_t len)
 {
@@ -350,31 +350,63 @@ enum err params_split_query(struct str query, struct arena *arena, struct params
     return err;
 }
 
-/* Where an expansion goes: with `p` NULL it is only measured. */
+/* Where an expansion goes. */
 struct sink {
     char *p;
-    size_t len;
+    size_t len, cap; /* LEN passes CAP when it did not all fit */
 };
 
 static void emit(struct sink *sink, const char *bytes, size_t len)
 {
-    if (sink->p && len > 0)
+    if (len > 0 && sink->len + len <= sink->cap)
         memcpy(sink->p + sink->len, bytes, len);
     sink->len += len;
+}
+
+/* What stands for itself in a key. */
+static bool is_plain(unsigned char c)
+{
+    static const bool special[256] = {['%'] = true, [':'] = true, ['*'] = true,  ['?'] = true,
+                                      ['['] = true, [']'] = true, ['\\'] = true, [0x7f] = true};
+
+    return c > ' ' && !special[c];
 }
 
 static void emit_encoded(struct sink *sink, struct str text)
 {
     static const char hex[] = "0123456789ABCDEF";
 
-    for (size_t i = 0; i < text.len; i++) {
-        unsigned char c = (unsigned char)text.p[i];
+    for (size_t i = 0; i < text.len;) {
+        size_t from = i;
 
-        if (c <= ' ' || c == 0x7f || strchr("%:*?[]\\", c))
+        while (i < text.len && is_plain((unsigned char)text.p[i]))
+            i++;
+        emit(sink, text.p + from, i - from);
+        if (i < text.len) {
+            unsigned char c = (unsigned char)text.p[i++];
+
             emit(sink, (const char[]){'%', hex[c >> 4], hex[c & 15]}, 3);
-        else
-            emit(sink, text.p + i, 1);
+        }
     }
+}
+
+/* Emits what FN gives into the arena: at first into a space that is usually enough. */
+typedef void emit_fn(struct sink *sink, const void *context);
+
+static struct str emit_to_arena(emit_fn *fn, const void *context, struct arena *arena)
+{
+    char space[SPACE];
+    struct sink sink = {.p = space, .cap = sizeof(space)};
+
+    fn(&sink, context);
+    if (sink.len <= sink.cap)
+        return arena_copy(arena, (struct str){space, sink.len});
+    sink = (struct sink){.p = arena_alloc(arena, sink.len + 1), .cap = sink.len};
+    if (!sink.p)
+        return (struct str){"", 0};
+    fn(&sink, context);
+    sink.p[sink.len] = '\0';
+    return (struct str){sink.p, sink.len};
 }
 
 /* The indices of VALUES in order of names. At most PARAMS_MAX, mostly in order already: insertion is the cheapest. */
@@ -391,9 +423,13 @@ static void sort_names(const struct params_values *values, size_t *order)
     }
 }
 
-/* `name=value` lines, values encoded so that none can feign a line; a NULL is a line without `=`. */
-static void emit_all(struct sink *sink, const struct params_values *values, const size_t *order)
+/* `name=value` lines in order of names, values encoded so that none can feign a line; a NULL is a line without `=`. */
+static void emit_all(struct sink *sink, const void *context)
 {
+    const struct params_values *values = context;
+    size_t order[PARAMS_MAX];
+
+    sort_names(values, order);
     for (size_t i = 0; i < values->count; i++) {
         const struct params_value *value = &values->items[order[i]];
 
@@ -406,23 +442,13 @@ static void emit_all(struct sink *sink, const struct params_values *values, cons
     }
 }
 
-/* Writes HASH_LEN digits to OUT. */
-static void hash_all(const struct params_values *values, struct arena *arena, char *out)
+static void emit_hash(struct sink *sink, const struct params_values *values, struct arena *arena)
 {
     char space[DIGITS_MAX];
     struct buf digits = {.p = space, .cap = sizeof(space)};
-    size_t order[PARAMS_MAX];
-    struct sink sink = {0};
 
-    sort_names(values, order);
-    emit_all(&sink, values, order);
-    sink.p = arena_alloc(arena, sink.len + 1);
-    if (!sink.p)
-        return;
-    sink.len = 0;
-    emit_all(&sink, values, order);
-    sys_hash128_hex((struct str){sink.p, sink.len}, &digits);
-    memcpy(out, digits.p, HASH_LEN);
+    sys_hash128_hex(emit_to_arena(emit_all, values, arena), &digits);
+    emit(sink, digits.p, HASH_LEN);
 }
 
 /* A part of a template: literal text, or what stands between braces. */
@@ -453,16 +479,24 @@ static bool next_part(struct str *rest, struct part *part)
     return true;
 }
 
-static void emit_template(struct sink *sink, struct str template_text, const struct params_values *values,
-                          const char *hash)
+struct expansion {
+    struct str text;
+    const struct params_values *values;
+    struct arena *arena;
+};
+
+static void emit_template(struct sink *sink, const void *context)
 {
+    const struct expansion *expansion = context;
+    const struct params_values *values = expansion->values;
+    struct str rest = expansion->text;
     struct part part;
 
-    while (next_part(&template_text, &part)) {
+    while (next_part(&rest, &part)) {
         if (!part.named) {
             emit(sink, part.text.p, part.text.len);
         } else if (str_equal(part.text, STR("*"))) {
-            emit(sink, hash, HASH_LEN);
+            emit_hash(sink, values, expansion->arena);
         } else {
             for (size_t i = 0; i < values->count; i++)
                 if (str_equal(values->items[i].name, part.text) && !values->items[i].is_null)
@@ -473,19 +507,9 @@ static void emit_template(struct sink *sink, struct str template_text, const str
 
 struct str params_expand(struct str template_text, const struct params_values *values, struct arena *arena)
 {
-    char hash[HASH_LEN] = {0};
-    struct sink sink = {0};
+    const struct expansion expansion = {.text = template_text, .values = values, .arena = arena};
 
-    if (template_text.len >= 3 && memmem(template_text.p, template_text.len, "{*}", 3))
-        hash_all(values, arena, hash);
-    emit_template(&sink, template_text, values, hash);
-    sink.p = arena_alloc(arena, sink.len + 1);
-    if (!sink.p)
-        return (struct str){"", 0};
-    sink.len = 0;
-    emit_template(&sink, template_text, values, hash);
-    sink.p[sink.len] = '\0';
-    return (struct str){sink.p, sink.len};
+    return emit_to_arena(emit_template, &expansion, arena);
 }
 
 bool params_template_valid(struct str template_text, const struct params_spec *specs, size_t specs_count,

@@ -7,8 +7,9 @@ import time
 import pytest
 
 import checker
-from conftest import children, copy_sql, wait_for
+from conftest import ROOT, children, copy_sql, wait_for
 from load import Load, finish_wrk, start_wrk
+from test_900_memory import is_sanitized
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +31,9 @@ def patient_pair(make_stack, sql):
 
 @pytest.fixture(scope="session")
 def seconds(long):
-    """How long a scenario takes."""
-    return 300 if long else 10
+    """How long a scenario takes. Under sanitizers it is their findings that count, and these come early."""
+    program = os.environ.get("LARDER", ROOT / "build" / "larder")
+    return 300 if long else 4 if is_sanitized(program) else 10
 
 
 def urls(stack):

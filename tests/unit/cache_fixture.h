@@ -114,7 +114,7 @@ static inline enum err fixture_fill(void *context, struct arena *arena, struct e
     return ERR_OK;
 }
 
-static inline const struct cache_found *fixture_look(struct fixture *fixture, const struct cache_ask *ask)
+static inline const struct cache_found *fixture_look(struct fixture *fixture, struct cache_ask *ask)
 {
     fixture->calls = 0;
     cache_lookup(fixture->cache, ask, fixture->arena, fixture_keep, fixture);
@@ -123,7 +123,7 @@ static inline const struct cache_found *fixture_look(struct fixture *fixture, co
 }
 
 /* Looks ASK up and computes it. */
-static inline struct cache_answer fixture_compute(struct fixture *fixture, const struct cache_ask *ask)
+static inline struct cache_answer fixture_compute(struct fixture *fixture, struct cache_ask *ask)
 {
     struct cache_answer answer;
     struct cache_found found = *fixture_look(fixture, ask);

@@ -305,7 +305,7 @@ static void close_side(struct event_side *side)
     loop_fini(&side->loop);
 }
 
-static void look_event(struct event_side *side, struct event_look *look, const struct cache_ask *ask, int which)
+static void look_event(struct event_side *side, struct event_look *look, struct cache_ask *ask, int which)
 {
     *look = (struct event_look){side, which};
     cache_lookup(side->cache, ask, side->fixture->arena, keep_event, look);
