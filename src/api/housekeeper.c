@@ -209,6 +209,8 @@ static void lose_contact(struct housekeeper *housekeeper, const char *why)
 {
     purged_suspect(housekeeper->cache_shared->purged);
     l2_distrust(housekeeper->cache_shared->l2);
+    /* Purges then go to the outbox at once, instead of each waiting for an answer that does not come. */
+    l2_trip(housekeeper->cache_shared->l2, why);
     if (housekeeper->in_contact || housekeeper->shared->state == HOUSEKEEPER_STARTING)
         log_event(LOG_LEVEL_WARNING, "log_broken", LOG_TEXT("why", why));
     housekeeper->shared->breaks += housekeeper->in_contact;

@@ -225,6 +225,11 @@ bool l2_distrusted(const struct l2_shared *shared, uint64_t *epoch)
     return l2_health_distrusted(shared->health, epoch);
 }
 
+void l2_trip(struct l2_shared *shared, const char *why)
+{
+    l2_health_trip(shared->health, why);
+}
+
 void l2_revive(struct l2_shared *shared)
 {
     l2_health_revive(shared->health);

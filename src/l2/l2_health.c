@@ -148,13 +148,21 @@ static void open_breaker(struct l2_health *health, int from, const char *why)
     int64_t open_ms = health->open_ms;
 
     health->closed_until_ms = sys_monotonic_ms() + open_ms;
-    if (!atomic_compare_exchange_strong(&health->breaker, &from, L2_OPEN))
+    if (from == L2_OPEN || !atomic_compare_exchange_strong(&health->breaker, &from, L2_OPEN))
         return;
     health->opened++;
     health->failures = 0;
     health->successes = 0;
     health->probe_until_ms = 0;
     log_event(LOG_LEVEL_WARNING, "l2_breaker_open", LOG_TEXT("why", why), LOG_INT("open_ms", open_ms));
+}
+
+void l2_health_trip(struct l2_health *health, const char *why)
+{
+    int breaker = health->breaker;
+
+    l2_health_note(health, why);
+    open_breaker(health, breaker, why);
 }
 
 void l2_health_failed(struct l2_health *health, const char *why)

@@ -24,7 +24,8 @@ bool l2_health_admit(struct l2_health *health, bool urgent);
 void l2_health_succeeded(struct l2_health *health);
 /* WHY is kept for the status. */
 void l2_health_failed(struct l2_health *health, const char *why);
-/* L2 is known to answer, from elsewhere: closes the breaker. */
+/* L2 is known from elsewhere not to answer, or to answer: opens or closes the breaker. */
+void l2_health_trip(struct l2_health *health, const char *why);
 void l2_health_revive(struct l2_health *health);
 /* Keeps WHY without holding it against L2: it answers, but will not do something. */
 void l2_health_note(struct l2_health *health, const char *why);

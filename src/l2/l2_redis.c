@@ -340,8 +340,12 @@ static enum err ping(void *self)
 
     enum err err = l2_redis_call_exchange(&redis->call, "s", &reply);
 
-    if (err == ERR_OK)
-        l2_redis_call_free(&reply, 1);
+    if (err != ERR_OK)
+        return err;
+    /* A status, so not what l2_redis_wire_text takes. */
+    if (!str_equal((struct str){reply->str, reply->len}, STR("PONG")))
+        err = l2_redis_call_refuse(&redis->call);
+    l2_redis_call_free(&reply, 1);
     return err;
 }
 
