@@ -24,7 +24,7 @@ def restart_redis(stack):
 
 
 def test_killed_at_random_nobody_notices_and_nothing_is_left_behind(make_stack, long):
-    workers, redises = (100, 20) if long else (8, 2)
+    workers, redises = (100, 20) if long else (4, 1)
     stack, dice = make_stack("--set", "breaker.open=500ms"), random.Random(7)
     faults = [kill_worker] * workers + [restart_redis] * redises
     dice.shuffle(faults)
