@@ -266,7 +266,6 @@ static int64_t longest_life_ms(const struct config *config)
 static enum err purge_in_redis(const struct config *config, const struct str *items, size_t count,
                                struct purge_outcome *outcome, struct buf *why)
 {
-    static const struct str everything = {"all:*", 5};
     struct cache_shared *shared;
     enum err err = cache_shared_new(config, longest_life_ms(config), &shared, why);
 
@@ -274,7 +273,7 @@ static enum err purge_in_redis(const struct config *config, const struct str *it
         return err;
     struct cache *cache = cache_open(config, shared, NULL);
     struct purge_result result;
-    err = purge_items(cache, count == 0 ? &everything : items, count == 0 ? 1 : count, false, &result);
+    err = purge_items(cache, count == 0 ? &purge_everything : items, count == 0 ? 1 : count, false, &result);
     struct l2_status status;
     l2_status(shared->l2, &status);
     if (err != ERR_OK)

@@ -100,9 +100,8 @@ void housekeeper_free(struct housekeeper **housekeeper_ptr)
 /* Purges what ROW names. False when L2 could not be told. */
 static bool purge_row(struct housekeeper *housekeeper, const struct outbox_row *row)
 {
-    static const struct str everything = {"all:*", 5};
     /* A row that cannot be read was meant for something. */
-    const struct str *items = row->items_count > 0 ? row->items : &everything;
+    const struct str *items = row->items_count > 0 ? row->items : &purge_everything;
     struct purge_result result;
 
     return purge_items(housekeeper->cache, items, row->items_count > 0 ? row->items_count : 1, false, &result) !=
@@ -171,16 +170,23 @@ static bool drain(struct housekeeper *housekeeper, bool all)
     return told;
 }
 
+/* What the worker that wrote it, or a program that has ended, did not carry out. False as drain. */
+static bool drain_left(struct housekeeper *housekeeper)
+{
+    bool new_rows = outbox_changed(housekeeper->outbox) || housekeeper->shared->outbox > 0;
+
+    return !new_rows || drain(housekeeper, false);
+}
+
 /* Everything in L2 that a lost purge may have meant. */
 static bool pay(struct housekeeper *housekeeper)
 {
-    static const struct str everything = {"all:*", 5};
     struct purge_result result;
     uint64_t debt;
 
     if (!cache_shared_owes_all(housekeeper->cache_shared, &debt))
         return true;
-    if (purge_items(housekeeper->cache, &everything, 1, false, &result) != ERR_OK)
+    if (purge_items(housekeeper->cache, &purge_everything, 1, false, &result) != ERR_OK)
         return false;
     cache_shared_repay(housekeeper->cache_shared, debt);
     return true;
@@ -190,18 +196,14 @@ static bool pay(struct housekeeper *housekeeper)
 static bool settle(struct housekeeper *housekeeper)
 {
     uint64_t epoch;
-    bool distrusted = l2_distrusted(housekeeper->cache_shared->l2, &epoch);
 
-    if (distrusted) {
-        /* Other hosts may be back already: a purge that waits here for the breaker is one that they do not know of. */
-        l2_revive(housekeeper->cache_shared->l2);
-        if (!pay(housekeeper) || !drain(housekeeper, true))
-            return false;
-        l2_trust(housekeeper->cache_shared->l2, epoch);
-        log_event(LOG_LEVEL_NOTICE, "l2_trusted");
-    } else if (outbox_changed(housekeeper->outbox) || housekeeper->shared->outbox > 0) {
-        return drain(housekeeper, false);
-    }
+    if (!l2_distrusted(housekeeper->cache_shared->l2, &epoch))
+        return drain_left(housekeeper);
+    /* Other hosts may be back already: a purge that waits here for the breaker is one that they do not know of. */
+    l2_revive(housekeeper->cache_shared->l2);
+    if (!pay(housekeeper) || !drain(housekeeper, true))
+        return false;
+    l2_trust(housekeeper->cache_shared->l2, epoch);
     return true;
 }
 
@@ -301,8 +303,7 @@ void housekeeper_round(struct housekeeper *housekeeper, int64_t wait_ms)
 {
     if (!housekeeper->log) {
         /* Nobody else purges, but an import may have left purges in the outbox. */
-        if (outbox_changed(housekeeper->outbox) || housekeeper->shared->outbox > 0)
-            (void)drain(housekeeper, false);
+        (void)drain_left(housekeeper);
         housekeeper->shared->state = HOUSEKEEPER_READY;
         usleep((useconds_t)wait_ms * 1000);
         return;

@@ -270,7 +270,7 @@ enum http_step route_purge_invalidate(struct exchange *exchange)
     for (size_t i = 0; i < asked.count && items; i++)
         items[i] = arena_printf(arena, "%.*s:%.*s", STR_ARG(kind), STR_ARG(asked.names[i]));
     if (items && asked.selector == SELECTOR_ALL)
-        items[asked.count++] = STR("all:*");
+        items[asked.count++] = purge_everything;
     if (arena_overflowed(arena)) {
         app_problem(exchange->http, 413, "The body names more than one request may.");
         return HTTP_DONE;
@@ -282,11 +282,10 @@ enum http_step route_purge_invalidate(struct exchange *exchange)
 
 enum http_step route_purge_clear(struct exchange *exchange)
 {
-    static const struct str everything = {"all:*", 5};
     struct buf body = {0};
 
     buf_add_char(&body, '{');
-    return purge_and_answer(exchange, &everything, 1, false, false, &body);
+    return purge_and_answer(exchange, &purge_everything, 1, false, false, &body);
 }
 
 enum http_step route_purge_key(struct exchange *exchange)

@@ -114,7 +114,6 @@ static bool bind_values(struct exchange *exchange, struct params_values *values)
  * of them. */
 static const struct str *make_purges(struct exchange *exchange, const struct params_values *values, size_t *count)
 {
-    static const struct str everything = {"all:*", 5};
     const struct resource *resource = exchange->route->resource;
     struct arena *arena = exchange->http->arena;
     struct str *items = arena_calloc(arena, resource->purge_count, sizeof *items);
@@ -125,7 +124,7 @@ static const struct str *make_purges(struct exchange *exchange, const struct par
     if (*count == 0 || !arena_overflowed(arena))
         return items;
     *count = 1;
-    return &everything;
+    return &purge_everything;
 }
 
 static void answer_written(struct exchange *exchange, const struct store_answer *row)

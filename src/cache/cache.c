@@ -195,20 +195,31 @@ static bool answer(struct lookup *lookup)
     return true;
 }
 
+/* An entry out of BYTES, copied into ARENA; *SPENT is how it begins, which is set in any case. False when it is none,
+ * or one with other tags than are asked for. */
+static bool take_copy(const struct cache_ask *ask, struct str bytes, struct arena *arena, struct str *spent,
+                      struct entry *entry)
+{
+    struct str copy = arena_copy(arena, bytes);
+
+    *spent = (struct str){copy.p, copy.len < ENTRY_SPENT_LEN ? copy.len : ENTRY_SPENT_LEN};
+    return !arena_overflowed(arena) && entry_decode(copy, entry) == ERR_OK &&
+           entry_has_tags(entry, ask->tags, ask->tags_count);
+}
+
 /* Takes what L2 gave. */
 static void take_bytes(struct lookup *lookup, const struct l2_read *read)
 {
     const struct cache_ask *ask = lookup->ask;
-    struct str copy = arena_copy(lookup->arena, read->bytes);
+    struct str spent;
     struct entry entry;
 
-    if (arena_overflowed(lookup->arena) || entry_decode(copy, &entry) != ERR_OK ||
-        !entry_has_tags(&entry, ask->tags, ask->tags_count))
+    if (!take_copy(ask, read->bytes, lookup->arena, &spent, &entry))
         return;
     lookup->found.entry = entry;
     if (!judge(ask, read->soft, "L2", &lookup->found))
         return;
-    lookup->found.spent = (struct str){copy.p, copy.len < ENTRY_SPENT_LEN ? copy.len : ENTRY_SPENT_LEN};
+    lookup->found.spent = spent;
     struct l1 *l1 = lookup->cache->shared->l1;
     bool plain = l1_enabled(l1) || !ask->gzip;
     if (plain && entry_unpack(&lookup->found.entry, lookup->arena) != ERR_OK)
@@ -325,12 +336,9 @@ struct fill {
 static bool take_other(struct fill *fill, const struct l2_claim *claim, struct str *spent, struct entry *entry)
 {
     const struct cache_ask *ask = fill->ask;
-    struct str copy = arena_copy(fill->arena, claim->bytes);
 
-    *spent = (struct str){copy.p, copy.len < ENTRY_SPENT_LEN ? copy.len : ENTRY_SPENT_LEN};
-    if (claim->soft || arena_overflowed(fill->arena) || entry_decode(copy, entry) != ERR_OK ||
-        !entry_has_tags(entry, ask->tags, ask->tags_count) || policy_judge(entry, ask->now_ms) != POLICY_FRESH ||
-        policy_is_due_early(entry, ask->now_ms, draw(fill->cache)))
+    if (!take_copy(ask, claim->bytes, fill->arena, spent, entry) || claim->soft ||
+        policy_judge(entry, ask->now_ms) != POLICY_FRESH || policy_is_due_early(entry, ask->now_ms, draw(fill->cache)))
         return false;
     return entry_unpack(entry, fill->arena) == ERR_OK;
 }

@@ -65,6 +65,8 @@ static enum err parse(struct str item, enum kind *kind, struct str *name, const 
     return ERR_OK;
 }
 
+const struct str purge_everything = {"all:*", 5};
+
 enum err purge_check(struct str item, const char **why)
 {
     enum kind kind;

@@ -9,6 +9,9 @@
 
 #include "cache/cache.h"
 
+/* The item for everything. */
+extern const struct str purge_everything;
+
 struct purge_result {
     size_t removed; /* keys removed by key; by pattern only where the backend is done with it already */
     unsigned items; /* carried out */
