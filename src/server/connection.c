@@ -3,8 +3,8 @@
  * answering (busy). A request refused before its body was read lingers: closing a socket with unread input would reset the peer before it
  * has read the answer. Input is only ever peeked at until a whole head is there; libfcgi then reads it without waiting.
  *
- * Memory: arena and gateway come with the first request and are kept, so that an idle connection that never sent anything costs
- * nothing but its descriptor. Output buffers over OUT_KEPT are given back.
+ * Memory: a request is answered in a room, which its connection has from connection_accept to connection_finish. An idle connection costs
+ * nothing but its descriptor and this struct, and requests that follow each other use the same bytes again.
  */
 #include "server/connection.h"
 
@@ -12,15 +12,75 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/sys.h"
 
-#define ARENA_FIRST (16u * 1024)
+#define ARENA_FIRST (64u * 1024)
 #define ARENA_LIMIT (64u * 1024 * 1024)
 #define OUT_KEPT (256u * 1024)
+#define ROOMS_SPARE 16
 /* A body that will fit into the peeked bytes with its head is waited for; a longer one is read by the pool. */
 #define BODY_PEEKED (48u * 1024)
+
+struct connection_room {
+    struct connection_room *next; /* the next spare one */
+    struct arena *arena;
+    struct buf headers;
+    struct gateway *gateway;
+    struct gateway_response response;
+};
+
+static struct connection_room *take_room(struct connection_rooms *rooms)
+{
+    struct connection_room *room = rooms->spare;
+    if (room) {
+        rooms->spare = room->next;
+        rooms->count--;
+        return room;
+    }
+    room = sys_calloc(1, sizeof *room);
+    room->arena = arena_new(ARENA_FIRST, ARENA_LIMIT);
+    room->gateway = gateway_new();
+    return room;
+}
+
+static void free_room(struct connection_room *room)
+{
+    gateway_free(&room->gateway);
+    arena_free(&room->arena);
+    buf_free(&room->headers);
+    buf_free(&room->response.framed);
+    free(room);
+}
+
+/* Ends the request, too. */
+static void release_room(struct connection *connection, struct connection_rooms *rooms)
+{
+    struct connection_room *room = connection->room;
+    if (!room)
+        return;
+    connection->room = NULL;
+    room->headers = connection->http.headers;
+    gateway_finish(room->gateway);
+    arena_reset(room->arena);
+    if (room->response.framed.cap > OUT_KEPT)
+        buf_free(&room->response.framed);
+    if (rooms->count == ROOMS_SPARE) {
+        free_room(room);
+        return;
+    }
+    room->next = rooms->spare;
+    rooms->spare = room;
+    rooms->count++;
+}
+
+void connection_rooms_fini(struct connection_rooms *rooms)
+{
+    while (rooms->spare)
+        free_room(take_room(rooms));
+}
 
 struct connection *connection_new(int fd)
 {
@@ -37,15 +97,12 @@ void connection_close(struct connection *connection)
     connection->state = CONNECTION_ENDED;
 }
 
-void connection_free(struct connection **connection_ptr)
+void connection_free(struct connection **connection_ptr, struct connection_rooms *rooms)
 {
     struct connection *connection = *connection_ptr;
     if (!connection)
         return;
-    gateway_free(&connection->gateway);
-    arena_free(&connection->http.arena);
-    buf_free(&connection->http.headers);
-    buf_free(&connection->out);
+    release_room(connection, rooms);
     connection_close(connection);
     free(connection);
     *connection_ptr = NULL;
@@ -63,7 +120,8 @@ static bool answer_management(struct connection *connection, struct str record, 
     return done;
 }
 
-enum connection_look connection_look(struct connection *connection, char *scratch, unsigned max_connections, struct fcgi_head *head)
+enum connection_look connection_look(struct connection *connection, char *scratch, unsigned max_connections, struct str *bytes,
+                                     struct fcgi_head *head)
 {
     for (;;) {
         ssize_t got = recv(connection->fd, scratch, CONNECTION_PEEK_MAX, MSG_PEEK);
@@ -73,8 +131,8 @@ enum connection_look connection_look(struct connection *connection, char *scratc
             continue;
         if (got < 0)
             return errno == EAGAIN ? CONNECTION_NOTHING : CONNECTION_CLOSED;
-        struct str bytes = {scratch, (size_t)got};
-        switch (fcgi_head_scan(bytes, head)) {
+        *bytes = (struct str){scratch, (size_t)got};
+        switch (fcgi_head_scan(*bytes, head)) {
         case FCGI_HEAD_INVALID:
             return CONNECTION_INVALID;
         case FCGI_HEAD_MANAGEMENT:
@@ -82,7 +140,7 @@ enum connection_look connection_look(struct connection *connection, char *scratc
                 return CONNECTION_CLOSED;
             continue;
         case FCGI_HEAD_READY:
-            if (head->body_complete || head->body_len > BODY_PEEKED || bytes.len >= FCGI_HEAD_MAX)
+            if (head->body_complete || head->body_len > BODY_PEEKED || bytes->len >= FCGI_HEAD_MAX)
                 return CONNECTION_REQUEST;
             break;
         case FCGI_HEAD_INCOMPLETE:
@@ -93,36 +151,33 @@ enum connection_look connection_look(struct connection *connection, char *scratc
     }
 }
 
-enum err connection_accept(struct connection *connection, const struct fcgi_head *head, const char **why)
+enum err connection_accept(struct connection *connection, struct str bytes, const struct fcgi_head *head,
+                           const struct connection_clock *clock, struct connection_rooms *rooms, const char **why)
 {
     struct http *http = &connection->http;
-    if (!connection->gateway) {
-        connection->gateway = gateway_new(connection->fd);
-        http->arena = arena_new(ARENA_FIRST, ARENA_LIMIT);
-    }
-    struct arena *arena = http->arena;
-    struct buf headers = http->headers;
-    arena_reset(arena);
-    buf_clear(&headers);
-    *http = (struct http){
-        .arena = arena, .headers = headers, .now_ms = sys_now_ms(), .started_us = sys_monotonic_us(), .carrier = connection};
+    struct connection_room *room = take_room(rooms);
+    connection->room = room;
+    buf_clear(&room->headers);
+    *http = (struct http){.arena = room->arena,
+                          .headers = room->headers,
+                          .now_ms = clock->wall_ms,
+                          .started_us = clock->monotonic_us,
+                          .carrier = connection};
     connection->state = CONNECTION_BUSY;
     connection->body_pending = !head->body_complete;
-    enum err err = gateway_accept(connection->gateway, head, http, why);
-    if (err == ERR_IO)
-        connection->fd = -1; /* libfcgi has closed it */
-    connection->close_after = !gateway_keeps(connection->gateway);
+    enum err err = gateway_accept(room->gateway, &connection->fd, bytes, head, http, why);
+    connection->close_after = !gateway_keeps(room->gateway);
     return err;
 }
 
 enum err connection_read_body(struct connection *connection, size_t limit)
 {
     if (!connection->body_pending)
-        return gateway_read_body(connection->gateway, &connection->http, limit);
+        return gateway_read_body(connection->room->gateway, &connection->http, limit);
     int flags = fcntl(connection->fd, F_GETFL);
     if (flags < 0 || fcntl(connection->fd, F_SETFL, flags & ~O_NONBLOCK) != 0)
         return ERR_IO;
-    enum err err = gateway_read_body(connection->gateway, &connection->http, limit);
+    enum err err = gateway_read_body(connection->room->gateway, &connection->http, limit);
     (void)fcntl(connection->fd, F_SETFL, flags);
     connection->body_pending = false;
     return err;
@@ -130,17 +185,43 @@ enum err connection_read_body(struct connection *connection, size_t limit)
 
 enum connection_sent connection_respond(struct connection *connection)
 {
-    buf_clear(&connection->out);
-    connection->out_sent = 0;
-    gateway_frame_response(connection->gateway, &connection->http, &connection->out);
+    struct connection_room *room = connection->room;
+    gateway_frame_response(room->gateway, &connection->http, &room->response);
+    connection->sent = 0;
     return connection_send(connection);
+}
+
+/* What of RESPONSE is left behind the first SENT bytes, in at most three pieces. Returns how many. */
+static size_t gather(const struct gateway_response *response, size_t sent, struct iovec out[3])
+{
+    const struct buf *framed = &response->framed;
+    const struct str pieces[3] = {{framed->p, response->body_at}, response->body, {framed->p + response->body_at, framed->len - response->body_at}};
+    size_t count = 0;
+    for (size_t i = 0; i < 3; i++) {
+        size_t skip = sent < pieces[i].len ? sent : pieces[i].len;
+        sent -= skip;
+        if (skip < pieces[i].len)
+            out[count++] = (struct iovec){(char *)(uintptr_t)pieces[i].p + skip, pieces[i].len - skip};
+    }
+    return count;
+}
+
+static ssize_t send_some(int fd, const struct gateway_response *response, size_t sent)
+{
+    const struct buf *framed = &response->framed;
+    if (response->body.len == 0)
+        return send(fd, framed->p + sent, framed->len - sent, MSG_NOSIGNAL);
+    struct iovec pieces[3];
+    const struct msghdr message = {.msg_iov = pieces, .msg_iovlen = gather(response, sent, pieces)};
+    return sendmsg(fd, &message, MSG_NOSIGNAL);
 }
 
 enum connection_sent connection_send(struct connection *connection)
 {
-    while (connection->out_sent < connection->out.len) {
-        ssize_t sent = send(connection->fd, connection->out.p + connection->out_sent,
-                            connection->out.len - connection->out_sent, MSG_NOSIGNAL);
+    const struct gateway_response *response = &connection->room->response;
+    const size_t len = response->framed.len + response->body.len;
+    while (connection->sent < len) {
+        ssize_t sent = send_some(connection->fd, response, connection->sent);
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0 && errno == EAGAIN) {
@@ -149,17 +230,14 @@ enum connection_sent connection_send(struct connection *connection)
         }
         if (sent < 0)
             return CONNECTION_FAILED;
-        connection->out_sent += (size_t)sent;
+        connection->sent += (size_t)sent;
     }
     return CONNECTION_SENT;
 }
 
-void connection_finish(struct connection *connection)
+void connection_finish(struct connection *connection, struct connection_rooms *rooms)
 {
-    gateway_finish(connection->gateway);
-    arena_reset(connection->http.arena);
-    if (connection->out.cap > OUT_KEPT)
-        buf_free(&connection->out);
+    release_room(connection, rooms);
     connection->state = CONNECTION_IDLE;
     connection->deadline_ms = 0;
 }

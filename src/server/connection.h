@@ -34,10 +34,21 @@ struct connection {
     bool body_pending;     /* the body has still to be read, by the pool */
     bool close_after;      /* the answer is the last one */
     int64_t deadline_ms;   /* monotonic; 0: none */
-    struct gateway *gateway;
+    struct connection_room *room; /* while there is a request */
     struct http http;
-    struct buf out;
-    size_t out_sent;
+    size_t sent; /* bytes of the response */
+};
+
+/* The memory in which requests are answered. What was given back last is used next, for it is still in the processor's caches. */
+struct connection_rooms {
+    struct connection_room *spare;
+    unsigned count; /* of them */
+};
+
+/* When a request began: once for all that are found in one round of events. */
+struct connection_clock {
+    int64_t wall_ms;      /* since the epoch */
+    int64_t monotonic_us;
 };
 
 /* What a look at the socket found. */
@@ -53,12 +64,16 @@ enum connection_sent { CONNECTION_SENT, CONNECTION_SOME, CONNECTION_FAILED };
 struct connection *connection_new(int fd);
 /* Closes the descriptor. */
 void connection_close(struct connection *connection);
-/* Closes where that was not done, and frees. */
-void connection_free(struct connection **connection);
-/* Peeks, answers management records, scans. SCRATCH has CONNECTION_PEEK_MAX bytes. MAX_CONNECTIONS goes into the answer to GET_VALUES. */
-enum connection_look connection_look(struct connection *connection, char *scratch, unsigned max_connections, struct fcgi_head *head);
+/* Closes where that was not done, gives its room back to ROOMS, and frees. */
+void connection_free(struct connection **connection, struct connection_rooms *rooms);
+void connection_rooms_fini(struct connection_rooms *rooms);
+/* Peeks, answers management records, scans. SCRATCH has CONNECTION_PEEK_MAX bytes. MAX_CONNECTIONS goes into the answer to GET_VALUES.
+ * CONNECTION_REQUEST: *BYTES, in SCRATCH, are what HEAD was found in. */
+enum connection_look connection_look(struct connection *connection, char *scratch, unsigned max_connections, struct str *bytes,
+                                     struct fcgi_head *head);
 /* Takes the request that HEAD describes into connection->http. Results as gateway_accept. */
-enum err connection_accept(struct connection *connection, const struct fcgi_head *head, const char **why) ERR_CHECKED;
+enum err connection_accept(struct connection *connection, struct str bytes, const struct fcgi_head *head,
+                           const struct connection_clock *clock, struct connection_rooms *rooms, const char **why) ERR_CHECKED;
 /* Reads a body that was not wholly there; on a pool thread, may block. As gateway_read_body. */
 enum err connection_read_body(struct connection *connection, size_t limit) ERR_CHECKED;
 /* Frames the response and begins to send it. */
@@ -66,7 +81,7 @@ enum connection_sent connection_respond(struct connection *connection);
 /* Sends what is left. */
 enum connection_sent connection_send(struct connection *connection);
 /* The answer has been sent: back to idle. */
-void connection_finish(struct connection *connection);
+void connection_finish(struct connection *connection, struct connection_rooms *rooms);
 /* Throws away what has come. False once the peer has closed. */
 bool connection_discard(struct connection *connection, char *scratch);
 

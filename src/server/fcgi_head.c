@@ -15,10 +15,7 @@
 struct pairs {
     unsigned char lengths[8]; /* the encoded lengths of a pair begun in an earlier record */
     size_t lengths_have;
-    size_t skip;        /* bytes of name and value still to come */
-    unsigned count;
-    size_t body_len;
-    bool has_zero;
+    size_t skip; /* bytes of name and value still to come */
 };
 
 struct record {
@@ -76,61 +73,70 @@ static inline size_t read_lengths(const unsigned char *p, size_t have, size_t *n
     return used;
 }
 
-static void note_content_length(struct pairs *pairs, const unsigned char *name, size_t name_len, size_t value_len)
+/* Counts a parameter whose name is at AT. False when there are too many, or it announces more than a head may hold. */
+static bool add_param(struct fcgi_head *out, size_t at, size_t name_len, size_t value_len)
+{
+    if (out->params == FCGI_HEAD_PARAMS_MAX || name_len + value_len > FCGI_HEAD_MAX)
+        return false;
+    out->param[out->params++] = (struct fcgi_head_param){(uint32_t)at, (uint32_t)name_len, (uint32_t)value_len};
+    out->params_len += name_len + value_len;
+    return true;
+}
+
+static void note_content_length(struct fcgi_head *out, const char *name, size_t name_len, size_t value_len)
 {
     static const char wanted[] = "CONTENT_LENGTH";
     int64_t value;
     if (name_len == sizeof wanted - 1 && memcmp(name, wanted, name_len) == 0 &&
-        str_to_int64((struct str){(const char *)name + name_len, value_len}, &value) == ERR_OK && value > 0)
-        pairs->body_len = (size_t)value;
+        str_to_int64((struct str){name + name_len, value_len}, &value) == ERR_OK && value > 0)
+        out->body_len = (size_t)value;
 }
 
-/* Takes the lengths of a pair that began in an earlier record, byte by byte. Returns the bytes used. */
-static size_t resume_lengths(struct pairs *pairs, const unsigned char *p, size_t len)
+/* Takes the lengths of a pair that began in an earlier record, byte by byte, from AT on. Returns the bytes used, 0 for false. */
+static size_t resume_lengths(struct pairs *pairs, struct str bytes, size_t at, size_t end, struct fcgi_head *out)
 {
     size_t used = 0, name_len, value_len;
-    while (used < len) {
-        pairs->lengths[pairs->lengths_have++] = p[used++];
+    while (at + used < end) {
+        pairs->lengths[pairs->lengths_have++] = (unsigned char)bytes.p[at + used++];
         if (read_lengths(pairs->lengths, pairs->lengths_have, &name_len, &value_len)) {
             pairs->lengths_have = 0;
             pairs->skip = name_len + value_len;
-            pairs->count++;
-            break;
+            return add_param(out, at + used, name_len, value_len) ? used : 0;
         }
     }
     return used;
 }
 
-/* Takes the content of one PARAMS record. False when a pair announces more than a head may hold. */
-static bool take_pairs(struct pairs *pairs, const unsigned char *p, size_t len)
+/* Takes the content of one PARAMS record, from AT to END. False when there is more than a head may hold. */
+static bool take_pairs(struct pairs *pairs, struct str bytes, size_t at, size_t end, struct fcgi_head *out)
 {
-    while (len > 0) {
+    while (at < end) {
         size_t used, name_len, value_len;
         if (pairs->skip > 0) {
-            used = pairs->skip < len ? pairs->skip : len;
+            used = pairs->skip < end - at ? pairs->skip : end - at;
             pairs->skip -= used;
-            pairs->has_zero |= memchr(p, '\0', used) != NULL;
         } else if (pairs->lengths_have > 0) {
-            used = resume_lengths(pairs, p, len);
-        } else if ((used = read_lengths(p, len, &name_len, &value_len)) == 0) {
-            memcpy(pairs->lengths, p, len);
-            pairs->lengths_have = len;
-            used = len;
+            used = resume_lengths(pairs, bytes, at, end, out);
+            if (used == 0)
+                return false;
+        } else if ((used = read_lengths((const unsigned char *)bytes.p + at, end - at, &name_len, &value_len)) == 0) {
+            out->is_split = true;
+            memcpy(pairs->lengths, bytes.p + at, end - at);
+            pairs->lengths_have = end - at;
+            used = end - at;
         } else {
             size_t both = name_len + value_len;
-            pairs->count++;
-            if (both <= len - used) {
-                note_content_length(pairs, p + used, name_len, value_len);
-                pairs->has_zero |= memchr(p + used, '\0', both) != NULL;
+            if (!add_param(out, at + used, name_len, value_len))
+                return false;
+            if (both <= end - at - used) {
+                note_content_length(out, bytes.p + at + used, name_len, value_len);
                 used += both;
             } else {
+                out->is_split = true;
                 pairs->skip = both;
             }
         }
-        if (pairs->skip > FCGI_HEAD_MAX || pairs->count > FCGI_HEAD_PARAMS_MAX)
-            return false;
-        p += used;
-        len -= used;
+        at += used;
     }
     return true;
 }
@@ -200,7 +206,8 @@ static enum fcgi_head_verdict scan_first(struct str bytes, struct fcgi_head *out
 
 enum fcgi_head_verdict fcgi_head_scan(struct str bytes, struct fcgi_head *out)
 {
-    *out = (struct fcgi_head){0};
+    /* Not the parameters' places: there are 3 KiB of them. */
+    memset(out, 0, offsetof(struct fcgi_head, param));
     enum fcgi_head_verdict first = scan_first(bytes, out);
     if (first != FCGI_HEAD_READY)
         return first;
@@ -217,7 +224,7 @@ enum fcgi_head_verdict fcgi_head_scan(struct str bytes, struct fcgi_head *out)
         size_t content = bytes.len - out->len - FCGI_HEAD_RECORD;
         if (content > record.content_len)
             content = record.content_len;
-        if (!take_pairs(&pairs, (const unsigned char *)bytes.p + out->len + FCGI_HEAD_RECORD, content))
+        if (!take_pairs(&pairs, bytes, out->len + FCGI_HEAD_RECORD, out->len + FCGI_HEAD_RECORD + content, out))
             return invalid(out, "more than 256 parameters, or one of over 64 KiB");
         if (bytes.len - out->len < whole)
             return FCGI_HEAD_INCOMPLETE;
@@ -228,9 +235,6 @@ enum fcgi_head_verdict fcgi_head_scan(struct str bytes, struct fcgi_head *out)
             return invalid(out, padded_end);
         if (pairs.skip > 0 || pairs.lengths_have > 0)
             return invalid(out, "the parameters end in the middle of one");
-        out->params = pairs.count;
-        out->has_zero = pairs.has_zero;
-        out->body_len = pairs.body_len;
         return scan_body(bytes, out);
     }
     return incomplete(bytes, out->len, out);

@@ -1,5 +1,5 @@
 /*
- * fcgi_head: are these bytes a whole, valid FastCGI request head? Pure.
+ * fcgi_head: are these bytes a whole, valid FastCGI request head, and where in them are its parameters? Pure.
  *
  * libfcgi trusts its peer: it waits in read for what is missing, allocates what a length announces, and loses the parameters after a
  * padded BEGIN_REQUEST. So it is handed a connection only after this scan, over bytes that were merely peeked at, has found a
@@ -41,16 +41,23 @@ enum fcgi_head_verdict {
     FCGI_HEAD_INVALID     /* close the connection; `why` says what was wrong */
 };
 
+/* Where a name stands among the bytes; its value follows it. */
+struct fcgi_head_param {
+    uint32_t at, name_len, value_len;
+};
+
 struct fcgi_head {
     uint16_t request_id;
     bool keep;          /* FCGI_KEEP_CONN */
     bool body_complete; /* the end of STDIN is among the bytes as well, and nothing follows it */
-    bool has_zero;      /* a zero byte in a name or a value: libfcgi's strings would end there */
+    bool is_split;      /* a parameter lies in more than one record: `param` does not say where */
     uint8_t type;       /* of a management record */
     size_t len;         /* bytes of the head, or of the management record */
     size_t body_len;    /* announced by CONTENT_LENGTH; 0 without one or where it is no number */
+    size_t params_len;  /* bytes of all names and values */
     unsigned params;
     const char *why; /* static text */
+    struct fcgi_head_param param[FCGI_HEAD_PARAMS_MAX]; /* the first `params` are set */
 };
 
 /* Scans BYTES from their start. *OUT is meaningful as the verdict says. */

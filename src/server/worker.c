@@ -52,6 +52,8 @@ struct worker {
     struct listener_peers *peers;
     void *thread; /* the application's, of the event thread */
     struct connection *connections, *again;
+    struct connection_rooms rooms;
+    struct connection_clock clock; /* of this round */
     unsigned connections_count, busy;
     int64_t requests;
     char scratch[CONNECTION_PEEK_MAX];
@@ -141,7 +143,7 @@ static void linger(struct worker *worker, struct connection *connection, int64_t
 static void finish(struct worker *worker, struct connection *connection)
 {
     bool last = connection->close_after;
-    connection_finish(connection);
+    connection_finish(connection, &worker->rooms);
     if (last && connection->body_pending)
         linger(worker, connection, LINGER_MS);
     else if (last)
@@ -225,12 +227,12 @@ static const char *body_problem(enum err err, int *status)
 }
 
 /* A whole head is waiting: the request begins. */
-static void begin(struct worker *worker, struct connection *connection, const struct fcgi_head *head)
+static void begin(struct worker *worker, struct connection *connection, struct str bytes, const struct fcgi_head *head)
 {
     const char *why;
     connection->input_while_busy = false;
-    enum err err = connection_accept(connection, head, &why);
-    if (err == ERR_IO) {
+    enum err err = connection_accept(connection, bytes, head, &worker->clock, &worker->rooms, &why);
+    if (err == ERR_IO || err == ERR_LIMIT) {
         drop(worker, connection);
         return;
     }
@@ -271,8 +273,9 @@ static void reject(struct worker *worker, struct connection *connection, const c
 static void look(struct worker *worker, struct connection *connection)
 {
     struct fcgi_head head;
+    struct str bytes;
     connection->input_while_busy = false;
-    switch (connection_look(connection, worker->scratch, (unsigned)worker->config->server.max_connections, &head)) {
+    switch (connection_look(connection, worker->scratch, (unsigned)worker->config->server.max_connections, &bytes, &head)) {
     case CONNECTION_NOTHING:
         if (connection->state == CONNECTION_PARTIAL && connection->input_ended)
             drop(worker, connection);
@@ -280,7 +283,7 @@ static void look(struct worker *worker, struct connection *connection)
             connection->deadline_ms = worker->now_ms + worker->config->server.head_timeout_ms;
         return;
     case CONNECTION_REQUEST:
-        begin(worker, connection, &head);
+        begin(worker, connection, bytes, &head);
         return;
     case CONNECTION_CLOSED:
         drop(worker, connection);
@@ -469,7 +472,7 @@ static void look_at_again(struct worker *worker)
         worker->again = connection->again;
         connection->is_again = false;
         if (connection->state == CONNECTION_ENDED)
-            connection_free(&connection);
+            connection_free(&connection, &worker->rooms);
         else
             on_connection(worker, connection, EPOLLIN);
     }
@@ -498,7 +501,8 @@ static void round_of_events(struct worker *worker)
     struct epoll_event events[BATCH];
     int64_t quiet = worker->busy > 0 || worker->draining || !worker->listening ? TICK_MS : IDLE_TICK_MS;
     int count = epoll_wait(worker->epoll, events, BATCH, worker->again ? 0 : (int)quiet);
-    worker->now_ms = sys_monotonic_ms();
+    worker->clock = (struct connection_clock){.wall_ms = sys_now_ms(), .monotonic_us = sys_monotonic_us()};
+    worker->now_ms = worker->clock.monotonic_us / 1000;
     /* Not cleared while waiting: a wait is short, and a process that does not come back from it is stuck too. */
     atomic_store_explicit(&worker->options->slot->event.since_ms, worker->now_ms, memory_order_relaxed);
     for (int i = 0; i < count; i++) {
@@ -555,6 +559,7 @@ static void close_worker(struct worker *worker)
     while (worker->busy == 0 && worker->connections)
         drop(worker, worker->connections);
     look_at_again(worker);
+    connection_rooms_fini(&worker->rooms);
     listener_peers_free(&worker->peers);
     if (worker->epoll >= 0)
         close(worker->epoll);

@@ -1,7 +1,7 @@
 /*
  * worker: an event thread over many kept FastCGI connections, and a small pool for what blocks.
  *
- * The event thread accepts, peeks, hands whole heads to libfcgi (by way of gateway), runs the application's first steps and sends
+ * The event thread accepts, peeks, hands whole heads to gateway, runs the application's first steps and sends
  * answers. Whatever may block runs on a pool thread. A connection is in one hand at a time: the loop's or a pool thread's.
  */
 #ifndef LARDER_WORKER_H

@@ -1,6 +1,6 @@
 /*
- * fcgi_head_scan against its promise: what it calls ready, libfcgi reads without waiting, with as many parameters; what it calls incomplete can
- * still become ready; and the verdict over a prefix never contradicts the one over the whole.
+ * fcgi_head_scan against its promise: what it calls ready, libfcgi reads without waiting, with the same parameters, which are where the scan
+ * says; what it calls incomplete can still become ready; and the verdict over a prefix never contradicts the one over the whole.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -12,6 +12,18 @@
 #include "server/fcgi_head.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Whether libfcgi's VARIABLE, which ends at the first zero byte, is PARAM of BYTES. */
+static void is_same(const char *variable, struct str bytes, const struct fcgi_head_param *param)
+{
+    assert(param->at <= bytes.len && param->name_len + param->value_len <= bytes.len - param->at);
+    struct buf both = {0};
+    buf_add(&both, bytes.p + param->at, param->name_len);
+    buf_add_char(&both, '=');
+    buf_add(&both, bytes.p + param->at + param->name_len, param->value_len);
+    assert(strcmp(variable, both.p) == 0);
+    buf_free(&both);
+}
 
 /* Feeds the bytes to libfcgi over a socket that never waits. */
 static void libfcgi_agrees(struct str bytes, const struct fcgi_head *head)
@@ -27,10 +39,17 @@ static void libfcgi_agrees(struct str bytes, const struct fcgi_head *head)
         request.keepConnection = 1;
         if (FCGX_Accept_r(&request) != 0)
             abort();
-        unsigned count = 0;
-        for (char **variable = request.envp; *variable; variable++)
-            count++;
-        assert(count == head->params + 1); /* and FCGI_ROLE */
+        /* It adds FCGI_ROLE in front. */
+        char **variable = request.envp + 1;
+        size_t len = 0;
+        assert(strcmp(request.envp[0], "FCGI_ROLE=RESPONDER") == 0);
+        for (unsigned i = 0; i < head->params; i++, variable++) {
+            assert(*variable);
+            len += strlen(*variable) - 1;
+            if (!head->is_split)
+                is_same(*variable, bytes, &head->param[i]);
+        }
+        assert(!*variable && len <= head->params_len);
         char body[4096];
         if (head->body_complete) {
             while (FCGX_GetStr(body, sizeof body, request.in) == sizeof body)

@@ -50,20 +50,31 @@ static struct buf usual_request(void)
     return out;
 }
 
-static void a_zero_byte_in_a_parameter_is_told_and_an_empty_value_is_none(void **state)
+static void it_is_told_where_names_and_values_are(void **state)
 {
     (void)state;
     static const struct {
-        struct str pairs;
-        bool has_zero;
+        struct str pairs, names[2], values[2];
     } cases[] = {
-        {{"\1\0A", 3}, false}, {{"\1\3Ab\0c", 6}, true}, {{"\2\1A\0c", 5}, true}, {{"\1\1Ab\1\1A\0", 8}, true},
+        {{"\1\0A", 3}, {{"A", 1}}, {{"", 0}}},
+        {{"\1\3Ab\0c\0\1d", 9}, {{"A", 1}, {"", 0}}, {{"b\0c", 3}, {"d", 1}}},
+        {{"\x80\0\0\2\1ABc\1\x80\0\0\1Bd", 15}, {{"AB", 2}, {"B", 1}}, {{"c", 1}, {"d", 1}}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct buf request = request_with(cases[i].pairs);
         struct fcgi_head head;
+        size_t len = 0;
         assert_int_equal(fcgi_head_scan(buf_str(&request), &head), FCGI_HEAD_READY);
-        assert_int_equal(head.has_zero, cases[i].has_zero);
+        assert_false(head.is_split);
+        assert_int_equal(head.params, i == 0 ? 1 : 2);
+        for (unsigned at = 0; at < head.params; at++) {
+            const struct fcgi_head_param *param = &head.param[at];
+            const char *name = request.p + param->at;
+            assert_true(str_equal((struct str){name, param->name_len}, cases[i].names[at]));
+            assert_true(str_equal((struct str){name + param->name_len, param->value_len}, cases[i].values[at]));
+            len += param->name_len + param->value_len;
+        }
+        assert_int_equal(head.params_len, len);
         buf_free(&request);
     }
 }
@@ -101,6 +112,9 @@ static void parameters_may_be_split_over_records_anywhere(void **state)
         add_record(&out, FCGI_HEAD_PARAMS, 1, STR(""), 0);
         assert_int_equal(fcgi_head_scan(buf_str(&out), &head), FCGI_HEAD_READY);
         assert_int_equal(head.params, 2);
+        assert_int_equal(head.params_len, pairs.len - 4);
+        /* Between the two, each lies whole in its record. */
+        assert_int_equal(head.is_split, cut != strlen("CONTENT_LENGTH") + 4);
         buf_free(&out);
     }
     buf_free(&pairs);
@@ -222,7 +236,7 @@ static void an_unknown_management_record_is_answered_as_such(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_zero_byte_in_a_parameter_is_told_and_an_empty_value_is_none),
+        cmocka_unit_test(it_is_told_where_names_and_values_are),
         cmocka_unit_test(a_whole_head_is_ready_and_every_part_of_it_is_incomplete),
         cmocka_unit_test(parameters_may_be_split_over_records_anywhere),
         cmocka_unit_test(the_announced_length_of_the_body_is_told),
