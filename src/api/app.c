@@ -19,6 +19,7 @@
 
 #include "api/body.h"
 #include "api/guard.h"
+#include "api/memo.h"
 #include "api/route_cache.h"
 #include "api/route_explain.h"
 #include "api/route_meta.h"
@@ -126,7 +127,9 @@ struct app_thread *app_thread_open(const struct app *app, const struct loop *loo
     thread->app = app;
     thread->loop = loop;
     thread->cache = cache_open(config, app->shared->cache, loop);
-    if (!loop) {
+    if (loop) {
+        thread->memo = memo_new();
+    } else {
         thread->store = store_open(config->store.database, config->store.busy_timeout_ms);
         thread->writer = writer_client_new(config, app->shared->writer);
     }
@@ -138,6 +141,7 @@ void app_thread_close(struct app_thread **thread)
     if (!*thread)
         return;
     cache_close(&(*thread)->cache);
+    memo_free(&(*thread)->memo);
     store_close(&(*thread)->store);
     writer_client_free(&(*thread)->writer);
     free(*thread);
@@ -290,15 +294,39 @@ static enum http_step answer_unmatched(struct exchange *exchange, enum router_re
     return HTTP_DONE;
 }
 
+enum router_result app_match(struct exchange *exchange)
+{
+    const struct http *http = exchange->http;
+
+    return router_find(exchange->thread->app->router, http->method, http->path, http->arena, &exchange->match);
+}
+
+/* Whether the request's URL is one whose meaning is known. */
+static bool recall(struct exchange *exchange)
+{
+    const struct http *http = exchange->http;
+    const struct memo *memo = exchange->thread->memo;
+
+    if (!memo || (http->method != HTTP_GET && http->method != HTTP_HEAD))
+        return false;
+    exchange->meaning = memo_find(memo, http->path, http->query);
+    return exchange->meaning != NULL;
+}
+
 static enum http_step begin(struct exchange *exchange)
 {
     struct http *http = exchange->http;
     const struct app *app = exchange->thread->app;
-    enum router_result result = router_find(app->router, http->method, http->path, http->arena, &exchange->match);
 
-    if (result != ROUTER_FOUND)
-        return answer_unmatched(exchange, result);
-    exchange->route = exchange->match.target;
+    if (recall(exchange)) {
+        exchange->route = exchange->meaning->route;
+    } else {
+        enum router_result result = app_match(exchange);
+
+        if (result != ROUTER_FOUND)
+            return answer_unmatched(exchange, result);
+        exchange->route = exchange->match.target;
+    }
     bool purge = http->method == HTTP_PURGE;
     if (!guard_admits(app->config, purge ? CATALOG_AUTH_ADMIN : exchange->route->auth, http))
         return HTTP_DONE;

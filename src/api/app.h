@@ -36,6 +36,7 @@ struct app_thread {
     const struct app *app;
     const struct loop *loop; /* NULL but on the event thread */
     struct cache *cache;
+    struct memo *memo;            /* on the event thread alone */
     struct store *store;          /* NULL on the event thread */
     struct writer_client *writer; /* NULL on the event thread */
 };
@@ -45,7 +46,8 @@ struct exchange {
     struct app_thread *thread; /* whose turn it is */
     struct http *http;
     const struct route *route;
-    struct router_match match;
+    const struct memo_meaning *meaning; /* of a URL that was asked for before; valid during the first step */
+    struct router_match match;          /* set unless there is a meaning */
     enum http_step (*step)(struct exchange *exchange); /* the next step, after HTTP_HAND_OVER */
     void *state;                                       /* the route's own */
     const char *event;                                 /* for the log: what went wrong, a word; NULL without */
@@ -80,6 +82,9 @@ enum http_step app_handle(struct app_thread *thread, struct http *http);
 void app_run(struct app_thread *thread, struct http *http);
 
 /* For routes. */
+
+/* Finds the route of a request, and sets `match`. */
+enum router_result app_match(struct exchange *exchange);
 
 /* Ends a step whose successor, STEP, may block. */
 enum http_step app_hand_over(struct exchange *exchange, enum http_step (*step)(struct exchange *exchange));

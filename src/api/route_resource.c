@@ -14,6 +14,7 @@
 
 #include <stdlib.h>
 
+#include "api/memo.h"
 #include "api/route_purge.h"
 #include "base/metrics.h"
 #include "base/sys.h"
@@ -23,6 +24,8 @@ enum { REFRESH_BYTES = 4096, REFRESH_BYTES_MAX = 64 << 20 };
 
 /* No value can make this: in a key, `%` is always followed by two digits. */
 static const char caller_mark[] = "%@";
+
+static const char no_memory[] = "The request needs more memory than one may have.";
 
 /* What a fill needs of the origin. */
 struct origin {
@@ -35,6 +38,7 @@ struct origin {
 
 /* The state of a read, in the arena. */
 struct reading {
+    bool recalled; /* `values` and `tags` are not set: the ask was made of what the memo knew */
     struct params_values values;
     struct route_resource_tags tags;
     struct cache_ask ask;
@@ -49,40 +53,55 @@ struct store_caller route_resource_caller(const struct http *http)
     return (struct store_caller){.now_ms = http->now_ms, .address = http->in.remote_addr};
 }
 
-bool route_resource_collect(struct exchange *exchange, struct params_raw *raw, size_t *count)
+/* The path's values and the query, decoded, as route_resource_collect gives them. */
+static enum err gather(const struct exchange *exchange, struct params_raw *raw, size_t *count, struct buf *why)
 {
     const struct router_match *match = &exchange->match;
-    struct http *http = exchange->http;
-    struct buf why = {0};
+    const struct http *http = exchange->http;
     size_t in_query = 0;
+    enum err err = ERR_OK;
 
     for (size_t i = 0; i < match->values_count; i++)
         raw[i] = (struct params_raw){match->values[i].name, match->values[i].value};
-    if (http->query.len > 0 &&
-        params_split_query(http->query, http->arena, raw + match->values_count, &in_query, &why) != ERR_OK) {
-        app_problem(http, 400, "%.*s", STR_ARG(buf_str(&why)));
-        buf_free(&why);
-        return false;
-    }
+    if (http->query.len > 0)
+        err = params_split_query(http->query, http->arena, raw + match->values_count, &in_query, why);
     *count = match->values_count + in_query;
-    return true;
+    return err;
+}
+
+static enum err bind(const struct exchange *exchange, struct params_values *values, struct buf *why)
+{
+    const struct resource *resource = exchange->route->resource;
+    struct params_raw raw[PARAMS_MAX + ROUTER_SEGMENTS_MAX];
+    size_t count;
+    enum err err = gather(exchange, raw, &count, why);
+
+    if (err != ERR_OK)
+        return err;
+    return params_bind(resource->params, resource->params_count, raw, count, exchange->http->arena, values, why);
+}
+
+/* Whether ERR is none; if it is one, answers with WHY. */
+static bool accept(struct exchange *exchange, enum err err, struct buf *why)
+{
+    if (err != ERR_OK)
+        app_problem(exchange->http, 400, "%.*s", STR_ARG(buf_str(why)));
+    buf_free(why);
+    return err == ERR_OK;
+}
+
+bool route_resource_collect(struct exchange *exchange, struct params_raw *raw, size_t *count)
+{
+    struct buf why = {0};
+
+    return accept(exchange, gather(exchange, raw, count, &why), &why);
 }
 
 bool route_resource_bind(struct exchange *exchange, struct params_values *values)
 {
-    const struct resource *resource = exchange->route->resource;
-    struct params_raw raw[PARAMS_MAX + ROUTER_SEGMENTS_MAX];
     struct buf why = {0};
-    size_t count;
 
-    if (!route_resource_collect(exchange, raw, &count))
-        return false;
-    enum err err =
-        params_bind(resource->params, resource->params_count, raw, count, exchange->http->arena, values, &why);
-    if (err != ERR_OK)
-        app_problem(exchange->http, 400, "%.*s", STR_ARG(buf_str(&why)));
-    buf_free(&why);
-    return err == ERR_OK;
+    return accept(exchange, bind(exchange, values, &why), &why);
 }
 
 /* KEY for this caller alone: the address is all that is known of one. */
@@ -121,6 +140,19 @@ static uint64_t hash_templates(const struct resource *resource)
     return hash;
 }
 
+/* What an ask says of its resource and its request; key, variant and tags come besides. */
+static struct cache_ask begin_ask(const struct resource *resource, const struct http *http)
+{
+    return (struct cache_ask){.gzip = caching_accepts_gzip(http->in.accept_encoding),
+                              .policy = {.ttl_ms = resource->ttl_ms,
+                                         .stale_ms = resource->stale_ms,
+                                         .stale_if_error_ms = resource->stale_if_error_ms,
+                                         .negative_ms = resource->negative_ms},
+                              .fill_ms = resource->timeout_ms,
+                              .now_ms = http->now_ms,
+                              .monotonic_ms = http->started_us / 1000};
+}
+
 void route_resource_ask(const struct resource *resource, const struct params_values *values, const struct http *http,
                         struct route_resource_tags *tags, struct cache_ask *out)
 {
@@ -135,18 +167,62 @@ void route_resource_ask(const struct resource *resource, const struct params_val
     tags->resource = resource;
     tags->values = values;
     tags->arena = arena;
-    *out = (struct cache_ask){.key = key,
-                              .variant = hash_templates(resource),
-                              .find_tags = find_tags,
-                              .tags_context = tags,
-                              .gzip = caching_accepts_gzip(http->in.accept_encoding),
-                              .policy = {.ttl_ms = resource->ttl_ms,
-                                         .stale_ms = resource->stale_ms,
-                                         .stale_if_error_ms = resource->stale_if_error_ms,
-                                         .negative_ms = resource->negative_ms},
-                              .fill_ms = resource->timeout_ms,
-                              .now_ms = http->now_ms,
-                              .monotonic_ms = http->started_us / 1000};
+    *out = begin_ask(resource, http);
+    out->key = key;
+    out->variant = hash_templates(resource);
+    out->find_tags = find_tags;
+    out->tags_context = tags;
+}
+
+/* The ask of a request whose URL was asked for before. */
+static void recall_ask(const struct exchange *exchange, struct reading *reading)
+{
+    const struct memo_meaning *meaning = exchange->meaning;
+    struct arena *arena = exchange->http->arena;
+    struct cache_ask *ask = &reading->ask;
+
+    *ask = begin_ask(exchange->route->resource, exchange->http);
+    ask->key = arena_copy(arena, meaning->key);
+    ask->variant = meaning->variant;
+    for (size_t i = 0; i < meaning->tags_count; i++)
+        reading->tags.texts[i] = arena_copy(arena, meaning->tags[i]);
+    ask->tags = reading->tags.texts;
+    ask->tags_count = meaning->tags_count;
+}
+
+/* The parameters of a request whose URL was recalled: they are needed only when its answer is to be computed. They were
+ * valid then and are now; false when there is no memory for them. */
+static bool bind_late(struct exchange *exchange)
+{
+    struct reading *reading = exchange->state;
+    struct buf why = {0};
+
+    if (reading->recalled && app_match(exchange) == ROUTER_FOUND)
+        reading->recalled = bind(exchange, &reading->values, &why) != ERR_OK;
+    buf_free(&why);
+    return !reading->recalled;
+}
+
+/* What was answered for everybody will be asked for again. */
+static void remember(struct exchange *exchange, const struct cache_found *found)
+{
+    struct reading *reading = exchange->state;
+    struct memo *memo = exchange->thread->memo;
+    struct cache_ask *ask = &reading->ask;
+    struct http *http = exchange->http;
+
+    /* A 404 may be for one of any number of invented names. */
+    if (!memo || reading->recalled || exchange->route->resource->uses_caller || found->entry.status != 200)
+        return;
+    cache_find_tags(ask);
+    if (arena_overflowed(http->arena))
+        return;
+    memo_keep(memo, http->path, http->query,
+              &(struct memo_meaning){.route = exchange->route,
+                                     .variant = ask->variant,
+                                     .key = ask->key,
+                                     .tags = ask->tags,
+                                     .tags_count = ask->tags_count});
 }
 
 /* Answers with ENTRY; STATE lacks what the entry and the resource say. */
@@ -289,6 +365,12 @@ static enum http_step compute(struct exchange *exchange)
     struct reading *reading = exchange->state;
     struct origin *origin = origin_of(exchange);
     struct cache_answer computed;
+
+    if (!bind_late(exchange)) {
+        cache_leave(exchange->thread->cache, &reading->found);
+        app_unavailable(exchange->http, 1, no_memory);
+        return HTTP_DONE;
+    }
     enum err err = cache_compute(exchange->thread->cache, &reading->ask, &reading->found, false, read_origin, origin,
                                  exchange->http->arena, &computed);
 
@@ -359,6 +441,11 @@ static void refresh_behind(struct exchange *exchange, const struct cache_found *
 {
     const struct reading *reading = exchange->state;
     const struct loop *loop = exchange->thread->loop;
+
+    if (!bind_late(exchange)) {
+        cache_leave(exchange->thread->cache, found);
+        return;
+    }
     struct refresh *refresh = sys_calloc(1, sizeof *refresh);
     struct arena *arena = arena_new(REFRESH_BYTES, REFRESH_BYTES_MAX);
 
@@ -397,6 +484,7 @@ static void take_found(void *context, struct cache_found *found)
     switch (found->next) {
     case CACHE_ANSWER:
         answer_found(exchange, found);
+        remember(exchange, found);
         if (found->refresh)
             refresh_behind(exchange, found);
         break;
@@ -420,18 +508,23 @@ enum http_step route_resource_read(struct exchange *exchange)
     struct reading *reading = arena_alloc(http->arena, sizeof *reading);
 
     if (!reading) {
-        app_unavailable(http, 1, "The request needs more memory than one may have.");
+        app_unavailable(http, 1, no_memory);
         return HTTP_DONE;
     }
     exchange->state = reading;
     reading->origin.why = (struct buf){0};
-    if (!route_resource_bind(exchange, &reading->values))
-        return HTTP_DONE;
-    if (exchange->route->resource->ttl_ms == 0)
-        return app_hand_over(exchange, bypass);
-    route_resource_ask(exchange->route->resource, &reading->values, http, &reading->tags, &reading->ask);
+    reading->recalled = exchange->meaning != NULL;
+    if (reading->recalled) {
+        recall_ask(exchange, reading);
+    } else {
+        if (!route_resource_bind(exchange, &reading->values))
+            return HTTP_DONE;
+        if (exchange->route->resource->ttl_ms == 0)
+            return app_hand_over(exchange, bypass);
+        route_resource_ask(exchange->route->resource, &reading->values, http, &reading->tags, &reading->ask);
+    }
     if (arena_overflowed(http->arena)) {
-        app_unavailable(http, 1, "The request needs more memory than one may have.");
+        app_unavailable(http, 1, no_memory);
         return HTTP_DONE;
     }
     reading->inside = true;

@@ -53,11 +53,6 @@ void buf_reserve(struct buf *buf, size_t more)
     buf->p[buf->len] = '\0';
 }
 
-void buf_add_str(struct buf *buf, struct str text)
-{
-    buf_add(buf, text.p, text.len);
-}
-
 void buf_printf(struct buf *buf, const char *format, ...)
 {
     va_list arguments;

@@ -12,7 +12,11 @@
 #include <stdint.h>
 #include <string.h>
 
-struct str;
+/* See base/str.h. */
+struct str {
+    const char *p;
+    size_t len;
+};
 
 struct buf {
     char *p;
@@ -35,12 +39,16 @@ static inline void buf_add(struct buf *buf, const void *bytes, size_t len)
     buf->p[buf->len] = '\0';
 }
 
+static inline void buf_add_str(struct buf *buf, struct str text)
+{
+    buf_add(buf, text.p, text.len);
+}
+
 static inline void buf_add_char(struct buf *buf, char c)
 {
     buf_add(buf, &c, 1);
 }
 
-void buf_add_str(struct buf *buf, struct str text);
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 struct str buf_str(const struct buf *buf);
 

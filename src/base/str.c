@@ -304,8 +304,10 @@ bool str_has_control(struct str text)
 {
     size_t i = 0;
 
-    /* This looks at every byte of every request. */
-    for (uint64_t eight; text.len - i >= sizeof eight; i += sizeof eight) {
+    /* This looks at every byte of every request. The last eight may overlap those before. */
+    for (uint64_t eight; text.len >= sizeof eight && i < text.len; i += sizeof eight) {
+        if (text.len - i < sizeof eight)
+            i = text.len - sizeof eight;
         memcpy(&eight, text.p + i, sizeof eight);
         if (any_control(eight))
             return true;

@@ -15,11 +15,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-struct str {
-    const char *p;
-    size_t len;
-};
-
+/* struct str itself stands in buf.h, whose inline functions need it. */
 #define STR(literal) ((struct str){(literal), sizeof(literal) - 1})
 /* For printf("%.*s"): STR_ARG(view) */
 #define STR_ARG(view) (int)(view).len, (view).p

@@ -112,20 +112,19 @@ void http_set_variable(struct http *http, struct str name, struct str value)
 /* Control characters other than the tab, which RFC 9110, section 5.5 allows within a field's value. */
 static bool is_foul(struct str value)
 {
-    bool foul = false;
-
-    for (size_t i = 0; i < value.len; i++) {
-        unsigned char c = (unsigned char)value.p[i];
-
-        foul |= (c < 0x20 && c != '\t') || c == 0x7f;
-    }
-    return foul;
+    /* Nearly all have none at all, which is found out eight bytes at a time. */
+    if (!str_has_control(value))
+        return false;
+    for (size_t i = 0; i < value.len; i++)
+        if (value.p[i] != '\t' && str_has_control((struct str){value.p + i, 1}))
+            return true;
+    return false;
 }
 
 static enum err check_variables(const struct http_variables *in, const char **why)
 {
 #define CHECK(field, variable)                                                                                         \
-    if (is_foul(in->field)) {                                                                                          \
+    if (in->field.len > 0 && is_foul(in->field)) {                                                                     \
         *why = "a control character stands in " variable "; such a request is not answered";                           \
         return ERR_SYNTAX;                                                                                             \
     }

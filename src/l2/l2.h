@@ -99,7 +99,7 @@ struct l2 *l2_open(const struct config *config, struct l2_shared *shared, const 
 void l2_close(struct l2 **l2);
 
 /* Reads KEY, judged by TAGS (the tags it was or would be filled with). FN is called exactly once, perhaps before this
- * returns. Views need only live until l2_read returns. */
+ * returns; KEY's bytes must live until then, the tags' until l2_read returns. */
 void l2_read(struct l2 *l2, struct str key, const struct str *tags, size_t tags_count, l2_read_fn *fn, void *context);
 
 /* The verbs below are for threads that may block (at most the configured time-outs), on an l2 without loop. */

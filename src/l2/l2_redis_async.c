@@ -31,8 +31,7 @@ struct question {
     int64_t asked_ms;
     l2_read_fn *fn;
     void *context;
-    char *key;
-    size_t key_len;
+    struct str key; /* borrowed until it is answered */
     uint64_t seen, epoch;                  /* the highest number known, and distrust's epoch, when it was asked */
     uint8_t tags_count, tags[L2_TAGS_MAX]; /* where its tags stand among those of its round */
     bool awaits_numbers;                   /* the round's first one: the numbers' answer comes before its own */
@@ -137,7 +136,6 @@ static void give_up(struct l2_redis_async *async, const char *why)
     while (async->count > 0 && oldest(async)->connection <= lost) {
         struct question question = pop(async);
 
-        free(question.key);
         if (why)
             l2_health_failed(async->setup->health, why);
         question.fn(question.context, &unavailable);
@@ -231,7 +229,7 @@ void l2_redis_async_read(struct l2_redis_async *async, struct str key, const str
                          uint64_t epoch, l2_read_fn *fn, void *context)
 {
     struct question question = {
-        .fn = fn, .context = context, .seen = l2_health_seen(async->setup->health), .epoch = epoch};
+        .fn = fn, .context = context, .key = key, .seen = l2_health_seen(async->setup->health), .epoch = epoch};
 
     if (!connect_link(async)) {
         fn(context, &(struct l2_read){.result = L2_UNAVAILABLE});
@@ -241,8 +239,6 @@ void l2_redis_async_read(struct l2_redis_async *async, struct str key, const str
         ask(async);
     for (size_t i = 0; i < tags_count; i++)
         question.tags[question.tags_count++] = place_tag(async, tags[i]);
-    question.key = sys_copy(key);
-    question.key_len = key.len;
     l2_redis_wire_get(&async->gets, async->setup, key);
     push(async, question);
     async->unsent++;
@@ -282,9 +278,8 @@ static void answer_read(struct l2_redis_async *async, redisReply *reply)
     uint64_t epoch;
 
     if (!l2_health_distrusted(async->setup->health, &epoch) && epoch == question.epoch)
-        read = l2_redis_wire_judge(reply, (struct str){question.key, question.key_len}, &async->numbers, question.tags,
+        read = l2_redis_wire_judge(reply, question.key, &async->numbers, question.tags,
                                    question.tags_count, question.seen);
-    free(question.key);
     question.fn(question.context, &read);
     freeReplyObject(reply);
 }

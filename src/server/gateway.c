@@ -29,7 +29,6 @@ struct gateway {
     bool in_libfcgi; /* the request under way was read by it */
     uint16_t request_id;
     bool keep;
-    struct buf head; /* the CGI head of a response, kept between requests */
 };
 
 enum err gateway_start(void)
@@ -54,7 +53,6 @@ void gateway_free(struct gateway **gateway)
     if (!*gateway)
         return;
     gateway_finish(*gateway);
-    buf_free(&(*gateway)->head);
     free(*gateway);
     *gateway = NULL;
 }
@@ -155,23 +153,33 @@ enum err gateway_read_body(struct gateway *gateway, struct http *http, size_t li
     return ERR_OK;
 }
 
-static void add_record(const struct gateway *gateway, uint8_t type, size_t content_len, struct buf *out)
+static void write_header(const struct gateway *gateway, uint8_t type, size_t content_len, char *out)
 {
     const unsigned char header[FCGI_HEAD_RECORD] = {
         FCGI_HEAD_VERSION, type, (unsigned char)(gateway->request_id >> 8), (unsigned char)gateway->request_id,
         (unsigned char)(content_len >> 8), (unsigned char)content_len};
+    memcpy(out, header, sizeof header);
+}
+
+static void add_header(const struct gateway *gateway, uint8_t type, size_t content_len, struct buf *out)
+{
+    char header[FCGI_HEAD_RECORD];
+    write_header(gateway, type, content_len, header);
     buf_add(out, header, sizeof header);
 }
 
-/* PARTS one after the other in as many records as it takes. */
-static void add_stream(const struct gateway *gateway, struct str parts[2], struct buf *out)
+/* Head and body in as many records as it takes. */
+static void add_stream(const struct gateway *gateway, const struct http *http, struct str body, struct buf *out)
 {
-    size_t left = parts[0].len + parts[1].len;
+    struct buf head = {0};
+    http_format_head(http, &head);
+    struct str parts[2] = {buf_str(&head), body};
+    size_t left = head.len + body.len;
     buf_reserve(out, left + (left / FCGI_HEAD_CONTENT_MAX + 4) * FCGI_HEAD_RECORD);
     for (unsigned part = 0; left > 0;) {
         size_t room = left < FCGI_HEAD_CONTENT_MAX ? left : FCGI_HEAD_CONTENT_MAX;
         left -= room;
-        add_record(gateway, FCGI_HEAD_STDOUT, room, out);
+        add_header(gateway, FCGI_HEAD_STDOUT, room, out);
         while (room > 0) {
             size_t take = parts[part].len < room ? parts[part].len : room;
             buf_add(out, parts[part].p, take);
@@ -181,28 +189,33 @@ static void add_stream(const struct gateway *gateway, struct str parts[2], struc
             part += parts[part].len == 0;
         }
     }
+    buf_free(&head);
 }
 
 void gateway_frame_response(struct gateway *gateway, const struct http *http, struct gateway_response *out)
 {
-    struct buf *head = &gateway->head, *framed = &out->framed;
-    buf_clear(head);
+    static const char end[FCGI_HEAD_RECORD] = {0}; /* status 0, FCGI_REQUEST_COMPLETE */
+    struct buf *framed = &out->framed;
+    bool has_body = http->method != HTTP_HEAD && http->status != 304 && http->status != 204;
+    struct str body = {http->out.p, has_body ? http->out.len : 0};
     buf_clear(framed);
-    http_format_head(http, head);
-    struct str parts[2] = {buf_str(head), http->out};
-    if (http->method == HTTP_HEAD || http->status == 304 || http->status == 204)
-        parts[1].len = 0;
-    size_t len = parts[0].len + parts[1].len;
     out->body.len = 0;
-    if (parts[1].len >= BODY_APART && len <= FCGI_HEAD_CONTENT_MAX) {
-        add_record(gateway, FCGI_HEAD_STDOUT, len, framed);
-        buf_add_str(framed, parts[0]);
-        out->body = parts[1];
+    /* Nearly all fit into one record, whose header is written when its length is known. */
+    buf_add(framed, end, FCGI_HEAD_RECORD);
+    http_format_head(http, framed);
+    size_t len = framed->len - FCGI_HEAD_RECORD + body.len;
+    if (len > FCGI_HEAD_CONTENT_MAX) {
+        buf_clear(framed);
+        add_stream(gateway, http, body, framed);
     } else {
-        add_stream(gateway, parts, framed);
+        write_header(gateway, FCGI_HEAD_STDOUT, len, framed->p);
+        if (body.len < BODY_APART)
+            buf_add_str(framed, body);
+        else
+            out->body = body;
     }
     out->body_at = framed->len;
-    add_record(gateway, FCGI_HEAD_STDOUT, 0, framed);
-    add_record(gateway, FCGI_HEAD_END_REQUEST, 8, framed);
-    buf_add(framed, "\0\0\0\0\0\0\0\0", 8); /* status 0, FCGI_REQUEST_COMPLETE */
+    add_header(gateway, FCGI_HEAD_STDOUT, 0, framed);
+    add_header(gateway, FCGI_HEAD_END_REQUEST, FCGI_HEAD_RECORD, framed);
+    buf_add(framed, end, FCGI_HEAD_RECORD);
 }
