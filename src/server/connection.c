@@ -1,15 +1,15 @@
 /*
  * A connection is in one hand at a time: `state` says whether the loop may touch it (idle, partial, sending) or whether somebody is
- * answering (busy). A request refused before its body was read lingers: closing a socket with unread input would reset the peer before it
- * has read the answer. Input is only ever peeked at until a whole head is there; libfcgi then reads it without waiting.
+ * answering (busy). Input is received until a whole request is there; from the usual peer that is one look, and then nothing of it is
+ * kept but what the gateway copies. A request refused before its body has come lingers: closing a socket with unread input would reset the
+ * peer before it has read the answer.
  *
- * Memory: a request is answered in a room, which its connection has from connection_accept to connection_finish. An idle connection costs
+ * Memory: a request is answered in a room, which its connection has from connection_begin to connection_finish. An idle connection costs
  * nothing but its descriptor and this struct, and requests that follow each other use the same bytes again.
  */
 #include "server/connection.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -21,8 +21,8 @@
 #define ARENA_LIMIT (64u * 1024 * 1024)
 #define OUT_KEPT (256u * 1024)
 #define ROOMS_SPARE 16
-/* A body that will fit into the peeked bytes with its head is waited for; a longer one is read by the pool. */
-#define BODY_PEEKED (48u * 1024)
+/* What the records of a body may take beside its bytes: more than any web server's do. */
+#define FRAMING_MAX (64u * 1024)
 
 struct connection_room {
     struct connection_room *next; /* the next spare one */
@@ -103,56 +103,99 @@ void connection_free(struct connection **connection_ptr, struct connection_rooms
     if (!connection)
         return;
     release_room(connection, rooms);
+    buf_free(&connection->input);
     connection_close(connection);
     free(connection);
     *connection_ptr = NULL;
 }
 
-/* Takes the management record of LEN bytes out of the socket and answers it. */
+/* An answer that does not fit means a peer that does not read. */
 static bool answer_management(struct connection *connection, struct str record, unsigned max_connections)
 {
     struct buf out = {0};
     fcgi_head_answer(record, max_connections, &out);
-    /* What was peeked at is there, so this reads all of it. An answer that does not fit means a peer that does not read. */
-    bool done = recv(connection->fd, (char *)(uintptr_t)record.p, record.len, MSG_WAITALL) == (ssize_t)record.len &&
-                send(connection->fd, out.p, out.len, MSG_NOSIGNAL) == (ssize_t)out.len;
+    bool done = send(connection->fd, out.p, out.len, MSG_NOSIGNAL) == (ssize_t)out.len;
     buf_free(&out);
     return done;
 }
 
-enum connection_look connection_look(struct connection *connection, char *scratch, unsigned max_connections, struct str *bytes,
-                                     struct fcgi_head *head)
+/* Receives once, behind what is there of the request. False at the end, and when there is nothing: *LOOK says which. */
+static bool receive(struct connection *connection, char *scratch, struct str *bytes, enum connection_look *look)
 {
-    for (;;) {
-        ssize_t got = recv(connection->fd, scratch, CONNECTION_PEEK_MAX, MSG_PEEK);
-        if (got == 0)
-            return CONNECTION_CLOSED;
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return errno == EAGAIN ? CONNECTION_NOTHING : CONNECTION_CLOSED;
-        *bytes = (struct str){scratch, (size_t)got};
-        switch (fcgi_head_scan(*bytes, head)) {
-        case FCGI_HEAD_INVALID:
-            return CONNECTION_INVALID;
-        case FCGI_HEAD_MANAGEMENT:
-            if (!answer_management(connection, (struct str){scratch, head->len}, max_connections))
-                return CONNECTION_CLOSED;
-            continue;
-        case FCGI_HEAD_READY:
-            if (head->body_complete || head->body_len > BODY_PEEKED || bytes->len >= FCGI_HEAD_MAX)
-                return CONNECTION_REQUEST;
-            break;
-        case FCGI_HEAD_INCOMPLETE:
-            break;
-        }
-        connection->state = CONNECTION_PARTIAL;
-        return CONNECTION_NOTHING;
+    ssize_t got;
+    do
+        got = recv(connection->fd, scratch, CONNECTION_SCRATCH, 0);
+    while (got < 0 && errno == EINTR);
+    if (got <= 0) {
+        *look = got < 0 && errno == EAGAIN ? CONNECTION_NOTHING : CONNECTION_CLOSED;
+        return false;
     }
+    /* There may be more: the edge of what fills the room is gone. */
+    connection->input_while_busy = got == CONNECTION_SCRATCH;
+    *bytes = (struct str){scratch, (size_t)got};
+    if (connection->input.len > 0) {
+        buf_add_str(&connection->input, *bytes);
+        *bytes = buf_str(&connection->input);
+    }
+    return true;
 }
 
-enum err connection_accept(struct connection *connection, struct str bytes, const struct fcgi_head *head,
-                           const struct connection_clock *clock, struct connection_rooms *rooms, const char **why)
+/* BYTES, the end of `input` or received into an empty one, are all of it that is still wanted. */
+static void keep(struct connection *connection, struct str bytes)
+{
+    struct buf *input = &connection->input;
+    if (input->len == 0) {
+        buf_add_str(input, bytes);
+        return;
+    }
+    memmove(input->p, bytes.p, bytes.len);
+    input->len = bytes.len;
+}
+
+/* Whether HEAD's request, not whole yet, is one to be answered as it is, or to be refused with HEAD->why. */
+static bool is_too_large(struct str bytes, struct fcgi_head *head, uint64_t max_body)
+{
+    /* A length that is split has not been read; the announced one may be untrue. */
+    uint64_t body_max = head->is_split ? max_body : head->body_len;
+    head->why = bytes.len > head->len + body_max + body_max / 8 + FRAMING_MAX ? "a body much longer than announced" : NULL;
+    return head->why || head->body_len > max_body;
+}
+
+enum connection_look connection_look(struct connection *connection, char *scratch, unsigned max_connections, uint64_t max_body,
+                                     struct str *bytes, struct fcgi_head *head)
+{
+    enum connection_look look;
+    while (receive(connection, scratch, bytes, &look)) {
+        enum fcgi_head_verdict verdict = fcgi_head_scan(*bytes, head);
+        while (verdict == FCGI_HEAD_MANAGEMENT) {
+            if (!answer_management(connection, (struct str){bytes->p, head->len}, max_connections))
+                return CONNECTION_CLOSED;
+            *bytes = (struct str){bytes->p + head->len, bytes->len - head->len};
+            verdict = fcgi_head_scan(*bytes, head);
+        }
+        if (verdict == FCGI_HEAD_INVALID)
+            return CONNECTION_INVALID;
+        if (verdict == FCGI_HEAD_READY && head->body_complete)
+            return CONNECTION_REQUEST;
+        if (verdict == FCGI_HEAD_READY && is_too_large(*bytes, head, max_body))
+            return head->why ? CONNECTION_INVALID : CONNECTION_REQUEST;
+        keep(connection, *bytes);
+        bool awaits_body = verdict == FCGI_HEAD_READY && head->body_len > 0;
+        connection->state = bytes->len == 0 ? CONNECTION_IDLE : awaits_body ? CONNECTION_BODY : CONNECTION_PARTIAL;
+        if (!connection->input_while_busy)
+            return CONNECTION_NOTHING;
+    }
+    return look;
+}
+
+void connection_recall(const struct connection *connection, struct str *bytes, struct fcgi_head *head)
+{
+    *bytes = buf_str(&connection->input);
+    (void)fcgi_head_scan(*bytes, head);
+}
+
+enum err connection_begin(struct connection *connection, struct str bytes, const struct fcgi_head *head,
+                          const struct connection_clock *clock, struct connection_rooms *rooms, const char **why)
 {
     struct http *http = &connection->http;
     struct connection_room *room = take_room(rooms);
@@ -164,22 +207,23 @@ enum err connection_accept(struct connection *connection, struct str bytes, cons
                           .started_us = clock->monotonic_us,
                           .carrier = connection};
     connection->state = CONNECTION_BUSY;
-    connection->body_pending = !head->body_complete;
-    enum err err = gateway_accept(room->gateway, &connection->fd, bytes, head, http, why);
-    connection->close_after = !gateway_keeps(room->gateway);
+    connection->is_cut = !head->body_complete;
+    enum err err = gateway_begin(room->gateway, bytes, head, http, why);
+    connection->close_after = connection->is_cut || !gateway_keeps(room->gateway);
+    bool is_read = !head->is_split && http->body_len == 0 && bytes.len == head->len + FCGI_HEAD_RECORD;
+    if (err != ERR_OK || connection->is_cut || is_read)
+        buf_free(&connection->input);
+    else
+        keep(connection, bytes);
     return err;
 }
 
-enum err connection_read_body(struct connection *connection, size_t limit)
+enum err connection_read(struct connection *connection, uint64_t max_body, const char **why)
 {
-    if (!connection->body_pending)
-        return gateway_read_body(connection->room->gateway, &connection->http, limit);
-    int flags = fcntl(connection->fd, F_GETFL);
-    if (flags < 0 || fcntl(connection->fd, F_SETFL, flags & ~O_NONBLOCK) != 0)
-        return ERR_IO;
-    enum err err = gateway_read_body(connection->room->gateway, &connection->http, limit);
-    (void)fcntl(connection->fd, F_SETFL, flags);
-    connection->body_pending = false;
+    if (connection->input.len == 0)
+        return ERR_OK;
+    enum err err = gateway_read(connection->room->gateway, buf_str(&connection->input), max_body, &connection->http, why);
+    buf_free(&connection->input);
     return err;
 }
 
@@ -246,7 +290,7 @@ bool connection_discard(struct connection *connection, char *scratch)
 {
     ssize_t got;
     do
-        got = recv(connection->fd, scratch, CONNECTION_PEEK_MAX, 0);
+        got = recv(connection->fd, scratch, CONNECTION_SCRATCH, 0);
     while (got > 0 || (got < 0 && errno == EINTR));
     return got < 0 && errno == EAGAIN;
 }

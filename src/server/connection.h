@@ -1,7 +1,7 @@
 /*
  * connection: one kept FastCGI connection: its bytes, its request, and the answer on its way out.
  *
- * It knows nothing of the loop or the application. Its socket is non-blocking, but while a pool thread reads a body from it.
+ * It knows nothing of the loop or the application. Its socket is non-blocking.
  */
 #ifndef LARDER_CONNECTION_H
 #define LARDER_CONNECTION_H
@@ -9,12 +9,13 @@
 #include "server/gateway.h"
 #include "server/pool.h"
 
-/* Bytes peeked at in one go: a head of the greatest length, or the longest management record. */
-enum { CONNECTION_PEEK_MAX = 80 * 1024 };
+/* Bytes received in one go: a head of the greatest length, or the longest management record. */
+enum { CONNECTION_SCRATCH = 80 * 1024 };
 
 enum connection_state {
     CONNECTION_IDLE,    /* between requests */
-    CONNECTION_PARTIAL, /* part of a head has come */
+    CONNECTION_PARTIAL, /* part of a request has come, not so much as the next says */
+    CONNECTION_BODY,    /* a head that announces a body has come, and not all of the body */
     CONNECTION_BUSY,    /* a request is being answered, by whomever */
     CONNECTION_SENDING, /* the answer waits for the peer to read */
     CONNECTION_LINGERING, /* nothing more will be sent: input is thrown away until the peer closes */
@@ -30,13 +31,14 @@ struct connection {
     enum connection_state state;
     bool is_again;
     bool input_while_busy; /* an edge came that nobody has looked at */
-    bool input_ended;      /* the peer sends nothing more; a peek does not show it behind bytes that are there */
-    bool body_pending;     /* the body has still to be read, by the pool */
+    bool input_ended;      /* the peer sends nothing more */
+    bool is_cut;           /* the request is answered although not all of it has come */
     bool close_after;      /* the answer is the last one */
     int64_t deadline_ms;   /* monotonic; 0: none */
     struct connection_room *room; /* while there is a request */
     struct http http;
-    size_t sent; /* bytes of the response */
+    struct buf input; /* a request that has come in part, or that connection_read is to read */
+    size_t sent;      /* bytes of the response */
 };
 
 /* The memory in which requests are answered. What was given back last is used next, for it is still in the processor's caches. */
@@ -53,8 +55,8 @@ struct connection_clock {
 
 /* What a look at the socket found. */
 enum connection_look {
-    CONNECTION_NOTHING, /* or not a whole head yet: state says */
-    CONNECTION_REQUEST, /* *HEAD is a whole request head */
+    CONNECTION_NOTHING, /* or not a whole request yet: state says */
+    CONNECTION_REQUEST, /* a whole one, or one whose body is too large to be waited for */
     CONNECTION_CLOSED,  /* by the peer, or broken */
     CONNECTION_INVALID  /* head->why */
 };
@@ -67,15 +69,18 @@ void connection_close(struct connection *connection);
 /* Closes where that was not done, gives its room back to ROOMS, and frees. */
 void connection_free(struct connection **connection, struct connection_rooms *rooms);
 void connection_rooms_fini(struct connection_rooms *rooms);
-/* Peeks, answers management records, scans. SCRATCH has CONNECTION_PEEK_MAX bytes. MAX_CONNECTIONS goes into the answer to GET_VALUES.
- * CONNECTION_REQUEST: *BYTES, in SCRATCH, are what HEAD was found in. */
-enum connection_look connection_look(struct connection *connection, char *scratch, unsigned max_connections, struct str *bytes,
-                                     struct fcgi_head *head);
-/* Takes the request that HEAD describes into connection->http. Results as gateway_accept. */
-enum err connection_accept(struct connection *connection, struct str bytes, const struct fcgi_head *head,
-                           const struct connection_clock *clock, struct connection_rooms *rooms, const char **why) ERR_CHECKED;
-/* Reads a body that was not wholly there; on a pool thread, may block. As gateway_read_body. */
-enum err connection_read_body(struct connection *connection, size_t limit) ERR_CHECKED;
+/* Receives, answers management records, scans. SCRATCH has CONNECTION_SCRATCH bytes. MAX_CONNECTIONS goes into the answer to GET_VALUES.
+ * CONNECTION_REQUEST: *BYTES, in SCRATCH or in `input`, are the request, and HEAD its scan. */
+enum connection_look connection_look(struct connection *connection, char *scratch, unsigned max_connections, uint64_t max_body,
+                                     struct str *bytes, struct fcgi_head *head);
+/* What has come in CONNECTION_BODY, as connection_look gives it. */
+void connection_recall(const struct connection *connection, struct str *bytes, struct fcgi_head *head);
+/* Begins to answer it, in connection->http, in a room of ROOMS. Results as gateway_begin. When `input` is not empty then, the request is for
+ * connection_read. */
+enum err connection_begin(struct connection *connection, struct str bytes, const struct fcgi_head *head,
+                          const struct connection_clock *clock, struct connection_rooms *rooms, const char **why) ERR_CHECKED;
+/* Reads `input`, if it is not empty, as gateway_read does. For a pool thread. */
+enum err connection_read(struct connection *connection, uint64_t max_body, const char **why) ERR_CHECKED;
 /* Frames the response and begins to send it. */
 enum connection_sent connection_respond(struct connection *connection);
 /* Sends what is left. */

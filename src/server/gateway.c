@@ -1,23 +1,24 @@
 /*
  * One struct gateway wraps an FCGX_Request, and takes one request after the other.
  *
- * How libfcgi is tamed: `ipcFd` is set before each FCGX_Accept_r, together with `keepConnection` (else it would close the connection as
- * it finishes the request before) and a listening descriptor of -1 (so that a broken connection gives an error instead of blocking in
- * accept). A request ends with FCGX_Free and `ipcFd` -1: so libfcgi writes nothing and closes nothing.
+ * How libfcgi is tamed: it reads from a file in memory that holds one whole, scanned request. `ipcFd` is set before each FCGX_Accept_r, together
+ * with `keepConnection` (else it would close what it finds there as it finishes the request before) and a listening descriptor of -1. A
+ * request ends with FCGX_Free and `ipcFd` -1: so libfcgi writes nothing and closes nothing.
  *
- * Why it does not read what has no body: it takes some 40 blocks of memory and twice as many instructions for a request as all the
- * rest of a hit does. Both ways read alike (fuzz_fcgi_head compares them).
+ * Why it does not read everything: it takes some 40 blocks of memory and as many instructions for a request without a body as all the rest
+ * of a hit does, and bytes can be left to it only if they are still in the socket or are written somewhere again. Both ways read alike
+ * (fuzz_fcgi_head compares them).
  *
- * Invariant: between gateway_accept and gateway_finish the request's variables are views into libfcgi's memory or the request's arena;
+ * Invariant: between gateway_begin and gateway_finish the request's variables are views into the request's arena or libfcgi's memory;
  * outside there are none.
  */
 #include "server/gateway.h"
 
-#include <errno.h>
 #include <fcgiapp.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/socket.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/sys.h"
 
@@ -29,6 +30,7 @@ struct gateway {
     bool in_libfcgi; /* the request under way was read by it */
     uint16_t request_id;
     bool keep;
+    size_t params_len; /* of the scan */
 };
 
 enum err gateway_start(void)
@@ -70,87 +72,92 @@ bool gateway_keeps(const struct gateway *gateway)
     return gateway->keep;
 }
 
-/* Whether BYTES are all of a request that has no body: the head, and the empty end of STDIN. */
-static bool is_all_there(struct str bytes, const struct fcgi_head *head)
+enum err gateway_begin(struct gateway *gateway, struct str bytes, const struct fcgi_head *head, struct http *http, const char **why)
 {
-    return head->body_complete && !head->is_split && bytes.len == head->len + FCGI_HEAD_RECORD;
-}
-
-/* Takes such a request out of the socket. */
-static enum err take_here(int fd, struct str bytes, const struct fcgi_head *head, struct http *http)
-{
-    char *copy = arena_alloc(http->arena, bytes.len);
+    gateway->keep = head->keep;
+    gateway->request_id = head->request_id;
+    gateway->params_len = head->params_len;
+    if (head->is_split)
+        return ERR_OK;
+    char *copy = arena_alloc(http->arena, head->len);
     if (!copy)
         return ERR_LIMIT;
-    if (recv(fd, copy, bytes.len, 0) != (ssize_t)bytes.len)
-        return ERR_IO;
+    memcpy(copy, bytes.p, head->len);
     for (unsigned i = 0; i < head->params; i++) {
         const struct fcgi_head_param *param = &head->param[i];
         const char *name = copy + param->at;
         http_set_variable(http, (struct str){name, param->name_len}, (struct str){name + param->name_len, param->value_len});
     }
-    return ERR_OK;
+    return http_finish_request(http, why);
 }
 
-/* Has libfcgi read the head. Its strings end at a zero byte: *CUT when that made them shorter than they came. */
-static enum err take_in_libfcgi(struct gateway *gateway, int *fd, const struct fcgi_head *head, struct http *http, bool *cut)
+/* BYTES as a file that is read from its start; -1 when there is no memory for it. */
+static int open_memory(struct str bytes)
+{
+    int fd = memfd_create("larder request", MFD_CLOEXEC);
+    size_t written = 0;
+    while (fd >= 0 && written < bytes.len) {
+        ssize_t some = pwrite(fd, bytes.p + written, bytes.len - written, (off_t)written);
+        if (some <= 0) {
+            close(fd);
+            return -1;
+        }
+        written += (size_t)some;
+    }
+    return fd;
+}
+
+/* The parameters as libfcgi read them. Its strings end at a zero byte, and then are shorter than what came. */
+static enum err take_variables(const struct gateway *gateway, struct http *http, const char **why)
 {
     static const char added[] = "FCGI_ROLE=RESPONDER"; /* by libfcgi */
-    FCGX_Request *request = &gateway->request;
-    request->ipcFd = *fd;
-    request->keepConnection = 1;
-    request->listen_sock = -1;
-    if (FCGX_Accept_r(request) != 0) {
-        *fd = -1; /* libfcgi has closed it */
-        return ERR_IO;
-    }
-    gateway->in_libfcgi = true;
     size_t len = 0;
-    for (char **variable = request->envp; *variable; variable++) {
+    for (char **variable = gateway->request.envp; *variable; variable++) {
         struct str value = str_from(*variable);
         len += value.len - strlen("=");
         struct str name = str_cut(&value, '=');
         if (value.p)
             http_set_variable(http, name, value);
     }
-    *cut = len != head->params_len + strlen(added) - strlen("=");
-    return ERR_OK;
+    if (len == gateway->params_len + strlen(added) - strlen("="))
+        return http_finish_request(http, why);
+    *why = "a zero byte stands in a variable that the web server passed";
+    return ERR_SYNTAX;
 }
 
-enum err gateway_accept(struct gateway *gateway, int *fd, struct str bytes, const struct fcgi_head *head, struct http *http, const char **why)
+/* One byte more than announced is asked for, so that one that is longer shows. */
+static enum err read_body(FCGX_Stream *in, struct http *http, const char **why)
 {
-    bool cut = false;
-    gateway->keep = head->keep;
-    gateway->request_id = head->request_id;
-    enum err err = is_all_there(bytes, head) ? take_here(*fd, bytes, head, http) : take_in_libfcgi(gateway, fd, head, http, &cut);
-    if (err == ERR_OK)
-        err = http_finish_request(http, why);
-    if (err == ERR_OK && cut) {
-        *why = "a zero byte stands in a variable that the web server passed";
-        err = ERR_SYNTAX;
-    }
-    return err;
-}
-
-enum err gateway_read_body(struct gateway *gateway, struct http *http, size_t limit)
-{
-    if (http->body_len > limit)
+    char *body = arena_alloc(http->arena, http->body_len + 1);
+    if (!body)
         return ERR_LIMIT;
-    if (!gateway->in_libfcgi)
-        return http->body_len == 0 ? ERR_OK : ERR_SYNTAX;
-    FCGX_Stream *in = gateway->request.in;
-    /* One byte more than announced, so that STDIN is read to its end, or its records would be taken for the next request's. */
-    char *bytes = arena_alloc(http->arena, http->body_len + 1);
-    if (!bytes)
-        return ERR_LIMIT;
-    int len = FCGX_GetStr(bytes, (int)http->body_len + 1, in);
-    int error = FCGX_GetError(in);
-    if (error != 0)
-        return error == EAGAIN ? ERR_TIMEOUT : ERR_IO;
-    if ((size_t)len != http->body_len)
+    if (FCGX_GetStr(body, (int)http->body_len + 1, in) != (int)http->body_len || FCGX_GetError(in) != 0) {
+        *why = "the request body is not as long as Content-Length says";
         return ERR_SYNTAX;
-    http->body = (struct str){bytes, http->body_len};
+    }
+    http->body = (struct str){body, http->body_len};
     return ERR_OK;
+}
+
+enum err gateway_read(struct gateway *gateway, struct str bytes, size_t limit, struct http *http, const char **why)
+{
+    FCGX_Request *request = &gateway->request;
+    enum err err = ERR_IO;
+    int fd = open_memory(bytes);
+    if (fd < 0)
+        return ERR_IO;
+    request->ipcFd = fd;
+    request->keepConnection = 1;
+    request->listen_sock = -1;
+    if (FCGX_Accept_r(request) == 0) {
+        gateway->in_libfcgi = true;
+        err = http->path.len > 0 ? ERR_OK : take_variables(gateway, http, why);
+        if (err == ERR_OK)
+            err = http->body_len > limit ? ERR_LIMIT : read_body(request->in, http, why);
+        close(fd);
+    }
+    request->ipcFd = -1;
+    return err;
 }
 
 static void write_header(const struct gateway *gateway, uint8_t type, size_t content_len, char *out)

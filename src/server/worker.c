@@ -1,9 +1,9 @@
 /*
  * The loop. One epoll set holds the listener, the pool's eventfd, what modules ask to have watched, and the connections.
  *
- * Connections are edge-triggered: a level-triggered set would spin on bytes that have only been peeked at. Each edge is looked at once; one that
- * comes while a request is being answered is remembered and looked at afterwards. What a callback of the application finishes is sent at
- * once, but the connection's next request waits for the end of the round (`again`), so that callbacks do not nest.
+ * Connections are edge-triggered, so that one that is being answered costs nothing. Each edge is looked at once; one that comes while a
+ * request is being answered is remembered and looked at afterwards. What a callback of the application finishes is sent at once, but
+ * the connection's next request waits for the end of the round (`again`), so that callbacks do not nest.
  *
  * Invariant: nothing here blocks. Draining: the listener is let go, and idle connections are retired one after the other, each as soon as the
  * peer has seen the end of the one before. A web server repeats a request that met a closed connection only a few times, so
@@ -56,7 +56,7 @@ struct worker {
     struct connection_clock clock; /* of this round */
     unsigned connections_count, busy;
     int64_t requests;
-    char scratch[CONNECTION_PEEK_MAX];
+    char scratch[CONNECTION_SCRATCH];
 };
 
 static const struct pool_work request_work;
@@ -144,7 +144,7 @@ static void finish(struct worker *worker, struct connection *connection)
 {
     bool last = connection->close_after;
     connection_finish(connection, &worker->rooms);
-    if (last && connection->body_pending)
+    if (last && connection->is_cut)
         linger(worker, connection, LINGER_MS);
     else if (last)
         drop(worker, connection);
@@ -199,7 +199,6 @@ static void hand_over(struct worker *worker, struct connection *connection)
     if (pool_submit(worker->pool, &connection->job) == ERR_OK)
         return;
     metrics_add(METRIC_pool_refused, 1);
-    connection->close_after |= connection->body_pending;
     refuse(worker, connection, 503, "The server is busy: too many requests wait for the database. Try again shortly.");
 }
 
@@ -218,48 +217,39 @@ static void advance(struct http *http, enum http_step step)
     take_step(connection->owner, connection, step);
 }
 
-static const char *body_problem(enum err err, int *status)
+/* Refuses a request that cannot be read. WHY is that of ERR_SYNTAX. */
+static void explain(struct worker *worker, struct connection *connection, enum err err, const char *why)
 {
-    *status = err == ERR_LIMIT ? 413 : err == ERR_TIMEOUT ? 408 : 400;
-    return err == ERR_LIMIT     ? "The request body is larger than max_body in [server] allows."
-           : err == ERR_TIMEOUT ? "The request body did not arrive in time."
-                                : "The request body is not as long as Content-Length says, or broke off.";
+    void (*answer)(struct http *, int, const char *) = worker->options->ops->refuse;
+    if (err == ERR_SYNTAX)
+        answer(&connection->http, 400, why);
+    else if (err == ERR_LIMIT)
+        answer(&connection->http, 413, "The request body is larger than max_body in [server] allows.");
+    else if (err == ERR_TIMEOUT)
+        answer(&connection->http, 408, "The request body did not arrive in time.");
+    else
+        answer(&connection->http, 503, "There is no memory for the request body at the moment. Try again shortly.");
 }
 
-/* A whole head is waiting: the request begins. */
-static void begin(struct worker *worker, struct connection *connection, struct str bytes, const struct fcgi_head *head)
+/* A request begins. CUT: why it is answered although not all of it has come. */
+static void begin(struct worker *worker, struct connection *connection, struct str bytes, const struct fcgi_head *head, enum err cut)
 {
-    const char *why;
-    connection->input_while_busy = false;
-    enum err err = connection_accept(connection, bytes, head, &worker->clock, &worker->rooms, &why);
-    if (err == ERR_IO || err == ERR_LIMIT) {
-        drop(worker, connection);
-        return;
-    }
+    const char *why = NULL;
+    enum err err = connection_begin(connection, bytes, head, &worker->clock, &worker->rooms, &why);
     struct http *http = &connection->http;
     http->advance = advance;
     worker->busy++;
     connection->deadline_ms = 0;
-    if (err != ERR_OK || http->body_len > worker->config->server.max_body) {
-        /* What is left of the body is not worth reading. */
-        connection->close_after |= connection->body_pending;
-        if (!connection->body_pending)
-            (void)!connection_read_body(connection, http->body_len);
-        refuse(worker, connection, err == ERR_OK ? 413 : 400, err == ERR_OK ? body_problem(ERR_LIMIT, &(int){0}) : why);
-        return;
-    }
-    if (connection->body_pending) {
+    if (err == ERR_OK && connection->is_cut)
+        err = cut;
+    if (err != ERR_OK) {
+        explain(worker, connection, err, why);
+        respond(worker, connection);
+    } else if (connection->input.len > 0) {
         hand_over(worker, connection);
-        return;
+    } else {
+        take_step(worker, connection, worker->options->ops->handle(worker->thread, http));
     }
-    if ((err = connection_read_body(connection, worker->config->server.max_body)) != ERR_OK) {
-        int status;
-        const char *detail = body_problem(err, &status);
-        connection->close_after = true;
-        refuse(worker, connection, status, detail);
-        return;
-    }
-    take_step(worker, connection, worker->options->ops->handle(worker->thread, http));
 }
 
 static void reject(struct worker *worker, struct connection *connection, const char *why)
@@ -269,21 +259,34 @@ static void reject(struct worker *worker, struct connection *connection, const c
     drop(worker, connection);
 }
 
-/* Looks at what has come on an idle connection. */
+/* Sets the time until which the rest must have come, when the first part has, and again when the head has. */
+static void await_rest(struct worker *worker, struct connection *connection, enum connection_state before)
+{
+    const struct config *config = worker->config;
+    if (connection->state == CONNECTION_IDLE)
+        connection->deadline_ms = 0;
+    else if (connection->state != before)
+        connection->deadline_ms = worker->now_ms + (connection->state == CONNECTION_PARTIAL ? config->server.head_timeout_ms
+                                                                                             : config->server.request_timeout_ms);
+}
+
+/* Looks at what has come on a connection on which nothing is being answered. */
 static void look(struct worker *worker, struct connection *connection)
 {
+    const struct config *config = worker->config;
+    enum connection_state before = connection->state;
     struct fcgi_head head;
     struct str bytes;
     connection->input_while_busy = false;
-    switch (connection_look(connection, worker->scratch, (unsigned)worker->config->server.max_connections, &bytes, &head)) {
+    switch (connection_look(connection, worker->scratch, (unsigned)config->server.max_connections, config->server.max_body, &bytes, &head)) {
     case CONNECTION_NOTHING:
-        if (connection->state == CONNECTION_PARTIAL && connection->input_ended)
+        if (connection->state != CONNECTION_IDLE && connection->input_ended)
             drop(worker, connection);
-        else if (connection->state == CONNECTION_PARTIAL && connection->deadline_ms == 0)
-            connection->deadline_ms = worker->now_ms + worker->config->server.head_timeout_ms;
+        else
+            await_rest(worker, connection, before);
         return;
     case CONNECTION_REQUEST:
-        begin(worker, connection, bytes, &head);
+        begin(worker, connection, bytes, &head, ERR_LIMIT);
         return;
     case CONNECTION_CLOSED:
         drop(worker, connection);
@@ -310,6 +313,7 @@ static void on_connection(struct worker *worker, struct connection *connection, 
         return;
     case CONNECTION_IDLE:
     case CONNECTION_PARTIAL:
+    case CONNECTION_BODY:
         look(worker, connection);
         return;
     case CONNECTION_LINGERING:
@@ -343,8 +347,6 @@ static void on_listener(void *self, unsigned events)
     (void)events;
     int fd = accept4(worker->options->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-        struct timeval timeout = {.tv_sec = worker->config->server.head_timeout_ms / 1000, .tv_usec = worker->config->server.head_timeout_ms % 1000 * 1000};
-        (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
         if (listener_allows(worker->peers, fd)) {
             adopt(worker, fd);
         } else {
@@ -374,15 +376,11 @@ static void run_request(struct pool_job *job, void *thread)
 {
     struct connection *connection = (struct connection *)job;
     struct worker *worker = connection->owner;
-    if (connection->body_pending) {
-        enum err err = connection_read_body(connection, worker->config->server.max_body);
-        if (err != ERR_OK) {
-            int status;
-            const char *detail = body_problem(err, &status);
-            connection->close_after = true;
-            worker->options->ops->refuse(&connection->http, status, detail);
-            return;
-        }
+    const char *why = NULL;
+    enum err err = connection_read(connection, worker->config->server.max_body, &why);
+    if (err != ERR_OK) {
+        explain(worker, connection, err, why);
+        return;
     }
     worker->options->ops->run(thread, &connection->http);
 }
@@ -430,6 +428,11 @@ static void sweep(struct worker *worker)
         } else if (connection->state == CONNECTION_LINGERING) {
             worker->unheeded = worker->draining;
             drop(worker, connection);
+        } else if (connection->state == CONNECTION_BODY) {
+            struct fcgi_head head;
+            struct str bytes;
+            connection_recall(connection, &bytes, &head);
+            begin(worker, connection, bytes, &head, ERR_TIMEOUT);
         } else {
             reject(worker, connection, connection->state == CONNECTION_PARTIAL ? "the request head did not arrive in time"
                                                                                : "the answer was not read in time");

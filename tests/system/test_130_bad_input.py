@@ -501,15 +501,31 @@ def test_clients_that_do_not_wait_for_their_answer(neighbour):
     neighbour.request("PURGE", "/api/stocks/?limit=200", admin=True)
 
 
+def put(stack, length):
+    """The head of a write whose body is LENGTH bytes long."""
+    head = fcgi.variables("/api/stocks/BAD", "PUT", token=stack.admin_token, CONTENT_TYPE="application/json", CONTENT_LENGTH=length)
+    return fcgi.begin() + fcgi.stream(fcgi.PARAMS, fcgi.pairs(head))
+
+
 def test_bodies_that_do_not_come_hold_up_nobody(neighbour):
-    head = fcgi.variables("/api/stocks/BAD", "PUT", token=neighbour.admin_token, CONTENT_TYPE="application/json", CONTENT_LENGTH=100_000)
-    clients = [fcgi.Client(neighbour.dir / "larder.sock") for _ in range(6)]
+    clients = [fcgi.Client(neighbour.dir / "larder.sock") for _ in range(40)]
     for client in clients:
-        client.send(fcgi.begin() + fcgi.stream(fcgi.PARAMS, fcgi.pairs(head)) + fcgi.record(fcgi.STDIN, b"{"))
+        client.send(put(neighbour, 100_000) + fcgi.record(fcgi.STDIN, b"{"))
     time.sleep(0.3)
     assert neighbour.get("/api/stocks/MSFT").headers["X-Cache"] == "HIT"
+    # Writers neither: who only waits for a body takes no thread.
+    assert neighbour.request("PUT", "/api/stocks/BAD", admin=True, data=b"{}", headers={"Content-Type": "application/json"}).status_code == 422
     for client in clients:
         client.socket.close()
+
+
+def test_a_body_that_is_longer_than_announced_is_not_waited_for(neighbour):
+    with fcgi.Client(neighbour.dir / "larder.sock") as client:
+        client.send(put(neighbour, 10))
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            for _ in range(100):
+                client.send(fcgi.record(fcgi.STDIN, b"x" * 8000))
+    wait_for("the log says so", lambda: "a body much longer than announced" in neighbour.log())
 
 
 def test_random_records_in_random_order(neighbour):

@@ -1,6 +1,7 @@
 """Kept FastCGI connections: many requests on one, many of them at once, idle ones, clients that vanish, readers in no hurry."""
 
 import contextlib
+import json
 import os
 import pathlib
 import selectors
@@ -283,6 +284,29 @@ def test_a_reader_that_never_reads_is_cut_off(make_stack, tmp_path):
         assert deaf.read_answer() is None
     assert stack.get(APPLE).status_code == 200
     assert all(running(pid) for pid in stack.children("worker"))
+
+
+@pytest.mark.parametrize("piece, padding, send", [(1, 0, 1000), (7, 3, 11), (100, 255, 4096), (300, 0, 1)])
+def test_a_body_in_pieces_is_put_together(kept, piece, padding, send):
+    body = json.dumps({"name": "In pieces", "sector": "Goods", "sec_filings": "x" * 400}).encode()
+    records = b"".join(record(STDIN, body[at:at + piece], padding=padding) for at in range(0, len(body), piece))
+    whole = begin() + stream(PARAMS, pairs(variables("/api/stocks/BAD", "PUT", body, kept.admin_token))) + records + record(STDIN)
+    with connect(kept) as client:
+        for _ in range(2):
+            for at in range(0, len(whole), send):
+                client.send(whole[at:at + send])
+            answer = client.read_answer()
+            assert (answer.status_code, answer.json()["name"]) == (200, "In pieces")
+        assert client.ask("/api/stocks/BAD", "DELETE", token=kept.admin_token).status_code == 200
+
+
+def test_a_body_that_stops_coming_is_408(make_stack):
+    stack = make_stack("--l2", "memory", "--set", "server.request_timeout=1s")
+    with connect(stack) as client:
+        client.send(HEAD + record(STDIN, b"x" * 500))
+        assert client.read_answer().status_code == 408
+        assert client.is_closed()
+    assert stack.get(APPLE).status_code == 200
 
 
 def test_memory_of_large_answers_is_given_back(kept):
