@@ -98,6 +98,7 @@ struct str str_word(struct str *rest)
 
 enum err str_to_int64(struct str text, int64_t *out)
 {
+    enum { SAFE_DIGITS = 18 }; /* that cannot overflow */
     bool negative = text.len > 0 && text.p[0] == '-';
     bool overflow = false;
     int64_t value = 0;
@@ -106,6 +107,15 @@ enum err str_to_int64(struct str text, int64_t *out)
         text = skip(text, 1);
     if (text.len == 0)
         return ERR_SYNTAX;
+    if (text.len <= SAFE_DIGITS) {
+        for (size_t i = 0; i < text.len; i++) {
+            if (!is_digit(text.p[i]))
+                return ERR_SYNTAX;
+            value = 10 * value + (text.p[i] - '0');
+        }
+        *out = negative ? -value : value;
+        return ERR_OK;
+    }
     for (size_t i = 0; i < text.len; i++) {
         int digit = text.p[i] - '0';
 

@@ -13,6 +13,7 @@
  */
 #include "cache/entry.h"
 
+#include <endian.h>
 #include <libdeflate.h>
 #include <stdlib.h>
 
@@ -38,12 +39,12 @@ static void put(struct buf *out, uint64_t value, unsigned bytes)
     buf_add(out, raw, bytes);
 }
 
-static uint64_t get(const char *from, unsigned bytes)
+/* BYTES is a constant where it is called, so that this becomes one load. */
+static inline uint64_t get(const char *from, unsigned bytes)
 {
     uint64_t value = 0;
-    for (unsigned i = 0; i < bytes; i++)
-        value |= (uint64_t)(unsigned char)from[i] << 8 * i;
-    return value;
+    memcpy(&value, from, bytes);
+    return le64toh(value);
 }
 
 static size_t tags_len(const struct entry *entry)

@@ -11,9 +11,11 @@
  * once. Before a callback runs, its question has left the queue, and on failure the connection is closed, so callbacks
  * may ask again.
  *
- * Writing waits for the loop's tick, at the end of each round, so that all questions of a round leave together. What a
- * round reads is judged together, too: one question for the numbers of all the tags concerned goes before the reads,
- * and its answer judges theirs. Deadlines are looked at in the tick as well.
+ * Writing waits for the loop's tick, at the end of each round, so that all questions of a round leave together, as two
+ * commands: one for the numbers of all the tags concerned, whose answer judges the reads, and one that reads. Deadlines
+ * are looked at in the tick as well.
+ *
+ * Both answers lie in an arena until the last read of their round has been answered.
  */
 #include "l2/l2_redis_async.h"
 
@@ -23,7 +25,7 @@
 #include "base/sys.h"
 #include "l2/l2_redis_link.h"
 
-enum { QUEUE_FIRST = 64, RECEIVES_MAX = 64 };
+enum { QUEUE_FIRST = 64, RECEIVES_MAX = 64, READS_MAX = 128, REPLIES_FIRST = 64 << 10, REPLIES_MAX = 1 << 30 };
 
 /* One read. */
 struct question {
@@ -34,8 +36,9 @@ struct question {
     struct str key; /* borrowed until it is answered */
     uint64_t seen, epoch;                  /* the highest number known, and distrust's epoch, when it was asked */
     uint8_t tags_count, tags[L2_TAGS_MAX]; /* where its tags stand among those of its round */
-    bool awaits_numbers;                   /* the round's first one: the numbers' answer comes before its own */
-    size_t tags_asked;                     /* of that answer */
+    /* Of the first one of those asked together: */
+    bool awaits_numbers; /* their answer comes before the reads' */
+    size_t tags_asked, reads_asked;
 };
 
 struct l2_redis_async {
@@ -47,15 +50,14 @@ struct l2_redis_async {
     int64_t since_ms;       /* connecting or open since */
     struct question *queue; /* a ring of CAPACITY, a power of two */
     size_t capacity, first, count;
-    /* The reads of this round, at the end of the queue and not yet sent; their commands, and their tags, each once. */
+    /* The reads of this round, at the end of the queue and not yet sent; their keys, and their tags, each once. */
     size_t unsent, tags_count;
-    struct buf gets;
+    struct buf keys;
     struct {
         size_t start, len; /* in tag_bytes */
     } tags[L2_REDIS_WIRE_TAGS_MAX];
     struct buf tag_bytes;
-    struct l2_redis_numbers numbers; /* of the round that is being answered */
-    redisReply *numbers_reply;       /* where their views lie */
+    struct l2_redis_numbers numbers; /* of the round that is being answered; views in its reply */
 };
 
 static void ready(void *context, unsigned events);
@@ -70,6 +72,7 @@ struct l2_redis_async *l2_redis_async_open(const struct l2_redis_setup *setup, c
     async->watch = (struct loop_watch){.fn = ready, .context = async, .fd = -1};
     async->capacity = QUEUE_FIRST;
     async->queue = sys_calloc(async->capacity, sizeof(*async->queue));
+    async->link.replies = arena_new(REPLIES_FIRST, REPLIES_MAX);
     loop->tick(loop->self, tick, async);
     return async;
 }
@@ -122,8 +125,9 @@ static void disconnect(struct l2_redis_async *async)
         return;
     watch(async, 0);
     l2_redis_link_close(&async->link);
+    arena_reset(async->link.replies);
     async->unsent = async->tags_count = 0;
-    buf_clear(&async->gets);
+    buf_clear(&async->keys);
     buf_clear(&async->tag_bytes);
 }
 
@@ -158,10 +162,9 @@ void l2_redis_async_close(struct l2_redis_async **async)
     disconnect(*async);
     give_up(*async, NULL);
     l2_redis_link_fini(&(*async)->link);
-    buf_free(&(*async)->gets);
+    buf_free(&(*async)->keys);
     buf_free(&(*async)->tag_bytes);
-    if ((*async)->numbers_reply)
-        freeReplyObject((*async)->numbers_reply);
+    arena_free(&(*async)->link.replies);
     free((*async)->queue);
     free(*async);
     *async = NULL;
@@ -214,14 +217,15 @@ static void ask(struct l2_redis_async *async)
     for (size_t i = 0; i < async->tags_count; i++)
         tags[i] = tag_at(async, i);
     l2_redis_wire_numbers(&async->link.out, async->setup, tags, async->tags_count);
-    buf_add_str(&async->link.out, buf_str(&async->gets));
+    l2_redis_wire_mget(&async->link.out, buf_str(&async->keys), async->unsent);
 
     struct question *opening = at(async, async->count - async->unsent);
 
     opening->awaits_numbers = true;
     opening->tags_asked = async->tags_count;
+    opening->reads_asked = async->unsent;
     async->unsent = async->tags_count = 0;
-    buf_clear(&async->gets);
+    buf_clear(&async->keys);
     buf_clear(&async->tag_bytes);
 }
 
@@ -235,11 +239,11 @@ void l2_redis_async_read(struct l2_redis_async *async, struct str key, const str
         fn(context, &(struct l2_read){.result = L2_UNAVAILABLE});
         return;
     }
-    if (async->tags_count + tags_count > L2_REDIS_WIRE_TAGS_MAX)
+    if (async->tags_count + tags_count > L2_REDIS_WIRE_TAGS_MAX || async->unsent == READS_MAX)
         ask(async);
     for (size_t i = 0; i < tags_count; i++)
         question.tags[question.tags_count++] = place_tag(async, tags[i]);
-    l2_redis_wire_get(&async->gets, async->setup, key);
+    l2_redis_wire_entry(&async->keys, async->setup, key);
     push(async, question);
     async->unsent++;
 }
@@ -253,14 +257,11 @@ static enum err senseless(struct l2_redis_async *async, const redisReply *reply)
     return ERR_CORRUPT;
 }
 
-/* The numbers that judge the reads which follow. Takes REPLY over. */
-static enum err take_numbers(struct l2_redis_async *async, redisReply *reply)
+/* The numbers that judge the reads which follow. */
+static enum err take_numbers(struct l2_redis_async *async, const redisReply *reply)
 {
     struct question *opening = oldest(async);
 
-    if (async->numbers_reply)
-        freeReplyObject(async->numbers_reply);
-    async->numbers_reply = reply;
     if (l2_redis_wire_understand(reply, opening->tags_asked, &async->numbers) != ERR_OK)
         return senseless(async, reply);
     opening->awaits_numbers = false;
@@ -270,37 +271,31 @@ static enum err take_numbers(struct l2_redis_async *async, redisReply *reply)
     return ERR_OK;
 }
 
-/* The oldest question's entry has come. Takes REPLY over. */
-static void answer_read(struct l2_redis_async *async, redisReply *reply)
+/* The oldest question's entry has come. */
+static void answer_read(struct l2_redis_async *async, const redisReply *entry)
 {
     struct question question = pop(async);
     struct l2_read read = {.result = L2_UNAVAILABLE};
     uint64_t epoch;
 
     if (!l2_health_distrusted(async->setup->health, &epoch) && epoch == question.epoch)
-        read = l2_redis_wire_judge(reply, question.key, &async->numbers, question.tags,
-                                   question.tags_count, question.seen);
+        read = l2_redis_wire_judge(entry, question.key, &async->numbers, question.tags, question.tags_count, question.seen);
     question.fn(question.context, &read);
-    freeReplyObject(reply);
 }
 
-/* Takes REPLY over. */
-static enum err answer(struct l2_redis_async *async, redisReply *reply)
+static enum err answer(struct l2_redis_async *async, const redisReply *reply)
 {
     /* The reads of this round have not been sent yet: nothing that comes now can answer them. */
-    struct question *next = async->count > async->unsent ? oldest(async) : NULL;
+    const struct question *next = async->count > async->unsent ? oldest(async) : NULL;
 
     if (next && next->awaits_numbers)
         return take_numbers(async, reply);
-    if (next && (reply->type == REDIS_REPLY_STRING || reply->type == REDIS_REPLY_NIL)) {
-        answer_read(async, reply);
-        return ERR_OK;
-    }
-
-    enum err err = senseless(async, reply);
-
-    freeReplyObject(reply);
-    return err;
+    if (!next || reply->type != REDIS_REPLY_ARRAY || reply->elements != next->reads_asked)
+        return senseless(async, reply);
+    for (size_t i = 0; i < reply->elements; i++)
+        answer_read(async, reply->element[i]);
+    arena_reset(async->link.replies);
+    return ERR_OK;
 }
 
 /* Everything that has come, up to a bound that leaves the others their turn. */

@@ -32,6 +32,83 @@ static void *create_array(const redisReadTask *task, int elements)
     return elements > ELEMENTS_MAX ? NULL : plain->createArray(task, elements);
 }
 
+/* The same objects in the arena that is the reader's privdata. NULL, when it is full, is "out of memory" to hiredis. */
+
+static redisReply *place(const redisReadTask *task, int type)
+{
+    redisReply *reply = arena_calloc(task->privdata, 1, sizeof *reply);
+
+    if (!reply)
+        return NULL;
+    reply->type = type;
+    if (task->parent)
+        ((redisReply *)task->parent->obj)->element[task->idx] = reply;
+    return reply;
+}
+
+static void *place_string(const redisReadTask *task, char *text, size_t len)
+{
+    redisReply *reply = place(task, task->type);
+    struct str copy = arena_copy(task->privdata, (struct str){text, len});
+
+    if (!reply || arena_overflowed(task->privdata))
+        return NULL;
+    reply->str = (char *)(uintptr_t)copy.p;
+    reply->len = len;
+    return reply;
+}
+
+static void *place_array(const redisReadTask *task, int elements)
+{
+    redisReply *reply = elements > ELEMENTS_MAX ? NULL : place(task, REDIS_REPLY_ARRAY);
+
+    if (!reply || elements <= 0)
+        return reply;
+    reply->elements = (size_t)elements;
+    reply->element = arena_calloc(task->privdata, reply->elements, sizeof(*reply->element));
+    return reply->element ? reply : NULL;
+}
+
+static void *place_integer(const redisReadTask *task, long long value)
+{
+    redisReply *reply = place(task, REDIS_REPLY_INTEGER);
+
+    if (reply)
+        reply->integer = value;
+    return reply;
+}
+
+static void *place_nil(const redisReadTask *task)
+{
+    /* A string or an array, by its task. */
+    return place(task, REDIS_REPLY_NIL);
+}
+
+static void leave(void *reply)
+{
+    (void)reply;
+}
+
+/* Has the reader make its objects as this module wants them. */
+static void set_functions(struct l2_redis_link *link, redisReader *reader)
+{
+    static const redisReplyObjectFunctions placing = {.createString = place_string,
+                                                      .createArray = place_array,
+                                                      .createInteger = place_integer,
+                                                      .createNil = place_nil,
+                                                      .freeObject = leave};
+
+    if (link->replies) {
+        link->functions = placing;
+        reader->privdata = link->replies;
+    } else {
+        link->functions = *reader->fn;
+        link->functions.createArray = create_array;
+        reader->privdata = reader->fn;
+    }
+    reader->fn = &link->functions;
+}
+
 static void greet(struct l2_redis_link *link, const struct l2_redis_setup *setup)
 {
     const struct config *config = setup->config;
@@ -70,10 +147,7 @@ enum err l2_redis_link_open(struct l2_redis_link *link, const struct l2_redis_se
         return ERR_IO;
     }
     fcntl(context->fd, F_SETFD, FD_CLOEXEC);
-    link->functions = *context->reader->fn;
-    link->functions.createArray = create_array;
-    context->reader->privdata = context->reader->fn;
-    context->reader->fn = &link->functions;
+    set_functions(link, context->reader);
     link->context = context;
     link->connecting = true;
     greet(link, setup);
@@ -173,7 +247,7 @@ enum err l2_redis_link_next(struct l2_redis_link *link, redisReply **out)
             break;
         link->greetings--;
         err = check_greeting(link, reply);
-        freeReplyObject(reply);
+        link->functions.freeObject(reply);
         reply = NULL;
     } while (err == ERR_OK);
     if (err == ERR_OK)

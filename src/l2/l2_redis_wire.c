@@ -11,7 +11,12 @@
  */
 #include "l2/l2_redis_wire.h"
 
-enum { FIELDS = 4 /* of the hash, before the tags */, SOFT_FLAG = 1, DAY_MS = 24 * 60 * 60 * 1000 };
+enum {
+    FIELDS = 4, /* of the hash, before the tags */
+    SOFT_FLAG = 1,
+    DAY_MS = 24 * 60 * 60 * 1000,
+    HEAD_MAX = 24 /* of a number, what it counts and the end of the line */
+};
 
 void l2_redis_wire_init(struct l2_redis_setup *setup, const struct config *config, const struct l2_shared *shared)
 {
@@ -22,6 +27,12 @@ void l2_redis_wire_init(struct l2_redis_setup *setup, const struct config *confi
         (struct l2_redis_setup){.config = config, .url = &shared->url, .health = shared->health, .host = shared->host};
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
         buf_printf(names[i], "%s%lld:%s", config->redis.prefix, (long long)config->redis.cache_version, ends[i]);
+    l2_redis_wire_add(&setup->numbers, STR("HMGET"));
+    l2_redis_wire_add(&setup->numbers, buf_str(&setup->purged));
+    l2_redis_wire_add(&setup->numbers, STR("seq"));
+    l2_redis_wire_add(&setup->numbers, STR("floor"));
+    l2_redis_wire_add(&setup->numbers, STR("soft"));
+    l2_redis_wire_add(&setup->numbers, STR("bans"));
     setup->keep_ms = (shared->life_ms > 0 ? shared->life_ms : 0) + DAY_MS;
 }
 
@@ -32,13 +43,27 @@ void l2_redis_wire_fini(struct l2_redis_setup *setup)
     buf_free(&setup->jobs);
     buf_free(&setup->purged);
     buf_free(&setup->log);
+    buf_free(&setup->numbers);
+}
+
+/* `*N` or `$N` and the end of its line, backwards before END. Returns where it begins. */
+static char *write_head(char *end, char kind, size_t number)
+{
+    *--end = '\n';
+    *--end = '\r';
+    do {
+        *--end = (char)('0' + number % 10);
+        number /= 10;
+    } while (number);
+    *--end = kind;
+    return end;
 }
 
 static void add_head(struct buf *out, char kind, size_t number)
 {
-    buf_add_char(out, kind);
-    buf_add_int64(out, (int64_t)number);
-    buf_add(out, "\r\n", 2);
+    char space[HEAD_MAX], *end = space + sizeof(space), *head = write_head(end, kind, number);
+
+    buf_add(out, head, (size_t)(end - head));
 }
 
 void l2_redis_wire_command(struct buf *out, size_t arguments)
@@ -48,6 +73,7 @@ void l2_redis_wire_command(struct buf *out, size_t arguments)
 
 void l2_redis_wire_add_joined(struct buf *out, struct str first, struct str second)
 {
+    buf_reserve(out, HEAD_MAX + first.len + second.len + 2);
     add_head(out, '$', first.len + second.len);
     buf_add_str(out, first);
     buf_add_str(out, second);
@@ -75,19 +101,26 @@ void l2_redis_wire_get(struct buf *out, const struct l2_redis_setup *setup, stru
 {
     l2_redis_wire_command(out, 2);
     l2_redis_wire_add(out, STR("GET"));
-    l2_redis_wire_add_joined(out, buf_str(&setup->entries), key);
+    l2_redis_wire_entry(out, setup, key);
+}
+
+void l2_redis_wire_entry(struct buf *parts, const struct l2_redis_setup *setup, struct str key)
+{
+    l2_redis_wire_add_joined(parts, buf_str(&setup->entries), key);
+}
+
+void l2_redis_wire_mget(struct buf *out, struct str parts, size_t count)
+{
+    l2_redis_wire_command(out, 1 + count);
+    l2_redis_wire_add(out, STR("MGET"));
+    buf_add_str(out, parts);
 }
 
 void l2_redis_wire_numbers(struct buf *out, const struct l2_redis_setup *setup, const struct str *tags,
                            size_t tags_count)
 {
     l2_redis_wire_command(out, 2 + FIELDS + tags_count);
-    l2_redis_wire_add(out, STR("HMGET"));
-    l2_redis_wire_add(out, buf_str(&setup->purged));
-    l2_redis_wire_add(out, STR("seq"));
-    l2_redis_wire_add(out, STR("floor"));
-    l2_redis_wire_add(out, STR("soft"));
-    l2_redis_wire_add(out, STR("bans"));
+    buf_add_str(out, buf_str(&setup->numbers));
     for (size_t i = 0; i < tags_count; i++)
         l2_redis_wire_add_joined(out, STR("t:"), tags[i]);
 }

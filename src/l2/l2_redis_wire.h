@@ -31,6 +31,7 @@ struct l2_redis_setup {
     uint32_t host;
     struct buf entries, leases, jobs; /* what their keys begin with */
     struct buf purged, log;           /* names */
+    struct buf numbers;               /* how the command of l2_redis_wire_numbers goes on behind its length, up to the tags */
     int64_t keep_ms;                  /* how long what is known of purges outlives the last fill and purge */
 };
 
@@ -45,6 +46,9 @@ void l2_redis_wire_add_number(struct buf *out, uint64_t number);
 
 /* GET of an entry. One reply, a string or nil. */
 void l2_redis_wire_get(struct buf *out, const struct l2_redis_setup *setup, struct str key);
+/* MGET of COUNT entries, which PARTS names: l2_redis_wire_entry for each. One reply, an array of strings and nils. */
+void l2_redis_wire_mget(struct buf *out, struct str parts, size_t count);
+void l2_redis_wire_entry(struct buf *parts, const struct l2_redis_setup *setup, struct str key);
 /* HMGET of the sequence, the purges of everything, the bans and the numbers of TAGS, at most L2_REDIS_WIRE_TAGS_MAX:
  * what judges every entry that is asked for after it on the same connection. One reply, an array. */
 void l2_redis_wire_numbers(struct buf *out, const struct l2_redis_setup *setup, const struct str *tags,
@@ -64,7 +68,7 @@ struct l2_redis_numbers {
 
 /* ERR_CORRUPT: no answer to a question about TAGS_COUNT tags. */
 enum err l2_redis_wire_understand(const redisReply *reply, size_t tags_count, struct l2_redis_numbers *out) ERR_CHECKED;
-/* Judges ENTRY, KEY's string or nil, whose tags stand at TAGS in NUMBERS: found, with views of ENTRY, or absent. It is
+/* Judges ENTRY, KEY's string or nil (anything else counts as nil), whose tags stand at TAGS in NUMBERS: found, with views of ENTRY, or absent. It is
  * absent, too, when the hash is lost or older than SEEN: whoever claims KEY then begins it anew. */
 struct l2_read l2_redis_wire_judge(const redisReply *entry, struct str key, const struct l2_redis_numbers *numbers,
                                    const uint8_t *tags, size_t tags_count, uint64_t seen);
