@@ -1,7 +1,25 @@
-# larder behind nginx over kept connections, with 2 workers. LARDER names the program.
+# larder behind nginx with 2 workers, and with the nginx files that are shipped. LARDER names the program.
 #   larder       as shipped: hits from the memory that the workers share
 #   larder-l2    without that: hits from Redis
 #   larder-miss  no cache at all: each request asks SQLite
+
+# write_site: what is shipped, less the places, and the route of case "miss".
+write_site() {
+    local shipped=$HERE/../../../nginx file
+    for file in larder-locations.conf larder-pass.conf; do
+        sed "s|/usr/share/larder/nginx/|$DIR/|" "$shipped/$file" >"$DIR/$file"
+    done
+    sed "s|/run/larder/larder.sock|$DIR/fcgi.sock|" "$shipped/larder.conf"
+    cat <<SITE
+server {
+    listen 127.0.0.1:@PORT@ backlog=4096;
+    include $DIR/larder-locations.conf;
+    location /uncached/ {
+        include $DIR/larder-pass.conf;
+    }
+}
+SITE
+}
 
 start_larder() {
     local program=${LARDER:-$HERE/../../../build/larder} l1=64M
@@ -25,7 +43,8 @@ size = $l1
 CONF
     spawn app "$program" --config "$DIR/larder.conf" serve
     wait_for_socket "$DIR/fcgi.sock"
-    spawn_nginx "$BENCH/lib/fcgi-keep.conf"
+    write_site >"$DIR/site.template"
+    spawn_nginx "$DIR/site.template"
     # The route of case "miss" has a life of 0: what is asked there is kept nowhere.
     [[ $NAME == larder-miss ]] && URLS[$NAME:detail]="http://127.0.0.1:$PORT/uncached/api/stocks/AAPL"
     return 0
