@@ -40,7 +40,7 @@
     X(server, max_requests, max_requests, INTEGER, "0", 0, 1000000000,                                                 \
       "Requests after which a worker is replaced by a fresh one; 0: never.")                                           \
     X(server, request_timeout, request_timeout_ms, DURATION, "30s", SECOND, HOUR,                                      \
-      "A worker that is stuck in one request for longer is killed and replaced.")                                      \
+      "A worker that is stuck in one request for longer is killed and replaced; a body may take as long to arrive.")   \
     X(server, head_timeout, head_timeout_ms, DURATION, "10s", 100, 10 * MINUTE,                                        \
       "How long the head of a request may take to arrive.")                                                            \
     X(server, drain_timeout, drain_timeout_ms, DURATION, "10s", 0, HOUR,                                               \

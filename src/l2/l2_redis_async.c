@@ -25,7 +25,7 @@
 #include "base/sys.h"
 #include "l2/l2_redis_link.h"
 
-enum { QUEUE_FIRST = 64, RECEIVES_MAX = 64, READS_MAX = 128, REPLIES_FIRST = 64 << 10, REPLIES_MAX = 1 << 30 };
+enum { QUEUE_FIRST = 64, RECEIVES_MAX = 64, READS_MAX = 32, REPLIES_FIRST = 64 << 10 };
 
 /* One read. */
 struct question {
@@ -72,7 +72,7 @@ struct l2_redis_async *l2_redis_async_open(const struct l2_redis_setup *setup, c
     async->watch = (struct loop_watch){.fn = ready, .context = async, .fd = -1};
     async->capacity = QUEUE_FIRST;
     async->queue = sys_calloc(async->capacity, sizeof(*async->queue));
-    async->link.replies = arena_new(REPLIES_FIRST, REPLIES_MAX);
+    async->link.replies = arena_new(REPLIES_FIRST, SIZE_MAX / 4);
     loop->tick(loop->self, tick, async);
     return async;
 }

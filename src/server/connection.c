@@ -21,6 +21,8 @@
 #define ARENA_LIMIT (64u * 1024 * 1024)
 #define OUT_KEPT (256u * 1024)
 #define ROOMS_SPARE 16
+/* How often a large body is received from before others have their turn. */
+#define RECEIVES_MAX 16
 /* What the records of a body may take beside its bytes: more than any web server's do. */
 #define FRAMING_MAX (64u * 1024)
 
@@ -126,12 +128,12 @@ static bool receive(struct connection *connection, char *scratch, struct str *by
     do
         got = recv(connection->fd, scratch, CONNECTION_SCRATCH, 0);
     while (got < 0 && errno == EINTR);
+    /* Where it fills the room there may be more, whose edge has gone by. */
+    connection->has_more = got == CONNECTION_SCRATCH;
     if (got <= 0) {
         *look = got < 0 && errno == EAGAIN ? CONNECTION_NOTHING : CONNECTION_CLOSED;
         return false;
     }
-    /* There may be more: the edge of what fills the room is gone. */
-    connection->input_while_busy = got == CONNECTION_SCRATCH;
     *bytes = (struct str){scratch, (size_t)got};
     if (connection->input.len > 0) {
         buf_add_str(&connection->input, *bytes);
@@ -164,8 +166,8 @@ static bool is_too_large(struct str bytes, struct fcgi_head *head, uint64_t max_
 enum connection_look connection_look(struct connection *connection, char *scratch, unsigned max_connections, uint64_t max_body,
                                      struct str *bytes, struct fcgi_head *head)
 {
-    enum connection_look look;
-    while (receive(connection, scratch, bytes, &look)) {
+    enum connection_look look = CONNECTION_NOTHING;
+    for (int i = 0; i < RECEIVES_MAX && receive(connection, scratch, bytes, &look); i++) {
         enum fcgi_head_verdict verdict = fcgi_head_scan(*bytes, head);
         while (verdict == FCGI_HEAD_MANAGEMENT) {
             if (!answer_management(connection, (struct str){bytes->p, head->len}, max_connections))
@@ -182,8 +184,8 @@ enum connection_look connection_look(struct connection *connection, char *scratc
         keep(connection, *bytes);
         bool awaits_body = verdict == FCGI_HEAD_READY && head->body_len > 0;
         connection->state = bytes->len == 0 ? CONNECTION_IDLE : awaits_body ? CONNECTION_BODY : CONNECTION_PARTIAL;
-        if (!connection->input_while_busy)
-            return CONNECTION_NOTHING;
+        if (!connection->has_more)
+            break;
     }
     return look;
 }

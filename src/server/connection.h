@@ -31,6 +31,7 @@ struct connection {
     enum connection_state state;
     bool is_again;
     bool input_while_busy; /* an edge came that nobody has looked at */
+    bool has_more;         /* the last look left something in the socket, perhaps */
     bool input_ended;      /* the peer sends nothing more */
     bool is_cut;           /* the request is answered although not all of it has come */
     bool close_after;      /* the answer is the last one */

@@ -148,7 +148,7 @@ static void finish(struct worker *worker, struct connection *connection)
         linger(worker, connection, LINGER_MS);
     else if (last)
         drop(worker, connection);
-    else if (connection->input_while_busy || connection->input_ended)
+    else if (connection->input_while_busy || connection->has_more || connection->input_ended)
         look_again(worker, connection);
 }
 
@@ -280,10 +280,11 @@ static void look(struct worker *worker, struct connection *connection)
     connection->input_while_busy = false;
     switch (connection_look(connection, worker->scratch, (unsigned)config->server.max_connections, config->server.max_body, &bytes, &head)) {
     case CONNECTION_NOTHING:
-        if (connection->state != CONNECTION_IDLE && connection->input_ended)
+        await_rest(worker, connection, before);
+        if (connection->has_more)
+            look_again(worker, connection);
+        else if (connection->state != CONNECTION_IDLE && connection->input_ended)
             drop(worker, connection);
-        else
-            await_rest(worker, connection, before);
         return;
     case CONNECTION_REQUEST:
         begin(worker, connection, bytes, &head, ERR_LIMIT);
@@ -468,11 +469,14 @@ static bool retire_one(struct worker *worker)
     return true;
 }
 
+/* Those on the list by now: who comes on it meanwhile waits for the next round, in which others have their turn, too. */
 static void look_at_again(struct worker *worker)
 {
-    while (worker->again) {
-        struct connection *connection = worker->again;
-        worker->again = connection->again;
+    struct connection *list = worker->again;
+    worker->again = NULL;
+    while (list) {
+        struct connection *connection = list;
+        list = connection->again;
         connection->is_again = false;
         if (connection->state == CONNECTION_ENDED)
             connection_free(&connection, &worker->rooms);
@@ -561,7 +565,8 @@ static void close_worker(struct worker *worker)
     }
     while (worker->busy == 0 && worker->connections)
         drop(worker, worker->connections);
-    look_at_again(worker);
+    while (worker->again)
+        look_at_again(worker);
     connection_rooms_fini(&worker->rooms);
     listener_peers_free(&worker->peers);
     if (worker->epoll >= 0)
