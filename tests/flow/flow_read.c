@@ -46,6 +46,23 @@ static void requests_that_mean_the_same_share_an_entry(void **state)
     assert_int_equal(flow_count_keys(flow), 3);
 }
 
+static void a_url_that_was_a_hit_is_computed_anew_with_its_own_parameters(void **state)
+{
+    static const char *const urls[] = {"/api/stocks/?limit=1", "/api/stocks/?limit=2"};
+    struct flow *flow = *state;
+
+    for (size_t i = 0; i < 4; i++)
+        flow_get(flow, urls[i % 2]);
+    flow_assert_cache(flow, "HIT");
+    assert_int_equal(flow_admin(flow, "POST", "/api/cache/invalidate", "{\"tag\":\"stocks\"}"), 200);
+    assert_int_equal(flow_get(flow, urls[0]), 200);
+    flow_assert_cache(flow, "MISS");
+    flow_assert_body_has(flow, "\"count\":1");
+    assert_int_equal(flow_get(flow, urls[1]), 200);
+    flow_assert_cache(flow, "MISS");
+    flow_assert_body_has(flow, "\"count\":2");
+}
+
 static void nulls_and_unicode_come_through(void **state)
 {
     struct flow *flow = *state;
@@ -310,6 +327,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BOTH(the_first_answer_is_a_miss_and_the_second_a_hit),
         BOTH(requests_that_mean_the_same_share_an_entry),
+        BOTH(a_url_that_was_a_hit_is_computed_anew_with_its_own_parameters),
         BOTH(nulls_and_unicode_come_through),
         BOTH(a_row_that_is_not_there_is_remembered_as_not_there),
         BOTH(an_entity_tag_that_matches_gets_304_without_a_body),
