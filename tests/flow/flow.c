@@ -146,7 +146,7 @@ static void load(struct flow *flow)
 
     buf_printf(&text,
                "[store]\ndatabase = %s\nsql = %s/sql\nbusy_timeout = 50ms\nwrite_timeout = 2s\n[redis]\nurl = %s\n"
-               "connect_timeout = 100ms\ntimeout = 100ms\n[breaker]\nopen = 100ms\n[memory]\nsize = 4M\n"
+               "connect_timeout = 1s\ntimeout = 1s\n[breaker]\nopen = 100ms\n[memory]\nsize = 4M\n"
                "[auth]\nadmin_token = " FLOW_TOKEN "\n",
                flow->files->database, flow->files->dir, flow->url.p);
     print_report(&report, config_parse(buf_str(&text), "larder.conf", NULL, report, &flow->config));
