@@ -1,9 +1,9 @@
 /*
  * fcgi_head: are these bytes a whole, valid FastCGI request head, and where in them are its parameters? Pure.
  *
- * libfcgi trusts its peer: it waits in read for what is missing, allocates what a length announces, and loses the parameters after a
- * padded BEGIN_REQUEST. So it is handed a connection only after this scan, over bytes that were merely peeked at, has found a
- * BEGIN_REQUEST of a responder and PARAMS records to their empty end whose pairs add up (FastCGI specification 3.3, 3.4, 5).
+ * A head is a BEGIN_REQUEST of a responder and PARAMS records to their empty end, whose pairs add up (FastCGI specification 3.3, 3.4,
+ * 5). Nothing is answered, and nothing is given to libfcgi, that has not passed this scan: libfcgi trusts its peer, allocates what a
+ * length announces, and loses the parameters after a padded BEGIN_REQUEST.
  */
 #ifndef LARDER_FCGI_HEAD_H
 #define LARDER_FCGI_HEAD_H

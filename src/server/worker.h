@@ -1,8 +1,9 @@
 /*
  * worker: an event thread over many kept FastCGI connections, and a small pool for what blocks.
  *
- * The event thread accepts, peeks, hands whole heads to gateway, runs the application's first steps and sends
- * answers. Whatever may block runs on a pool thread. A connection is in one hand at a time: the loop's or a pool thread's.
+ * The event thread accepts, receives, scans, runs the application's first steps and sends answers. Whatever may block runs on a
+ * pool thread, and so does what takes long, as putting a large body together does. A connection is in one hand at a time: the loop's or
+ * a pool thread's.
  */
 #ifndef LARDER_WORKER_H
 #define LARDER_WORKER_H
