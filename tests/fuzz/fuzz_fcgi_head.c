@@ -41,15 +41,16 @@ static void libfcgi_agrees(struct str bytes, const struct fcgi_head *head)
             abort();
         /* It adds FCGI_ROLE in front. */
         char **variable = request.envp + 1;
-        size_t len = 0;
+        /* Negative where a name begins with a zero byte: then not even its `=` is there. */
+        long long len = 0;
         assert(strcmp(request.envp[0], "FCGI_ROLE=RESPONDER") == 0);
         for (unsigned i = 0; i < head->params; i++, variable++) {
             assert(*variable);
-            len += strlen(*variable) - 1;
+            len += (long long)strlen(*variable) - 1;
             if (!head->is_split)
                 is_same(*variable, bytes, &head->param[i]);
         }
-        assert(!*variable && len <= head->params_len);
+        assert(!*variable && len <= (long long)head->params_len);
         char body[4096];
         if (head->body_complete) {
             while (FCGX_GetStr(body, sizeof body, request.in) == sizeof body)
