@@ -1,29 +1,7 @@
 /* Leases on Redis, what distrust holds back, and whole histories of purging and filling. */
-#include "l2_fixture.h"
+#include "l2_redis_fixture.h"
 
 #include "l2/l2_job.h"
-
-static struct server redis;
-
-static void configure(struct host *host)
-{
-    host_connect(host, &redis);
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    server_start(&redis, NULL, NULL);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    server_remove(&redis);
-    redis = (struct server){0};
-    return 0;
-}
 
 /* What was asked while L2 was trusted is not believed when it comes after that. */
 static void an_answer_that_comes_after_distrust_is_not_used(void **state)

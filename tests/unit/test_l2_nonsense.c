@@ -1,29 +1,7 @@
 /* Something that answers as Redis never would: to every verb, and to whoever follows the log. */
-#include "l2_fixture.h"
+#include "l2_redis_fixture.h"
 
 #include "l2/l2_log.h"
-
-static struct server redis;
-
-static void configure(struct host *host)
-{
-    host_connect(host, &redis);
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    server_start(&redis, NULL, NULL);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    server_remove(&redis);
-    redis = (struct server){0};
-    return 0;
-}
 
 /* A server that answers everything with the same bytes. */
 static pid_t speak(const char *socket_path, const char *bytes, size_t len, bool hang_up)

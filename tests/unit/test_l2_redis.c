@@ -1,30 +1,8 @@
 /* Redis that is absent, hung, killed, flushed, set back, full, locked, or something else altogether. */
-#include "l2_fixture.h"
+#include "l2_redis_fixture.h"
 
 #include "base/metrics.h"
 #include "l2/l2_job.h"
-
-static struct server redis;
-
-static void configure(struct host *host)
-{
-    host_connect(host, &redis);
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    server_start(&redis, NULL, NULL);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    server_remove(&redis);
-    redis = (struct server){0};
-    return 0;
-}
 
 /* Runs TEST with reads by waiting, then with asynchronous ones, each on a fresh server. */
 static void both_ways(void (*test)(struct host *host), const struct host *model)
