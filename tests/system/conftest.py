@@ -239,6 +239,19 @@ def removed_by(stack, answer):
     return wait_for("the job is done", done)["removed"]
 
 
+# A resource that takes as long as it is told to, for copy_sql.
+SLOW = """-- name:    slow
+-- doc:     Counts to `steps`.
+-- route:   GET /api/slow
+-- param:   steps integer 1..100000000000
+-- key:     slow:{steps}
+-- shape:   value
+-- ttl:     0s
+-- timeout: 1m
+WITH RECURSIVE counter (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < :steps) SELECT max(n) AS n FROM counter;
+"""
+
+
 def copy_sql(directory, **resources):
     """A copy of the shipped SQL under DIRECTORY with RESOURCES besides: name=text."""
     shutil.copytree(ROOT / "sql", directory)

@@ -5,7 +5,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -15,30 +14,16 @@ import time
 import pytest
 import requests
 
-from conftest import ROOT, children, running, wait_for
+from conftest import ROOT, SLOW, children, copy_sql, running, wait_for
 from load import Load, finish_wrk, start_wrk
 
 PATHS = ("/api/stocks/AAPL", "/api/stocks/MSFT", "/api/stocks/?limit=5", "/api/stocks/top?limit=3")
-SLOW = """-- name:    slow
--- doc:     Counts to `steps`.
--- route:   GET /api/slow
--- param:   steps integer 1..100000000000
--- key:     slow:{steps}
--- shape:   value
--- ttl:     0s
--- timeout: 1m
-WITH RECURSIVE counter (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < :steps) SELECT max(n) AS n FROM counter;
-"""
 STOCK = {"name": "Apple", "sector": "Technology Hardware", "price": 1}
 
 
 @pytest.fixture(scope="module")
 def slow_sql(tmp_path_factory):
-    """The shipped SQL directory and a resource that takes as long as it is told to."""
-    directory = tmp_path_factory.mktemp("sql") / "sql"
-    shutil.copytree(ROOT / "sql", directory)
-    (directory / "resources" / "slow.sql").write_text(SLOW)
-    return directory
+    return copy_sql(tmp_path_factory.mktemp("sql") / "sql", slow=SLOW)
 
 
 @pytest.fixture(scope="module")

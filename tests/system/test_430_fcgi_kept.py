@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from conftest import copy_sql, running, wait_for
+from conftest import SLOW, copy_sql, running, wait_for
 from fcgi import GET_VALUES, KEEP_CONN, PARAMS, STDIN, Client, begin, pairs, record, request, stream, variables
 
 APPLE = "/api/stocks/AAPL"
@@ -24,15 +24,6 @@ LARGE = """-- name:  large
 -- ttl:   0s
 WITH RECURSIVE counter (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < :rows)
 SELECT n, printf('%01000d', n) AS digits FROM counter;
-"""
-SLOW = """-- name:    slow
--- route:   GET /api/slow
--- param:   steps integer 1..100000000000
--- key:     slow:{steps}
--- shape:   value
--- ttl:     0s
--- timeout: 1m
-WITH RECURSIVE counter (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < :steps) SELECT max(n) AS n FROM counter;
 """
 
 
