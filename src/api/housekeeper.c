@@ -246,6 +246,7 @@ static void follow(struct housekeeper *housekeeper, int64_t wait_ms)
     struct l2_log_record record;
     struct l2_log_place place;
     const char *why = "";
+    bool was_in_contact;
 
     switch (l2_log_next(housekeeper->log, wait_ms, &record, &why)) {
     case L2_LOG_RECORD:
@@ -259,8 +260,12 @@ static void follow(struct housekeeper *housekeeper, int64_t wait_ms)
         take_level(housekeeper);
         break;
     case L2_LOG_BROKEN:
+        /* A connection that was merely cut is made again at once: while there is none, what this host purges waits in
+         * the outbox, and others do not know of it. */
+        was_in_contact = housekeeper->in_contact;
         lose_contact(housekeeper, why);
-        usleep(RETRY_MS * 1000);
+        if (!was_in_contact)
+            usleep(RETRY_MS * 1000);
         break;
     }
     /* Only now: a successor must not pass over what is not in the tables yet. */

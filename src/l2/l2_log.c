@@ -26,6 +26,7 @@ struct l2_log {
     size_t buffered;   /* records that have been read and not been told */
     bool must_judge;   /* `seq` has been read and not been compared with `last` */
     bool found_none;   /* with it came no record */
+    bool is_fresh;     /* contact has been lost, and nothing read since: the sooner it is known what there is the better */
     uint64_t seq, due; /* the sequence after the last read of the log, and after the one before */
     int64_t asked_ms;  /* when that last read was sent */
     int64_t level_ms;
@@ -70,6 +71,7 @@ static enum l2_log_event lose_contact(struct l2_log *log, const char **why)
 {
     log->buffered = 0;
     log->must_judge = false;
+    log->is_fresh = true;
     log->due = 0;
     *why = l2_redis_log_why(log->redis);
     return L2_LOG_BROKEN;
@@ -138,9 +140,10 @@ enum l2_log_event l2_log_next(struct l2_log *log, int64_t wait_ms, struct l2_log
             return begin_anew(log, why);
         log->asked_ms = sys_monotonic_ms();
         /* What is known to be there is not waited for. */
-        if (l2_redis_log_fetch(log->redis, log->last, log->due > log->last ? 0 : wait_ms, &log->buffered, &log->seq) !=
-            ERR_OK)
+        if (l2_redis_log_fetch(log->redis, log->last, log->due > log->last || log->is_fresh ? 0 : wait_ms,
+                               &log->buffered, &log->seq) != ERR_OK)
             return lose_contact(log, why);
+        log->is_fresh = false;
         log->must_judge = true;
         log->found_none = log->buffered == 0;
     }
