@@ -1,9 +1,9 @@
 /*
  * memo: remembers what URLs stood for, so that one that was asked for before need not be understood again.
  *
- * To find its route, check its parameters and make its key takes half of a hit's time, and gives the same each time: a
- * URL's meaning depends on nothing but the catalogue, which never changes while a process lives. Belongs to one
- * thread; holds a bounded number of URLs, those asked for last.
+ * To find its route, check its parameters and make its key took a third of a hit's instructions, and gives the same
+ * each time: a URL's meaning depends on nothing but the catalogue, which never changes while a process lives. Belongs
+ * to one thread; holds a bounded number of URLs, those asked for last.
  */
 #ifndef LARDER_MEMO_H
 #define LARDER_MEMO_H

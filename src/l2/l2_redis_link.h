@@ -19,8 +19,8 @@ struct l2_redis_link {
     struct buf out;     /* commands; append to it */
     size_t sent;        /* of `out` */
     redisReplyObjectFunctions functions;
-    /* Where replies lie: set by the holder, who resets it when it has done with all of them. NULL: each is a block of its own, for
-     * freeReplyObject. */
+    /* Where replies lie: set by the holder, who resets it when it has done with all of them. NULL: each is a block of
+     * its own, for freeReplyObject. */
     struct arena *replies;
     char why[192];
 };
@@ -39,8 +39,8 @@ enum err l2_redis_link_send(struct l2_redis_link *link) ERR_CHECKED;
 bool l2_redis_link_unsent(const struct l2_redis_link *link);
 /* Reads what is there. ERR_AGAIN when that was nothing, ERR_IO at the end of the stream. */
 enum err l2_redis_link_receive(struct l2_redis_link *link) ERR_CHECKED;
-/* The next whole reply; NULL when more must be received first. ERR_CORRUPT for bytes that are no
- * RESP, ERR_DENIED when AUTH or SELECT was refused. */
+/* The next whole reply; NULL when more must be received first. ERR_CORRUPT for bytes that are no RESP, ERR_DENIED when
+ * AUTH or SELECT was refused. */
 enum err l2_redis_link_next(struct l2_redis_link *link, redisReply **out) ERR_CHECKED;
 /* Whether an open link that nothing is asked of is still good: not closed by the other side, and without a word nobody
  * asked for. */

@@ -46,23 +46,24 @@ void l2_redis_wire_fini(struct l2_redis_setup *setup)
     buf_free(&setup->numbers);
 }
 
-/* `*N` or `$N` and the end of its line, backwards before END. Returns where it begins. */
-static char *write_head(char *end, char kind, size_t number)
+/* NUMBER in decimal, backwards before END. Returns where it begins. */
+static char *write_digits(char *end, uint64_t number)
 {
-    *--end = '\n';
-    *--end = '\r';
     do {
         *--end = (char)('0' + number % 10);
         number /= 10;
     } while (number);
-    *--end = kind;
     return end;
 }
 
 static void add_head(struct buf *out, char kind, size_t number)
 {
-    char space[HEAD_MAX], *end = space + sizeof(space), *head = write_head(end, kind, number);
+    char space[HEAD_MAX], *end = space + sizeof(space), *head;
 
+    end[-2] = '\r';
+    end[-1] = '\n';
+    head = write_digits(end - 2, number);
+    *--head = kind;
     buf_add(out, head, (size_t)(end - head));
 }
 
@@ -87,14 +88,9 @@ void l2_redis_wire_add(struct buf *out, struct str part)
 
 void l2_redis_wire_add_number(struct buf *out, uint64_t number)
 {
-    char digits[24];
-    size_t at = sizeof(digits);
+    char space[HEAD_MAX], *end = space + sizeof(space), *digits = write_digits(end, number);
 
-    do {
-        digits[--at] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number);
-    l2_redis_wire_add(out, (struct str){digits + at, sizeof(digits) - at});
+    l2_redis_wire_add(out, (struct str){digits, (size_t)(end - digits)});
 }
 
 void l2_redis_wire_get(struct buf *out, const struct l2_redis_setup *setup, struct str key)

@@ -31,7 +31,7 @@ struct l2_redis_setup {
     uint32_t host;
     struct buf entries, leases, jobs; /* what their keys begin with */
     struct buf purged, log;           /* names */
-    struct buf numbers;               /* how the command of l2_redis_wire_numbers goes on behind its length, up to the tags */
+    struct buf numbers;               /* the command of l2_redis_wire_numbers, from behind its length up to the tags */
     int64_t keep_ms;                  /* how long what is known of purges outlives the last fill and purge */
 };
 
@@ -68,8 +68,9 @@ struct l2_redis_numbers {
 
 /* ERR_CORRUPT: no answer to a question about TAGS_COUNT tags. */
 enum err l2_redis_wire_understand(const redisReply *reply, size_t tags_count, struct l2_redis_numbers *out) ERR_CHECKED;
-/* Judges ENTRY, KEY's string or nil (anything else counts as nil), whose tags stand at TAGS in NUMBERS: found, with views of ENTRY, or absent. It is
- * absent, too, when the hash is lost or older than SEEN: whoever claims KEY then begins it anew. */
+/* Judges ENTRY, KEY's string or nil (anything else counts as nil), whose tags stand at TAGS in NUMBERS: found, with views
+ * of ENTRY, or absent. It is absent, too, when the hash is lost or older than SEEN: whoever claims KEY then begins it
+ * anew. */
 struct l2_read l2_redis_wire_judge(const redisReply *entry, struct str key, const struct l2_redis_numbers *numbers,
                                    const uint8_t *tags, size_t tags_count, uint64_t seen);
 /* Whether an entry that begins with HEAD, a string or nil, is still there by everything but its tags. */
