@@ -19,6 +19,7 @@
 #include "base/sys.h"
 #include "store/migrate.h"
 #include "store/rows.h"
+#include "store/schema.h"
 #include "store/statement.h"
 
 enum { IMPORT_BYTES_MAX = 1 << 20 };
@@ -95,6 +96,8 @@ static enum err open_twin(const char *path, const char *sql_dir, struct report *
             err = ERR_UNAVAILABLE;
         }
     }
+    if (err == ERR_OK && (err = schema_make(db, &why)) != ERR_OK)
+        report_add(report, path, 0, 0, "larder's own tables cannot be made: %s", why.p);
     if (err == ERR_OK)
         err = migrate_pending(db, path, sql_dir, &applied, report, NULL, NULL);
 out:

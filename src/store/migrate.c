@@ -19,6 +19,7 @@
 #include "base/report.h"
 #include "base/sys.h"
 #include "store/rows.h"
+#include "store/schema.h"
 #include "store/statement.h"
 
 enum { FILE_BYTES_MAX = 16 << 20, NUMBER_DIGITS = 4, BUSY_TIMEOUT_MS = 10000 };
@@ -198,6 +199,9 @@ enum err migrate_pending(sqlite3 *db, const char *path, const char *sql_dir, uns
         err = ERR_VERSION;
         goto out;
     }
+    /* Files may put scores on boards. */
+    if (version < files.count && (err = schema_make(db, &why)) != ERR_OK)
+        report_add(report, path, 0, 0, "larder's own tables cannot be made: %s", why.p);
     for (int i = (int)version; i < files.count && err == ERR_OK; i++) {
         struct buf file = {0};
         buf_printf(&file, "%s/%s", dir.p, files.entries[i]->d_name);

@@ -2,8 +2,8 @@
  * outbox: purges committed with the data and not yet known to be applied everywhere. Reading side; it is written by the
  * writer (writer_client.h).
  *
- * Table larder_outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, items BLOB NOT NULL), made by the
- * writer. `items` are purge items, each u32 little-endian length and bytes. A row is removed once its purges have been
+ * Table larder_outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, items BLOB NOT NULL), made by
+ * store/schema. `items` are purge items, each u32 little-endian length and bytes. A row is removed once its purges have been
  * carried out; carrying one out twice does no harm.
  */
 #ifndef LARDER_OUTBOX_H

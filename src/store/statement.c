@@ -5,7 +5,8 @@
  * What a piece may do is SQLite's own authorizer's to say, at prepare time: by then nothing has happened yet.
  *
  * Invariant: under any guard but NONE no statement can begin or end a transaction, attach a database, load an extension
- * or touch a table of larder's own, which are called larder_*. It runs nothing.
+ * or touch a table of larder's own, which are called larder_*; but for the rows of larder_scores, and what larder's own
+ * triggers do by themselves. It runs nothing.
  */
 #include "store/statement.h"
 
@@ -35,6 +36,13 @@ static bool is_own_name(const char *name)
     return name && sqlite3_strnicmp(name, "larder_", 7) == 0;
 }
 
+/* Whether NAME is a table of larder's own that is touched by TRIGGER (NULL: by the statement itself), and that has no
+ * business doing so. */
+static bool is_private(const char *name, const char *trigger)
+{
+    return is_own_name(name) && sqlite3_stricmp(name, "larder_scores") != 0 && !is_own_name(trigger);
+}
+
 /* Whether ACTION is on a table of larder's own. */
 static bool is_own(int action, const char *first, const char *second)
 {
@@ -55,14 +63,14 @@ static bool is_own(int action, const char *first, const char *second)
 static int allow_reading(void *unused, int action, const char *first, const char *second, const char *schema,
                          const char *trigger)
 {
-    (void)unused, (void)schema, (void)trigger;
+    (void)unused, (void)schema;
     switch (action) {
     case SQLITE_SELECT:
     case SQLITE_RECURSIVE:
         return SQLITE_OK;
     case SQLITE_READ:
         /* A pragma read as a table would otherwise be refused only when it runs. */
-        return sqlite3_strnicmp(first, "pragma_", 7) == 0 || is_own_name(first) ? SQLITE_DENY : SQLITE_OK;
+        return sqlite3_strnicmp(first, "pragma_", 7) == 0 || is_private(first, trigger) ? SQLITE_DENY : SQLITE_OK;
     case SQLITE_FUNCTION:
         return sqlite3_stricmp(second, "load_extension") == 0 ? SQLITE_DENY : SQLITE_OK;
     case SQLITE_PRAGMA:
@@ -85,7 +93,7 @@ int statement_allow_writing(void *unused, int action, const char *first, const c
     case SQLITE_UPDATE:
     case SQLITE_DELETE:
         /* The numbers that rows of the outbox have had must not come again. */
-        return is_own_name(first) || sqlite3_stricmp(first, "sqlite_sequence") == 0 ? SQLITE_DENY : SQLITE_OK;
+        return is_private(first, trigger) || sqlite3_stricmp(first, "sqlite_sequence") == 0 ? SQLITE_DENY : SQLITE_OK;
     default:
         return allow_reading(unused, action, first, second, schema, trigger);
     }
@@ -94,7 +102,16 @@ int statement_allow_writing(void *unused, int action, const char *first, const c
 static int allow_migrating(void *unused, int action, const char *first, const char *second, const char *schema,
                            const char *trigger)
 {
-    (void)unused, (void)schema, (void)trigger;
+    (void)unused, (void)schema;
+    switch (action) {
+    case SQLITE_READ:
+    case SQLITE_INSERT:
+    case SQLITE_UPDATE:
+    case SQLITE_DELETE:
+        return is_private(first, trigger) ? SQLITE_DENY : SQLITE_OK;
+    default:
+        break;
+    }
     if (is_own(action, first, second))
         return SQLITE_DENY;
     switch (action) {

@@ -8,7 +8,8 @@
 
 #include "base/str.h"
 
-/* What the statements prepared on a connection may do. Tables called larder_* are for nothing but NONE. */
+/* What the statements prepared on a connection may do. Tables called larder_* are for nothing but NONE, except
+ * larder_scores, whose rows are everybody's (store/schema). */
 enum statement_guard {
     STATEMENT_GUARD_NONE,
     STATEMENT_GUARD_READING,   /* nothing but read */

@@ -1,10 +1,9 @@
 /*
  * writer_outbox: the table larder_outbox, written.
  *
- * The table is larder's own: made beside the schema of the migrations, whose version says nothing about it.
  * AUTOINCREMENT sees to it that no number is used twice, so that a late word about an old row never removes a new one.
- * Both statements are kept prepared; after a failure they are prepared anew, which also makes the table again for a
- * database that has lost it.
+ * Both statements are kept prepared; after a failure they are prepared anew, which also makes larder's own
+ * tables again for a database that has lost them.
  *
  * Invariant: a number leaves the list of those noted only when the removal of its row has been committed, or when the
  * connection goes. It begins and ends no transaction and sets no savepoint.
@@ -15,6 +14,7 @@
 
 #include "base/sys.h"
 #include "store/rows.h"
+#include "store/schema.h"
 
 struct writer_outbox {
     sqlite3_stmt *insert, *remove; /* both or neither, but when broken */
@@ -61,8 +61,6 @@ static enum err fail(struct writer_outbox *outbox, sqlite3 *db, struct buf *why)
 
 enum err writer_outbox_connect(struct writer_outbox *outbox, sqlite3 *db, struct buf *why)
 {
-    static const char table[] = "CREATE TABLE IF NOT EXISTS larder_outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, "
-                                "at_ms INTEGER NOT NULL, items BLOB NOT NULL)";
     static const char insert[] = "INSERT INTO larder_outbox (at_ms, items) VALUES (?1, ?2)";
     static const char remove[] = "DELETE FROM larder_outbox WHERE id = ?1";
 
@@ -70,8 +68,12 @@ enum err writer_outbox_connect(struct writer_outbox *outbox, sqlite3 *db, struct
         drop_statements(outbox);
     if (outbox->insert)
         return ERR_OK;
-    if (sqlite3_exec(db, table, NULL, NULL, NULL) != SQLITE_OK ||
-        sqlite3_prepare_v3(db, insert, -1, SQLITE_PREPARE_PERSISTENT, &outbox->insert, NULL) != SQLITE_OK ||
+    enum err err = schema_make(db, why);
+    if (err != ERR_OK) {
+        outbox->broken = true;
+        return err;
+    }
+    if (sqlite3_prepare_v3(db, insert, -1, SQLITE_PREPARE_PERSISTENT, &outbox->insert, NULL) != SQLITE_OK ||
         sqlite3_prepare_v3(db, remove, -1, SQLITE_PREPARE_PERSISTENT, &outbox->remove, NULL) != SQLITE_OK)
         return fail(outbox, db, why);
     return ERR_OK;

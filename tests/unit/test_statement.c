@@ -183,9 +183,17 @@ static void a_guard_refuses_what_is_not_its_kind(void **state)
         {"UPDATE sqlite_sequence SET seq = 0", M},
         {"DELETE FROM sqlite_sequence", M},
         {"SELECT a AS larder_a, 'larder_x' FROM t", R | W | M},
+        {"SELECT score FROM larder_scores", R | W | M},
+        {"INSERT INTO larder_scores VALUES (1)", W | M}, /* larder's own trigger writes to larder_things */
+        {"DELETE FROM Larder_Scores", W | M},
+        {"DROP TABLE larder_scores", 0},
+        {"CREATE TRIGGER r AFTER INSERT ON larder_scores BEGIN SELECT 1; END", 0},
     };
     static const char schema[] =
-        "CREATE TABLE larder_things (x); CREATE INDEX larder_i ON larder_things (x); CREATE TABLE copied (x);"
+        "CREATE TABLE larder_scores (score); CREATE TABLE larder_things (x);"
+        "CREATE TRIGGER larder_scores_insert AFTER INSERT ON larder_scores BEGIN INSERT INTO larder_things VALUES (1); "
+        "END;"
+        "CREATE INDEX larder_i ON larder_things (x); CREATE TABLE copied (x);"
         "CREATE TRIGGER copy AFTER INSERT ON copied BEGIN INSERT INTO larder_things VALUES (new.x); END;"
         "CREATE VIEW over AS SELECT x FROM larder_things; CREATE TABLE counted (id INTEGER PRIMARY KEY AUTOINCREMENT, "
         "x)";

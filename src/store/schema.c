@@ -1,0 +1,70 @@
+/*
+ * schema: the statements that make larder's own tables, each of which does nothing where its object is there.
+ *
+ * Invariant: a database that has passed through here has all of it. Nothing is ever changed or dropped: a table that
+ * must change gets another name.
+ *
+ * In the triggers no statement has a conflict to solve: the way in which the outer statement solves its own (INSERT OR
+ * REPLACE) would be applied to theirs.
+ */
+#include "store/schema.h"
+
+#include <sqlite3.h>
+
+#include "store/rows.h"
+
+static const char *const statements[] = {
+    "CREATE TABLE IF NOT EXISTS larder_outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, "
+    "items BLOB NOT NULL)",
+
+    "CREATE TABLE IF NOT EXISTS larder_state (id INTEGER PRIMARY KEY CHECK (id = 1), own INTEGER NOT NULL) STRICT",
+    "INSERT INTO larder_state (id, own) SELECT 1, 0 WHERE NOT EXISTS (SELECT 1 FROM larder_state)",
+
+    "CREATE TABLE IF NOT EXISTS larder_scores ("
+    "board TEXT NOT NULL CHECK (length(CAST(board AS BLOB)) BETWEEN 1 AND 128), "
+    "member TEXT NOT NULL CHECK (length(CAST(member AS BLOB)) BETWEEN 1 AND 256), "
+    "score REAL NOT NULL CHECK (score BETWEEN -9007199254740992 AND 9007199254740992), "
+    "reached INTEGER NOT NULL DEFAULT 0, "
+    "updated_at INTEGER NOT NULL DEFAULT (unixepoch()), "
+    "PRIMARY KEY (board, member)) STRICT, WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS larder_scores_rank ON larder_scores (board, score DESC, reached)",
+    "CREATE TABLE IF NOT EXISTS larder_boards (board TEXT PRIMARY KEY, members INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS larder_score_log (seq INTEGER PRIMARY KEY AUTOINCREMENT, board TEXT NOT NULL, "
+    "member TEXT NOT NULL, score REAL) STRICT",
+    /* Before: an existing row may be about to be replaced, or updated by an upsert. */
+    "CREATE TRIGGER IF NOT EXISTS larder_scores_count BEFORE INSERT ON larder_scores "
+    "WHEN NOT EXISTS (SELECT 1 FROM larder_scores WHERE board = new.board AND member = new.member) BEGIN "
+    "INSERT INTO larder_boards (board, members) SELECT new.board, 0 "
+    "WHERE NOT EXISTS (SELECT 1 FROM larder_boards WHERE board = new.board); "
+    "UPDATE larder_boards SET members = members + 1 WHERE board = new.board; END",
+    "CREATE TRIGGER IF NOT EXISTS larder_scores_insert AFTER INSERT ON larder_scores BEGIN "
+    "INSERT INTO larder_score_log (board, member, score) VALUES (new.board, new.member, new.score); "
+    "UPDATE larder_scores SET reached = last_insert_rowid() WHERE board = new.board AND member = new.member; END",
+    "CREATE TRIGGER IF NOT EXISTS larder_scores_update AFTER UPDATE OF score ON larder_scores "
+    "WHEN new.score <> old.score BEGIN "
+    "INSERT INTO larder_score_log (board, member, score) VALUES (new.board, new.member, new.score); "
+    "UPDATE larder_scores SET reached = last_insert_rowid() WHERE board = new.board AND member = new.member; END",
+    "CREATE TRIGGER IF NOT EXISTS larder_scores_move BEFORE UPDATE OF board, member ON larder_scores "
+    "WHEN new.board <> old.board OR new.member <> old.member BEGIN "
+    "SELECT RAISE(ABORT, 'a score stays with its board and its member: delete it and insert another'); END",
+    "CREATE TRIGGER IF NOT EXISTS larder_scores_delete AFTER DELETE ON larder_scores BEGIN "
+    "INSERT INTO larder_score_log (board, member, score) VALUES (old.board, old.member, NULL); "
+    "UPDATE larder_boards SET members = members - 1 WHERE board = old.board; END",
+};
+
+enum err schema_make(sqlite3 *db, struct buf *why)
+{
+    enum err err = ERR_OK;
+
+    if (sqlite3_exec(db, "SAVEPOINT larder_schema", NULL, NULL, NULL) != SQLITE_OK)
+        return rows_failed(db, why);
+    for (size_t i = 0; err == ERR_OK && i < sizeof statements / sizeof *statements; i++)
+        if (sqlite3_exec(db, statements[i], NULL, NULL, NULL) != SQLITE_OK)
+            err = rows_failed(db, why);
+    if (err == ERR_OK && sqlite3_exec(db, "RELEASE larder_schema", NULL, NULL, NULL) != SQLITE_OK)
+        err = rows_failed(db, why);
+    /* Some failures have ended the transaction already. */
+    if (err != ERR_OK && !sqlite3_get_autocommit(db))
+        sqlite3_exec(db, "ROLLBACK TO larder_schema; RELEASE larder_schema", NULL, NULL, NULL);
+    return err;
+}

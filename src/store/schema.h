@@ -1,0 +1,25 @@
+/*
+ * schema: larder's own tables, which stand beside those of the migrations in the same database. Their names begin with
+ * larder_, and no version tells of them: each is made where it is missing.
+ *
+ * larder_outbox      purges committed with the data (store/outbox)
+ * larder_scores      the boards' scores, the only ones that statements may read and write; larder_boards counts them
+ * larder_score_log   what changed in them, in order: whoever follows it has the same scores; see below
+ * larder_state       one row: `own` is 1 in a transaction, and only there, while the writer runs a write that says
+ *                    itself what it changes
+ *
+ * Triggers keep the log and the count, whoever writes to larder_scores. `seq` of the log is drawn once for every change
+ * of a score, and is the row's `reached`: of two equal scores the one with the lower number was reached first. A row of
+ * the log without a score says that the member was removed.
+ */
+#ifndef LARDER_SCHEMA_H
+#define LARDER_SCHEMA_H
+
+#include "base/str.h"
+
+struct sqlite3;
+
+/* Makes what is missing. Inside a transaction or outside; as one in any case. Errors are those of rows_err. */
+enum err schema_make(struct sqlite3 *db, struct buf *why) ERR_CHECKED;
+
+#endif

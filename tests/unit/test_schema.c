@@ -1,0 +1,120 @@
+/* Larder's own tables: made where they are missing, and true to their triggers whoever writes. */
+#include "store/schema.h"
+
+#include "store_fixture.h"
+
+static int set_up(void **state)
+{
+    sqlite3 *db;
+    struct buf why = {0};
+
+    assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
+    assert_int_equal(schema_make(db, &why), ERR_OK);
+    *state = db;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    sqlite3_close(*state);
+    return 0;
+}
+
+static void run(sqlite3 *db, const char *sql)
+{
+    char *why = NULL;
+
+    if (sqlite3_exec(db, sql, NULL, NULL, &why) != SQLITE_OK)
+        fail_msg("%s: %s", sql, why);
+}
+
+/* The one value that SQL gives, as text. */
+static const char *value(sqlite3 *db, const char *sql)
+{
+    static char text[256];
+    sqlite3_stmt *statement;
+
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    const char *found = (const char *)sqlite3_column_text(statement, 0);
+    snprintf(text, sizeof text, "%s", found ? found : "NULL");
+    sqlite3_finalize(statement);
+    return text;
+}
+
+static const char ranking[] = "SELECT group_concat(member) FROM (SELECT member FROM larder_scores WHERE board = 'b' "
+                              "ORDER BY score DESC, reached)";
+static const char members[] = "SELECT group_concat(board || '=' || members) FROM larder_boards";
+static const char log_text[] = "SELECT group_concat(seq || member || ifnull(score, '-'), ' ') FROM larder_score_log";
+
+static void made_twice_is_made_once(void **state)
+{
+    struct buf why = {0};
+
+    run(*state, "INSERT INTO larder_scores (board, member, score) VALUES ('b', 'x', 1)");
+    assert_int_equal(schema_make(*state, &why), ERR_OK);
+    run(*state, "BEGIN IMMEDIATE");
+    assert_int_equal(schema_make(*state, &why), ERR_OK);
+    run(*state, "COMMIT");
+    assert_string_equal(value(*state, "SELECT count(*) || total(own) FROM larder_state"), "10.0");
+    assert_string_equal(value(*state, members), "b=1");
+}
+
+static void equal_scores_stand_in_the_order_in_which_they_were_reached(void **state)
+{
+    run(*state, "INSERT INTO larder_scores (board, member, score) VALUES ('b', 'z', 5), ('b', 'a', 5), ('b', 'm', 7)");
+    assert_string_equal(value(*state, ranking), "m,z,a");
+    run(*state, "UPDATE larder_scores SET score = 7 WHERE member = 'a'");
+    assert_string_equal(value(*state, ranking), "m,a,z");
+    /* What does not change a score does not put it behind others. */
+    run(*state, "UPDATE larder_scores SET score = 7, updated_at = 1 WHERE member = 'm'");
+    assert_string_equal(value(*state, ranking), "m,a,z");
+    assert_string_equal(value(*state, log_text), "1z5.0 2a5.0 3m7.0 4a7.0");
+}
+
+static void members_are_counted_however_they_come_and_go(void **state)
+{
+    run(*state, "INSERT INTO larder_scores (board, member, score) VALUES ('b', 'x', 1), ('b', 'y', 2), ('c', 'x', 1)");
+    run(*state, "INSERT INTO larder_scores (board, member, score) VALUES ('b', 'x', 3) "
+                "ON CONFLICT (board, member) DO UPDATE SET score = excluded.score");
+    run(*state, "INSERT OR REPLACE INTO larder_scores (board, member, score) VALUES ('b', 'x', 4), ('b', 'w', 4)");
+    run(*state, "INSERT OR IGNORE INTO larder_scores (board, member, score) VALUES ('b', 'x', 9), ('b', 'v', 1)");
+    assert_string_equal(value(*state, members), "b=4,c=1");
+    run(*state, "DELETE FROM larder_scores WHERE board = 'b' AND member <> 'y'");
+    assert_string_equal(value(*state, members), "b=1,c=1");
+    assert_string_equal(value(*state, "SELECT count(*) FROM larder_score_log WHERE score IS NULL"), "3");
+}
+
+static void what_is_no_score_is_refused(void **state)
+{
+    static const char *const wrong[] = {
+        "INSERT INTO larder_scores (board, member, score) VALUES ('b', '', 1)",
+        "INSERT INTO larder_scores (board, member, score) VALUES ('', 'x', 1)",
+        "INSERT INTO larder_scores (board, member, score) VALUES ('b', 'x', 9007199254740994)",
+        "INSERT INTO larder_scores (board, member, score) VALUES ('b', 'x', 1e999)",
+        "INSERT INTO larder_scores (board, member, score) VALUES ('b', 'x', NULL)",
+        "INSERT INTO larder_scores (board, member, score) VALUES ('b', 'x', 'much')",
+        "INSERT INTO larder_scores (board, member, score) VALUES ('b', printf('%.*c', 257, 'x'), 1)",
+        "UPDATE larder_scores SET member = 'z'",
+        "UPDATE larder_scores SET board = 'z'",
+    };
+
+    run(*state, "INSERT INTO larder_scores (board, member, score) VALUES ('b', 'a', 1)");
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        if (sqlite3_exec(*state, wrong[i], NULL, NULL, NULL) == SQLITE_OK)
+            fail_msg("%s: allowed", wrong[i]);
+    assert_string_equal(value(*state, members), "b=1");
+    assert_string_equal(value(*state, log_text), "1a1.0");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(made_twice_is_made_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(equal_scores_stand_in_the_order_in_which_they_were_reached, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(members_are_counted_however_they_come_and_go, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_no_score_is_refused, set_up, tear_down),
+    };
+
+    return cmocka_run_group_tests_name("schema", tests, NULL, NULL);
+}
