@@ -102,12 +102,10 @@ static enum err load_sample(const struct config *config, struct buf *why)
         buf_printf(why, "%s: %s", path.p, err_text(err));
     } else {
         struct arena *arena = arena_new(4096, 1u << 20);
-        struct store_answer answer;
+        struct writer_client_told told;
         struct writer_client *client = writer_client_new(config, NULL);
-        const struct params_values none = {.count = 0};
         const struct store_caller caller = {.now_ms = sys_now_ms()};
-        err = writer_client_write(client, buf_str(&sql), &none, &caller, CATALOG_LIST, NULL, 0, arena, &answer, NULL,
-                                  why);
+        err = writer_client_write(client, &(struct writer_client_ask){.sql = buf_str(&sql), .caller = &caller}, arena, &told, why);
         writer_client_free(&client);
         arena_free(&arena);
     }

@@ -183,23 +183,21 @@ enum http_step route_write_handle(struct exchange *exchange)
     const struct resource *resource = exchange->route->resource;
     struct store_caller caller = route_resource_caller(exchange->http);
     struct params_values values;
-    struct store_answer row;
-    struct buf why = {0};
-
+    struct writer_client_ask ask = {
+        .sql = resource->sql, .shape = resource->shape, .values = &values, .caller = &caller};
+    struct writer_client_told told = {.outbox_id = 0};
     struct purge_result purged;
-    int64_t outbox_id = 0;
-    size_t count;
+    struct buf why = {0};
 
     if (!bind_values(exchange, &values))
         return HTTP_DONE;
-    const struct str *purges = make_purges(exchange, &values, &count);
-    enum err err = writer_client_write(exchange->thread->writer, resource->sql, &values, &caller, resource->shape,
-                                       purges, count, exchange->http->arena, &row, &outbox_id, &why);
+    ask.purges = make_purges(exchange, &values, &ask.purges_count);
+    enum err err = writer_client_write(exchange->thread->writer, &ask, exchange->http->arena, &told, &why);
     /* What could not be told to L2 is kept, and has been noted; the write stands in any case. */
-    if (count > 0 && (err == ERR_OK || is_unknown(err)))
-        (void)!route_purge_items(exchange, purges, count, false, outbox_id, &purged);
+    if (ask.purges_count > 0 && (err == ERR_OK || is_unknown(err)))
+        (void)!route_purge_items(exchange, ask.purges, ask.purges_count, false, told.outbox_id, &purged);
     if (err == ERR_OK)
-        answer_written(exchange, &row);
+        answer_written(exchange, &told.row);
     else
         answer_failed(exchange, err, buf_str(&why));
     buf_free(&why);

@@ -29,6 +29,9 @@ struct writer_shared {
     _Atomic int state;          /* enum writer_state */
     _Atomic uint64_t committed; /* writes, and rows of batches */
     _Atomic uint64_t commits;   /* transactions */
+    /* Where larder_score_log stood after the last commit of a write that may have changed scores and did not say that
+     * it tells of them itself. */
+    _Atomic uint64_t scores;
     char reason[256];           /* of WRITER_LOCKED_OUT and WRITER_FAILED; written before `state` */
 };
 

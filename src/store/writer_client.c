@@ -233,20 +233,19 @@ static enum err ask(struct writer_client *client, const struct writer_frame_requ
     return err == ERR_OK ? take_answer(client, deadline_ms, answer, why) : err;
 }
 
-enum err writer_client_write(struct writer_client *client, struct str sql, const struct params_values *values,
-                             const struct store_caller *caller, enum catalog_shape shape, const struct str *purges,
-                             size_t purges_count, struct arena *arena, struct store_answer *out, int64_t *outbox_id,
-                             struct buf *why)
+enum err writer_client_write(struct writer_client *client, const struct writer_client_ask *wanted, struct arena *arena,
+                             struct writer_client_told *out, struct buf *why)
 {
-    struct writer_frame_request request = {.kind = WRITER_FRAME_WRITE, .shape = shape, .sql = sql};
+    struct writer_frame_request request = {
+        .kind = WRITER_FRAME_WRITE, .tells_scores = wanted->tells_scores, .shape = wanted->shape, .sql = wanted->sql};
     struct writer_frame_answer answer;
 
     request.deadline_ms = sys_monotonic_ms() + client->config->store.write_timeout_ms;
-    request.purges = encode_purges(client, purges, purges_count);
-    if (values)
-        request.values = *values;
-    if (caller)
-        request.caller = *caller;
+    request.purges = encode_purges(client, wanted->purges, wanted->purges_count);
+    if (wanted->values)
+        request.values = *wanted->values;
+    if (wanted->caller)
+        request.caller = *wanted->caller;
     enum err err = ask(client, &request, request.deadline_ms, &answer, why);
     if (err != ERR_OK)
         return err;
@@ -256,9 +255,8 @@ enum err writer_client_write(struct writer_client *client, struct str sql, const
         buf_add_str(why, STR("it was written, but the answer is larger than a request may use"));
         return ERR_IO;
     }
-    *out = (struct store_answer){.found = answer.found, .changes = answer.changes, .json = json};
-    if (outbox_id)
-        *outbox_id = answer.outbox_id;
+    out->row = (struct store_answer){.found = answer.found, .changes = answer.changes, .json = json};
+    out->outbox_id = answer.outbox_id;
     return ERR_OK;
 }
 

@@ -13,23 +13,36 @@ struct writer_client *writer_client_new(const struct config *config, const struc
 /* An open batch is taken back. NULL is a no-op. */
 void writer_client_free(struct writer_client **client);
 
-/* Runs SQL (one or more statements) as one write and waits for the synced commit: ERR_OK means durable. The last
- * statement that gives rows makes the answer, as SHAPE says. WHY is for a person. Blocks for the configured
- * write_timeout at most. Nothing was written: ERR_CONSTRAINT, ERR_STATEMENT, ERR_FULL, ERR_READ_ONLY, ERR_CORRUPT,
- * ERR_LIMIT, ERR_BUSY (the queue or the database), ERR_UNAVAILABLE (no writer). Not known: ERR_TIMEOUT, and ERR_IO (the
- * writer vanished after it had been asked, or the disk failed it). VALUES and CALLER may be NULL. PURGES (items of
- * cache/purge, may be none) are committed to the outbox in the same transaction, as the row *OUTBOX_ID (0 without any;
- * may be NULL): whoever carries them out says so by writer_client_purged. */
-enum err writer_client_write(struct writer_client *client, struct str sql, const struct params_values *values,
-                             const struct store_caller *caller, enum catalog_shape shape, const struct str *purges,
-                             size_t purges_count, struct arena *arena, struct store_answer *out, int64_t *outbox_id,
-                             struct buf *why) ERR_CHECKED;
+/* One write. What is left zero is not asked for. */
+struct writer_client_ask {
+    struct str sql;                     /* one or more statements; the last that gives rows makes the answer */
+    enum catalog_shape shape;           /* of the answer */
+    const struct params_values *values; /* NULL: none */
+    const struct store_caller *caller;  /* NULL: nobody */
+    /* Items of cache/purge, committed to the outbox in the same transaction: whoever carries them out says so by
+     * writer_client_purged. */
+    const struct str *purges;
+    size_t purges_count;
+    bool tells_scores; /* the caller tells L2 itself of the scores that this changes (l2/l2_boards.h) */
+};
+
+struct writer_client_told {
+    struct store_answer row;
+    int64_t outbox_id; /* the row of the outbox that has the purges; 0 without any */
+};
+
+/* Has WANTED written and waits for the synced commit: ERR_OK means durable. WHY is for a person. Blocks for the
+ * configured write_timeout at most. Nothing was written: ERR_CONSTRAINT, ERR_STATEMENT, ERR_FULL, ERR_READ_ONLY,
+ * ERR_CORRUPT, ERR_LIMIT, ERR_BUSY (the queue or the database), ERR_UNAVAILABLE (no writer). Not known: ERR_TIMEOUT,
+ * and ERR_IO (the writer vanished after it had been asked, or the disk failed it). */
+enum err writer_client_write(struct writer_client *client, const struct writer_client_ask *wanted, struct arena *arena,
+                             struct writer_client_told *out, struct buf *why) ERR_CHECKED;
 /* Commits PURGES (none: nothing is kept) alone to the outbox. OUTBOX_ID and errors as above. */
 enum err writer_client_keep_purges(struct writer_client *client, const struct str *purges, size_t purges_count,
                                    int64_t *outbox_id, struct buf *why) ERR_CHECKED;
-/* Tells the writer that the rows IDS of the outbox have been carried out, and waits for no answer. They are removed with
- * one of the next commits, or soon after by one of their own; one that is not (ERR_UNAVAILABLE, or the writer had too many to
- * remember) will be carried out once more. */
+/* Tells the writer that the rows IDS of the outbox have been carried out, and waits for no answer. They are removed
+ * with one of the next commits, or soon after by one of their own; one that is not (ERR_UNAVAILABLE, or the writer had
+ * too many to remember) will be carried out once more. */
 enum err writer_client_purged(struct writer_client *client, const int64_t *ids, size_t count) ERR_CHECKED;
 
 /* A batch: the same SQL once per row, all or nothing; other writes wait meanwhile. Any error ends it with nothing
@@ -39,7 +52,7 @@ enum err writer_client_purged(struct writer_client *client, const int64_t *ids, 
 enum err writer_client_batch_begin(struct writer_client *client, struct str sql, struct buf *why) ERR_CHECKED;
 enum err writer_client_batch_row(struct writer_client *client, const struct params_values *values,
                                  struct buf *why) ERR_CHECKED;
-/* PURGES and OUTBOX_ID as for writer_client_write. */
+/* PURGES go to the outbox in the same transaction, as the row *OUTBOX_ID (may be NULL). */
 enum err writer_client_batch_commit(struct writer_client *client, const struct str *purges, size_t purges_count,
                                     uint64_t *failed_row, int64_t *outbox_id, struct buf *why) ERR_CHECKED;
 

@@ -20,10 +20,11 @@ enum member {
     PURGES = 1 << 5,
     VALUES = 1 << 6,
     IDS = 1 << 7,
+    FLAGS = 1 << 8,
 };
 
 static const unsigned members_of[] = {
-    [WRITER_FRAME_WRITE] = DEADLINE | SHAPE | NOW | CALLER | SQL | PURGES | VALUES,
+    [WRITER_FRAME_WRITE] = DEADLINE | FLAGS | SHAPE | NOW | CALLER | SQL | PURGES | VALUES,
     [WRITER_FRAME_BATCH_BEGIN] = NOW | SQL,
     [WRITER_FRAME_BATCH_ROW] = VALUES,
     [WRITER_FRAME_BATCH_COMMIT] = PURGES,
@@ -107,6 +108,8 @@ enum err writer_frame_add_request(const struct writer_frame_request *request, st
     size_t at = begin_frame(out, request->kind);
     if (members & DEADLINE)
         buf_add(out, &request->deadline_ms, sizeof request->deadline_ms);
+    if (members & FLAGS)
+        buf_add_char(out, (char)request->tells_scores);
     if (members & SHAPE)
         buf_add_char(out, (char)request->shape);
     if (members & NOW)
@@ -259,6 +262,7 @@ enum err writer_frame_read_request(struct str frame, struct writer_frame_request
     out->values.count = out->ids_count = 0;
     if (members & DEADLINE)
         take_bytes(&cursor, &out->deadline_ms, sizeof out->deadline_ms);
+    out->tells_scores = (members & FLAGS) && take_choice(&cursor, 1);
     if (members & SHAPE)
         out->shape = (enum catalog_shape)take_choice(&cursor, CATALOG_VALUE);
     if (members & NOW)

@@ -4,7 +4,7 @@
  * A frame is u32 length of what follows | u8 version | u8 kind | payload, native-endian: it never leaves the host. A
  * text is u32 length and bytes.
  *
- *   WRITE         i64 deadline | u8 shape | i64 now_ms | texts address, project, key id | text SQL | purges | values
+ *   WRITE         i64 deadline | u8 flags | u8 shape | i64 now_ms | texts address, project, key id | text SQL | purges | values
  *   BATCH_BEGIN   i64 now_ms | text SQL
  *   BATCH_ROW     values
  *   BATCH_COMMIT  purges
@@ -22,7 +22,7 @@
 
 #include "store/store.h"
 
-enum { WRITER_FRAME_VERSION = 2, WRITER_FRAME_HEAD = 6, WRITER_FRAME_MAX = 64 << 20, WRITER_FRAME_IDS_MAX = 256 };
+enum { WRITER_FRAME_VERSION = 3, WRITER_FRAME_HEAD = 6, WRITER_FRAME_MAX = 64 << 20, WRITER_FRAME_IDS_MAX = 256 };
 /* The failed row of what did not fail by a row. */
 #define WRITER_FRAME_NO_ROW UINT64_MAX
 
@@ -40,6 +40,7 @@ enum writer_frame_kind {
 struct writer_frame_request {
     enum writer_frame_kind kind;
     int64_t deadline_ms; /* monotonic: nobody waits for the answer any longer */
+    bool tells_scores;   /* bit 0 of the flags */
     enum catalog_shape shape;
     struct store_caller caller;
     struct str sql;

@@ -47,17 +47,17 @@ static void the_second_writer_waits_for_the_lock_and_says_who_holds_it(void **st
     writer_process_await(second_shared, WRITER_LOCKED_OUT);
     snprintf(pid, sizeof pid, "process %d ", (int)it->pid);
     assert_non_null(strstr(second_shared->reason, pid));
-    assert_int_equal(writer_client_write(second_client, STR("DELETE FROM counters"), NULL, NULL, CATALOG_OBJECT, NULL,
-                                         0, it->arena, &it->answer, NULL, &it->why),
-                     ERR_UNAVAILABLE);
+    assert_int_equal(
+        writer_fixture_ask(it, second_client, &(struct writer_client_ask){.sql = STR("DELETE FROM counters")}),
+        ERR_UNAVAILABLE);
     writer_fixture_must_write(it, "INSERT INTO counters VALUES ('a', 1)");
 
     assert_int_equal(writer_fixture_end(it, SIGTERM), 0);
     writer_process_await(second_shared, WRITER_READY);
     buf_clear(&it->why);
-    assert_int_equal(writer_client_write(second_client, STR("UPDATE counters SET value = 2"), NULL, NULL,
-                                         CATALOG_OBJECT, NULL, 0, it->arena, &it->answer, NULL, &it->why),
-                     ERR_OK);
+    assert_int_equal(
+        writer_fixture_ask(it, second_client, &(struct writer_client_ask){.sql = STR("UPDATE counters SET value = 2")}),
+        ERR_OK);
     assert_int_equal(it->answer.changes, 1);
     kill(second, SIGTERM);
     assert_int_equal(writer_process_reap(second), 0);
@@ -119,12 +119,12 @@ static _Noreturn void count_up(struct writer_fixture *it, int number, struct cou
     struct writer_client *client = writer_client_new(&it->config, it->shared);
     const struct params_values values = {.items = {{.name = STR("number"), .type = PARAMS_INTEGER, .integer = number}},
                                          .count = 1};
+    const struct writer_client_ask ask = {.sql = STR("UPDATE counters SET value = value + 1 WHERE name = :number"),
+                                          .values = &values};
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     while (!atomic_load(&counting->done)) {
-        enum err err =
-            writer_client_write(client, STR("UPDATE counters SET value = value + 1 WHERE name = :number"), &values,
-                                NULL, CATALOG_OBJECT, NULL, 0, it->arena, &it->answer, NULL, &it->why);
+        enum err err = writer_fixture_ask(it, client, &ask);
         counting->acknowledged += err == ERR_OK;
         counting->unknown += err == ERR_IO || err == ERR_TIMEOUT;
     }

@@ -134,14 +134,14 @@ static void what_is_no_request_ends_its_connection_only(void **state)
         size_t len;
     } cases[] = {
         {"GET / HTTP/1.0\r\n\r\n", 18},
-        {"\xff\xff\xff\x7f\x02\x01", 6},
-        {"\x00\x00\x00\x00\x02\x01", 6},
-        {"\x02\x00\x00\x00\x02\x09", 6},
-        {"\x02\x00\x00\x00\x02\x01", 6},
-        {"\x02\x00\x00\x00\x02\x06", 6},
-        {"\x02\x00\x00\x00\x02\x07", 6},                  /* an answer */
-        {"\x06\x00\x00\x00\x02\x04\x00\x00\x00\x00", 10}, /* the commit of no batch */
-        {"\x04\x00\x00\x00\x02\x03\x00\x00", 8},          /* a row of no batch */
+        {"\xff\xff\xff\x7f\x03\x01", 6},
+        {"\x00\x00\x00\x00\x03\x01", 6},
+        {"\x02\x00\x00\x00\x03\x09", 6},
+        {"\x02\x00\x00\x00\x03\x01", 6},
+        {"\x02\x00\x00\x00\x03\x06", 6},
+        {"\x02\x00\x00\x00\x03\x07", 6},                  /* an answer */
+        {"\x06\x00\x00\x00\x03\x04\x00\x00\x00\x00", 10}, /* the commit of no batch */
+        {"\x04\x00\x00\x00\x03\x03\x00\x00", 8},          /* a row of no batch */
     };
     struct writer_fixture *it = *state;
 
@@ -235,8 +235,7 @@ static void a_request_larger_than_a_frame_is_refused(void **state)
     char *sql = malloc(WRITER_FRAME_MAX + 1);
 
     memset(sql, ' ', WRITER_FRAME_MAX);
-    assert_int_equal(writer_client_write(it->client, (struct str){sql, WRITER_FRAME_MAX}, NULL, NULL, CATALOG_OBJECT,
-                                         NULL, 0, it->arena, &it->answer, NULL, &it->why),
+    assert_int_equal(writer_fixture_ask(it, it->client, &(struct writer_client_ask){.sql = {sql, WRITER_FRAME_MAX}}),
                      ERR_LIMIT);
     free(sql);
 }

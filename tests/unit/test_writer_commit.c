@@ -354,9 +354,9 @@ static void a_batch_that_falls_silent_is_taken_back(void **state)
     begin_batch(it);
     send_rows(it, 3000, -1);
     struct writer_client *other = writer_client_new(&it->config, it->shared);
-    assert_int_equal(writer_client_write(other, STR("INSERT INTO blobs (bytes) VALUES (1)"), NULL, NULL, CATALOG_OBJECT,
-                                         NULL, 0, it->arena, &it->answer, NULL, &it->why),
-                     ERR_OK);
+    assert_int_equal(
+        writer_fixture_ask(it, other, &(struct writer_client_ask){.sql = STR("INSERT INTO blobs (bytes) VALUES (1)")}),
+        ERR_OK);
     writer_client_free(&other);
     assert_int_equal(writer_client_batch_commit(it->client, NULL, 0, &(uint64_t){0}, NULL, &it->why), ERR_TIMEOUT);
     assert_non_null(strstr(it->why.p, "silent"));

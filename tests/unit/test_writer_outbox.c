@@ -289,8 +289,9 @@ static void another_database_keeps_its_rows(void **state)
     assert_int_equal(it->outbox_id, 1);
     fixture_execute(it->files->database, "PRAGMA wal_checkpoint(TRUNCATE)");
     assert_int_equal(rename(copy, it->files->database), 0);
-    /* Only now: the writer, which has not looked yet, notes a row of the database that it has open. Told before, it would write the
-     * removal into a log that lies beside the new file, which would then be read as the new file's own. */
+    /* Only now: the writer, which has not looked yet, notes a row of the database that it has open. Told before, it
+     * would write the removal into a log that lies beside the new file, which would then be read as the new file's own.
+     */
     assert_int_equal(writer_client_purged(it->client, &it->outbox_id, 1), ERR_OK);
     writer_fixture_must_write(it, "INSERT INTO counters VALUES ('a', 1)");
     assert_int_equal(writer_fixture_end(it, SIGTERM), 0);
@@ -407,14 +408,12 @@ static _Noreturn void count_up(struct writer_fixture *it, int number, struct cou
     snprintf(sql, sizeof sql, "UPDATE counters SET value = value + 1 WHERE name = '%d'", number);
     snprintf(item, sizeof item, "key:%d", number);
     const struct str purge = str_from(item);
+    const struct writer_client_ask ask = {.sql = str_from(sql), .purges = &purge, .purges_count = 1};
     while (!atomic_load(&counting->done)) {
-        int64_t id;
         arena_reset(it->arena);
         buf_clear(&it->why);
-        if (writer_client_write(client, str_from(sql), NULL, NULL, CATALOG_OBJECT, &purge, 1, it->arena, &it->answer,
-                                &id, &it->why) == ERR_OK &&
-            ++counting->acknowledged % 3 == 0)
-            counting->purged += writer_client_purged(client, &id, 1) == ERR_OK;
+        if (writer_fixture_ask(it, client, &ask) == ERR_OK && ++counting->acknowledged % 3 == 0)
+            counting->purged += writer_client_purged(client, &it->outbox_id, 1) == ERR_OK;
     }
     writer_client_free(&client);
     _exit(0);

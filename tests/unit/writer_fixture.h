@@ -89,6 +89,20 @@ static inline int writer_fixture_teardown(void **state)
     return 0;
 }
 
+/* Asks CLIENT; the answer goes to it->answer, it->outbox_id and it->why. */
+static inline enum err writer_fixture_ask(struct writer_fixture *it, struct writer_client *client,
+                                          const struct writer_client_ask *ask)
+{
+    struct writer_client_told told;
+    enum err err = writer_client_write(client, ask, it->arena, &told, &it->why);
+
+    if (err == ERR_OK) {
+        it->answer = told.row;
+        it->outbox_id = told.outbox_id;
+    }
+    return err;
+}
+
 static inline enum err writer_fixture_write_as(struct writer_fixture *it, const char *sql, enum catalog_shape shape,
                                                const struct params_values *values)
 {
@@ -96,8 +110,9 @@ static inline enum err writer_fixture_write_as(struct writer_fixture *it, const 
 
     arena_reset(it->arena);
     buf_clear(&it->why);
-    return writer_client_write(it->client, str_from(sql), values, &caller, shape, NULL, 0, it->arena, &it->answer, NULL,
-                               &it->why);
+    return writer_fixture_ask(
+        it, it->client,
+        &(struct writer_client_ask){.sql = str_from(sql), .shape = shape, .values = values, .caller = &caller});
 }
 
 /* The same with PURGES; what they became is it->outbox_id. */
@@ -107,8 +122,8 @@ static inline enum err writer_fixture_write_purging(struct writer_fixture *it, c
     arena_reset(it->arena);
     buf_clear(&it->why);
     it->outbox_id = -1;
-    return writer_client_write(it->client, str_from(sql), NULL, NULL, CATALOG_OBJECT, purges, count, it->arena,
-                               &it->answer, &it->outbox_id, &it->why);
+    return writer_fixture_ask(
+        it, it->client, &(struct writer_client_ask){.sql = str_from(sql), .purges = purges, .purges_count = count});
 }
 
 static inline enum err writer_fixture_write(struct writer_fixture *it, const char *sql)
