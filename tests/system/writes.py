@@ -1,0 +1,336 @@
+"""Clients that write while a test breaks something, what they were told, and what must be true of the database after it.
+
+A History remembers every write that was sent, by its kind, and what its client may believe of it. A Kind is a route of its
+own (SQL below), how to ask for it, and what to hold against the database; add one to KINDS and every test of faults writes
+that way too. No table has a constraint that would hide a write that was carried out twice.
+"""
+
+import collections
+import contextlib
+import http.client
+import itertools
+import json
+import pathlib
+import random
+import shutil
+import socket
+import sqlite3
+import tempfile
+import threading
+import time
+
+ACKNOWLEDGED, REFUSED, UNKNOWN = "acknowledged", "refused", "unknown"
+Attempt = collections.namedtuple("Attempt", "kind client number outcome status answer")
+
+CLIENTS, COUNTERS = 16, 4
+
+MIGRATION = f"""CREATE TABLE entries (client INTEGER NOT NULL, number INTEGER NOT NULL, filling TEXT NOT NULL) STRICT;
+CREATE TABLE copies (client INTEGER NOT NULL, number INTEGER NOT NULL CHECK (number >= 0)) STRICT;
+CREATE TABLE counters (name INTEGER PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+INSERT INTO counters VALUES {", ".join(f"({name}, 0)" for name in range(COUNTERS))};
+CREATE TABLE registers (client INTEGER PRIMARY KEY, version INTEGER NOT NULL) STRICT;
+"""
+
+# Reading what was written, through the caches.
+READ_COUNTER = """-- name:  counter
+-- route: GET /api/counters/{name}
+-- param: name integer
+-- key:   counters:{name}
+-- shape: object
+-- ttl:   1h
+-- tags:  counters counter:{name}
+SELECT name, value FROM counters WHERE name = :name;
+"""
+READ_ENTRIES = """-- name:  entries
+-- route: GET /api/entries
+-- param: client integer ?
+-- key:   entries:{*}
+-- shape: object
+-- ttl:   1h
+-- tags:  entries
+SELECT count(*) AS entries, (SELECT count(*) FROM copies WHERE :client IS NULL OR client = :client) AS copies
+FROM entries WHERE :client IS NULL OR client = :client;
+"""
+
+
+class Kind:
+    """One way to write. `name` is also the name of its resource file, whose text is `sql`."""
+
+    method, status = "POST", 201
+
+    def request(self, client, number, size):
+        """Path and members of the body of a client's write."""
+        raise NotImplementedError
+
+    def check(self, attempts, database):
+        """Yields what is wrong in DATABASE, a connection, after ATTEMPTS, those of this kind."""
+        raise NotImplementedError
+
+
+class Insert(Kind):
+    """A new row in each of two tables: there once and in both, or nowhere."""
+
+    name = "insert"
+    sql = """-- name:  insert
+-- route: POST /api/entries
+-- param: client integer
+-- param: number integer
+-- param: filling text 0..100000
+-- shape: object
+-- purge: tag:entries
+INSERT INTO entries (client, number, filling) VALUES (:client, :number, :filling);
+INSERT INTO copies (client, number) VALUES (:client, :number) RETURNING client, number;
+"""
+
+    def request(self, client, number, size):
+        return "/api/entries", {"client": client, "number": number, "filling": "x" * size}
+
+    def check(self, attempts, database):
+        entries = collections.Counter(database.execute("SELECT client, number FROM entries"))
+        copies = collections.Counter(database.execute("SELECT client, number FROM copies"))
+        allowed = {ACKNOWLEDGED: [(1, 1)], REFUSED: [(0, 0)], UNKNOWN: [(0, 0), (1, 1)]}
+        for attempt in attempts:
+            key = (attempt.client, attempt.number)
+            found = (entries.pop(key, 0), copies.pop(key, 0))
+            if found not in allowed[attempt.outcome]:
+                yield f"{attempt}: {found[0]} entries and {found[1]} copies"
+        for key in [*entries, *copies]:
+            yield f"{key} is there, and nobody has asked for it"
+
+
+class Spoil(Insert):
+    """The same, but what the second statement does is forbidden: nothing may stay of the first, whoever shares the commit."""
+
+    name, status = "spoil", 409
+    sql = """-- name:  spoil
+-- route: POST /api/spoilt
+-- param: client integer
+-- param: number integer
+-- shape: object
+INSERT INTO entries (client, number, filling) VALUES (-1 - :client, -:number, '');
+INSERT INTO copies (client, number) VALUES (-1 - :client, -:number) RETURNING client, number;
+"""
+
+    def request(self, client, number, size):
+        return "/api/spoilt", {"client": client, "number": number + 1}
+
+    def check(self, attempts, database):
+        for attempt in attempts:
+            if attempt.outcome == ACKNOWLEDGED:
+                yield f"{attempt}: it cannot have been carried out"
+        for row in database.execute("SELECT client, number FROM entries WHERE client < 0"):
+            yield f"{row} is there, and is half of a write that failed"
+
+
+class Count(Kind):
+    """One more, of counters that clients share: everybody who was answered has his own number, and none is lost."""
+
+    name = "count"
+    sql = """-- name:  count
+-- route: POST /api/counters/{name}
+-- param: name integer
+-- shape: object
+-- purge: tag:counter:{name}
+UPDATE counters SET value = value + 1 WHERE name = :name RETURNING value;
+"""
+
+    def request(self, client, number, size):
+        return f"/api/counters/{client % COUNTERS}", {}
+
+    def check(self, attempts, database):
+        values = dict(database.execute("SELECT name, value FROM counters"))
+        for name in range(COUNTERS):
+            mine = [attempt for attempt in attempts if attempt.client % COUNTERS == name]
+            told = [attempt.answer["value"] for attempt in mine if attempt.outcome == ACKNOWLEDGED]
+            unknown = sum(attempt.outcome == UNKNOWN for attempt in mine)
+            if not len(told) <= values[name] <= len(told) + unknown:
+                yield f"counter {name} is {values[name]} after {len(told)} acknowledged and {unknown} unknown"
+            if len(set(told)) < len(told) or max(told, default=0) > values[name]:
+                yield f"counter {name} is {values[name]}, and two were told the same, or one more than that"
+
+
+class Raise(Kind):
+    """A register of each client's own, only ever raised; by PUT, which whoever is in between may repeat."""
+
+    name, method, status = "raise", "PUT", 200
+    sql = """-- name:  raise
+-- route: PUT /api/registers/{client}
+-- param: client integer
+-- param: version integer
+-- shape: object
+-- purge: key:registers:{client}
+INSERT INTO registers (client, version) VALUES (:client, :version)
+ON CONFLICT (client) DO UPDATE SET version = max(version, excluded.version) RETURNING version;
+"""
+
+    def request(self, client, number, size):
+        return f"/api/registers/{client}", {"version": number}
+
+    def check(self, attempts, database):
+        versions = dict(database.execute("SELECT client, version FROM registers"))
+        for client in range(CLIENTS):
+            mine = {attempt.number: attempt.outcome for attempt in attempts if attempt.client == client}
+            least = max((number for number, outcome in mine.items() if outcome == ACKNOWLEDGED), default=-1)
+            found = versions.get(client, -1)
+            if found < least or (found >= 0 and mine.get(found, REFUSED) == REFUSED):
+                yield f"register {client} is {found} ({mine.get(found)}), and {least} was acknowledged"
+
+
+KINDS = (Insert(), Spoil(), Count(), Raise())
+
+
+def make_sql(directory, kinds=KINDS):
+    """A directory of SQL for scripts/stack: the tables, a route for each kind, and two that read."""
+    for name in ("migrations", "resources", "import"):
+        (directory / name).mkdir(parents=True)
+    (directory / "migrations" / "0001-writes.sql").write_text(MIGRATION)
+    (directory / "resources" / "counter.sql").write_text(READ_COUNTER)
+    (directory / "resources" / "entries.sql").write_text(READ_ENTRIES)
+    for kind in kinds:
+        (directory / "resources" / f"{kind.name}.sql").write_text(kind.sql)
+    return directory
+
+
+def outcome_of(status, content):
+    """What the client may believe. A problem that does not say that nothing was written leaves it open."""
+    if status is not None and 200 <= status < 300:
+        return ACKNOWLEDGED
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        if "othing was written" in json.loads(content)["detail"]:
+            return REFUSED
+    return UNKNOWN
+
+
+class History:
+    """Everything that was sent. CLIENTS of it run by `clients`, one after the other; numbers are never used twice."""
+
+    def __init__(self, kinds=KINDS):
+        self.kinds, self.attempts, self.numbers = kinds, [], itertools.count()
+
+    def clients(self, stack, **options):
+        return Clients(self, stack, **options)
+
+    def of(self, kind=None, outcome=None, since=0):
+        return [attempt for attempt in self.attempts[since:]
+                if (kind is None or attempt.kind is kind) and (outcome is None or attempt.outcome == outcome)]
+
+    def statuses(self, since=0):
+        return {attempt.status for attempt in self.attempts[since:]}
+
+    def count(self, outcome):
+        return sum(attempt.outcome == outcome for attempt in self.attempts)
+
+    def assert_kept(self, path):
+        """That the database at PATH is sound and holds what it must, and every SQLite file beside it is sound."""
+        for file in sorted(pathlib.Path(path).parent.glob("*")):
+            if file.is_file() and not file.name.endswith(("-wal", "-shm")) and is_sqlite(file):
+                assert integrity(file) == "ok", file
+        with contextlib.closing(connect(path)) as database:
+            database.execute("BEGIN")
+            found = [f"{kind.name}: {text}" for kind in self.kinds for text in kind.check(self.of(kind), database)]
+        outcomes = collections.Counter(attempt.outcome for attempt in self.attempts)
+        assert not found, "\n".join([f"{len(found)} faults after {dict(outcomes)}", *found[:20]])
+
+    def assert_on_disk(self, path):
+        """The same of a copy of the files as they lie there, while nobody has them open."""
+        with tempfile.TemporaryDirectory(prefix="larder-", dir="/tmp") as directory:
+            for file in pathlib.Path(path).parent.glob("*"):
+                if file.is_file() and not file.name.endswith("-shm") and file.name.startswith(pathlib.Path(path).name):
+                    shutil.copy(file, directory)
+            self.assert_kept(pathlib.Path(directory, pathlib.Path(path).name))
+
+
+def is_sqlite(file):
+    with open(file, "rb") as opened:
+        return opened.read(16) == b"SQLite format 3\0"
+
+
+def connect(path):
+    return sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30, isolation_level=None)
+
+
+def integrity(path):
+    """What SQLite finds wrong; nothing is `ok`."""
+    with contextlib.closing(connect(path)) as database:
+        return database.execute("PRAGMA integrity_check").fetchone()[0]
+
+
+class Clients:
+    """COUNT threads that write, each on a kept connection, by kinds chosen at random, while the `with` block runs.
+
+    VANISH: of so many of its writes a client does not wait for the answer, of half of those it does not even send all. SIZE(dice)
+    is how large an entry is to be.
+    """
+
+    def __init__(self, history, stack, count=CLIENTS, vanish=0.0, pause=0.001, size=lambda dice: 10, kinds=None):
+        self.history, self.stack, self.vanish, self.pause, self.size = history, stack, vanish, pause, size
+        self.kinds = kinds or history.kinds
+        self.first = len(history.attempts)
+        self.acknowledged = itertools.count()
+        self.seen = 0
+        self.stopping = threading.Event()
+        self.threads = [threading.Thread(target=self.run, args=(number,), daemon=True) for number in range(count)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(90)
+        assert not any(thread.is_alive() for thread in self.threads), "a client waits for an answer for more than 90 s"
+
+    def run(self, client):
+        dice, connection = random.Random(f"{client} {self.first}"), None
+        while not self.stopping.is_set():
+            kind = dice.choice(self.kinds)
+            try:
+                connection = connection or socket.create_connection(("127.0.0.1", self.stack.port), timeout=60)
+            except OSError:
+                time.sleep(0.01)  # nothing was sent
+                continue
+            number = next(self.history.numbers)
+            outcome, status, answer, keeps = self.ask(connection, kind, client, number, dice)
+            self.history.attempts.append(Attempt(kind, client, number, outcome, status, answer))
+            if outcome == ACKNOWLEDGED:
+                self.seen = next(self.acknowledged) + 1
+            if not keeps:
+                connection.close()
+                connection = None
+            time.sleep(self.pause if outcome != UNKNOWN else 0.01)
+        if connection:
+            connection.close()
+
+    def ask(self, connection, kind, client, number, dice):
+        """One write: outcome, status, answer, and whether the connection can be used again."""
+        path, members = kind.request(client, number, self.size(dice))
+        body = json.dumps(members).encode()
+        head = (f"{kind.method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {self.stack.admin_token}\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n")
+        whole = head.encode() + body
+        try:
+            if dice.random() < self.vanish:
+                if dice.random() < 0.5:
+                    connection.sendall(whole[:dice.randrange(1, len(whole))])
+                    return REFUSED, None, None, False
+                connection.sendall(whole)
+                time.sleep(dice.random() * 0.01)
+                return UNKNOWN, None, None, False
+            connection.sendall(whole)
+            response = http.client.HTTPResponse(connection, method=kind.method)
+            response.begin()
+            content = response.read()
+        except (OSError, http.client.HTTPException):
+            return UNKNOWN, None, None, False
+        outcome = outcome_of(response.status, content)
+        answer = json.loads(content) if content else None
+        return outcome, response.status, answer, not response.will_close
+
+    def wait(self, count, seconds=60):
+        """Returns when COUNT further writes have been acknowledged."""
+        goal, deadline = self.seen + count, time.monotonic() + seconds
+        while self.seen < goal:
+            assert time.monotonic() < deadline, f"{count} writes were not acknowledged within {seconds} s"
+            time.sleep(0.002)
