@@ -75,15 +75,15 @@ class Insert(Kind):
 -- route: POST /api/entries
 -- param: client integer
 -- param: number integer
--- param: filling text 0..100000
+-- param: size integer 0..1000000
 -- shape: object
 -- purge: tag:entries
-INSERT INTO entries (client, number, filling) VALUES (:client, :number, :filling);
+INSERT INTO entries (client, number, filling) VALUES (:client, :number, hex(zeroblob(:size / 2)));
 INSERT INTO copies (client, number) VALUES (:client, :number) RETURNING client, number;
 """
 
     def request(self, client, number, size):
-        return "/api/entries", {"client": client, "number": number, "filling": "x" * size}
+        return "/api/entries", {"client": client, "number": number, "size": size}
 
     def check(self, attempts, database):
         entries = collections.Counter(database.execute("SELECT client, number FROM entries"))
