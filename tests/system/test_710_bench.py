@@ -52,7 +52,8 @@ def test_figures_are_measured_and_written(tmp_path):
     stale = [row for row in rows if row["figure"] == "tag-purge" and row["what"] == "stale reads after it"]
     assert len(stale) == 1 and stale[0]["value"] == 0 and stale[0]["verdict"] == "ok"
     # Skipped where temporary files are in memory.
-    assert {row["verdict"] for row in rows if row["figure"] == "writes"} in ({"skipped"}, {"told", "ok", "short"}, {"told", "ok"}, {"told", "short"})
+    verdicts = {row["verdict"] for row in rows if row["figure"] == "writes"}
+    assert verdicts == {"skipped"} or "told" in verdicts and verdicts <= {"told", "ok", "short"}, rows
 
 
 def test_nothing_is_left_behind_when_it_is_ended():

@@ -23,11 +23,13 @@ ACKNOWLEDGED, REFUSED, UNKNOWN = "acknowledged", "refused", "unknown"
 Attempt = collections.namedtuple("Attempt", "kind client number outcome status answer")
 
 CLIENTS, COUNTERS = 16, 4
+# Kinds that share tables have numbers of their own in them, from these on.
+BASES = THROUGH, BEHIND, ONCE, BEHIND_ONCE, CHANGED = range(0, 5000, 1000)
 
 MIGRATION = f"""CREATE TABLE entries (client INTEGER NOT NULL, number INTEGER NOT NULL, filling TEXT NOT NULL) STRICT;
 CREATE TABLE copies (client INTEGER NOT NULL, number INTEGER NOT NULL CHECK (number >= 0)) STRICT;
 CREATE TABLE counters (name INTEGER PRIMARY KEY, value INTEGER NOT NULL) STRICT;
-INSERT INTO counters VALUES {", ".join(f"({name}, 0)" for name in range(COUNTERS))};
+INSERT INTO counters VALUES {", ".join(f"({base + name}, 0)" for base in BASES for name in range(COUNTERS))};
 CREATE TABLE registers (client INTEGER PRIMARY KEY, version INTEGER NOT NULL) STRICT;
 """
 
@@ -54,12 +56,16 @@ FROM entries WHERE :client IS NULL OR client = :client;
 
 
 class Kind:
-    """One way to write. `name` is also the name of its resource file, whose text is `sql`."""
+    """One way to write. `name` is also the name of its resource file, whose text is `sql`; None: another kind's does.
 
-    method, status = "POST", 201
+    `behind`: what is acknowledged is there after a while. `repeats`: a client sends the same again until it is acknowledged,
+    and sometimes once more, and must be told the same.
+    """
 
-    def request(self, client, number, size):
-        """Path and members of the body of a client's write."""
+    method, status, base, behind, repeats = "POST", 201, THROUGH, False, False
+
+    def request(self, client, number, size, get):
+        """Path, members of the body and header fields of a client's write. GET(path) asks for something first."""
         raise NotImplementedError
 
     def check(self, attempts, database):
@@ -70,7 +76,7 @@ class Kind:
 class Insert(Kind):
     """A new row in each of two tables: there once and in both, or nowhere."""
 
-    name = "insert"
+    name, path = "insert", "/api/entries"
     sql = """-- name:  insert
 -- route: POST /api/entries
 -- param: client integer
@@ -82,15 +88,16 @@ INSERT INTO entries (client, number, filling) VALUES (:client, :number, hex(zero
 INSERT INTO copies (client, number) VALUES (:client, :number) RETURNING client, number;
 """
 
-    def request(self, client, number, size):
-        return "/api/entries", {"client": client, "number": number, "size": size}
+    def request(self, client, number, size, get):
+        return self.path, {"client": self.base + client, "number": number, "size": size}, {}
 
     def check(self, attempts, database):
-        entries = collections.Counter(database.execute("SELECT client, number FROM entries"))
-        copies = collections.Counter(database.execute("SELECT client, number FROM copies"))
+        range_of = (self.base, self.base + 1000)
+        entries, copies = (collections.Counter(database.execute(f"SELECT client, number FROM {table} WHERE client >= ? AND client < ?", range_of))
+                           for table in ("entries", "copies"))
         allowed = {ACKNOWLEDGED: [(1, 1)], REFUSED: [(0, 0)], UNKNOWN: [(0, 0), (1, 1)]}
         for attempt in attempts:
-            key = (attempt.client, attempt.number)
+            key = (self.base + attempt.client, attempt.number)
             found = (entries.pop(key, 0), copies.pop(key, 0))
             if found not in allowed[attempt.outcome]:
                 yield f"{attempt}: {found[0]} entries and {found[1]} copies"
@@ -111,8 +118,8 @@ INSERT INTO entries (client, number, filling) VALUES (-1 - :client, -:number, ''
 INSERT INTO copies (client, number) VALUES (-1 - :client, -:number) RETURNING client, number;
 """
 
-    def request(self, client, number, size):
-        return "/api/spoilt", {"client": client, "number": number + 1}
+    def request(self, client, number, size, get):
+        return "/api/spoilt", {"client": client, "number": number + 1}, {}
 
     def check(self, attempts, database):
         for attempt in attempts:
@@ -125,7 +132,7 @@ INSERT INTO copies (client, number) VALUES (-1 - :client, -:number) RETURNING cl
 class Count(Kind):
     """One more, of counters that clients share: everybody who was answered has his own number, and none is lost."""
 
-    name = "count"
+    name, path = "count", "/api/counters/{}"
     sql = """-- name:  count
 -- route: POST /api/counters/{name}
 -- param: name integer
@@ -134,19 +141,20 @@ class Count(Kind):
 UPDATE counters SET value = value + 1 WHERE name = :name RETURNING value;
 """
 
-    def request(self, client, number, size):
-        return f"/api/counters/{client % COUNTERS}", {}
+    def request(self, client, number, size, get):
+        return self.path.format(self.base + client % COUNTERS), {}, {}
 
     def check(self, attempts, database):
         values = dict(database.execute("SELECT name, value FROM counters"))
         for name in range(COUNTERS):
-            mine = [attempt for attempt in attempts if attempt.client % COUNTERS == name]
-            told = [attempt.answer["value"] for attempt in mine if attempt.outcome == ACKNOWLEDGED]
+            mine, value = [attempt for attempt in attempts if attempt.client % COUNTERS == name], values[self.base + name]
+            acknowledged = [attempt.answer for attempt in mine if attempt.outcome == ACKNOWLEDGED]
+            told = [answer["value"] for answer in acknowledged if "value" in answer]
             unknown = sum(attempt.outcome == UNKNOWN for attempt in mine)
-            if not len(told) <= values[name] <= len(told) + unknown:
-                yield f"counter {name} is {values[name]} after {len(told)} acknowledged and {unknown} unknown"
-            if len(set(told)) < len(told) or max(told, default=0) > values[name]:
-                yield f"counter {name} is {values[name]}, and two were told the same, or one more than that"
+            if not len(acknowledged) <= value <= len(acknowledged) + unknown:
+                yield f"counter {name} is {value} after {len(acknowledged)} acknowledged and {unknown} unknown"
+            if len(set(told)) < len(told) or max(told, default=0) > value:
+                yield f"counter {name} is {value}, and two were told the same, or one more than that"
 
 
 class Raise(Kind):
@@ -163,8 +171,8 @@ INSERT INTO registers (client, version) VALUES (:client, :version)
 ON CONFLICT (client) DO UPDATE SET version = max(version, excluded.version) RETURNING version;
 """
 
-    def request(self, client, number, size):
-        return f"/api/registers/{client}", {"version": number}
+    def request(self, client, number, size, get):
+        return f"/api/registers/{client}", {"version": number}, {}
 
     def check(self, attempts, database):
         versions = dict(database.execute("SELECT client, version FROM registers"))
@@ -187,7 +195,8 @@ def make_sql(directory, kinds=KINDS):
     (directory / "resources" / "counter.sql").write_text(READ_COUNTER)
     (directory / "resources" / "entries.sql").write_text(READ_ENTRIES)
     for kind in kinds:
-        (directory / "resources" / f"{kind.name}.sql").write_text(kind.sql)
+        if kind.sql:
+            (directory / "resources" / f"{kind.name}.sql").write_text(kind.sql)
     return directory
 
 
@@ -206,6 +215,8 @@ class History:
 
     def __init__(self, kinds=KINDS):
         self.kinds, self.attempts, self.numbers = kinds, [], itertools.count()
+        self.open = collections.defaultdict(list)  # by client: what it is still to send again
+        self.faults = []  # what clients found wrong themselves
 
     def clients(self, stack, **options):
         return Clients(self, stack, **options)
@@ -214,22 +225,40 @@ class History:
         return [attempt for attempt in self.attempts[since:]
                 if (kind is None or attempt.kind is kind) and (outcome is None or attempt.outcome == outcome)]
 
+    def settled(self, kind):
+        """Attempts of a kind, those that were repeated as one. A refusal speaks only of the try that it answers."""
+        best, order = {}, (REFUSED, UNKNOWN, ACKNOWLEDGED)
+        for attempt in self.of(kind):
+            before = best.setdefault(attempt.number, attempt)
+            if order.index(attempt.outcome) > order.index(before.outcome):
+                best[attempt.number] = attempt
+        return list(best.values())
+
     def statuses(self, since=0):
         return {attempt.status for attempt in self.attempts[since:]}
 
-    def count(self, outcome):
-        return sum(attempt.outcome == outcome for attempt in self.attempts)
+    def assert_kept(self, path, applied=True):
+        """That the database at PATH is sound and holds what it must, and every SQLite file beside it is sound.
 
-    def assert_kept(self, path):
-        """That the database at PATH is sound and holds what it must, and every SQLite file beside it is sound."""
+        Writes behind get 20 seconds to be applied; they are not looked at where they cannot have been (APPLIED).
+        """
         for file in sorted(pathlib.Path(path).parent.glob("*")):
             if file.is_file() and not file.name.endswith(("-wal", "-shm")) and is_sqlite(file):
                 assert integrity(file) == "ok", file
-        with contextlib.closing(connect(path)) as database:
-            database.execute("BEGIN")
-            found = [f"{kind.name}: {text}" for kind in self.kinds for text in kind.check(self.of(kind), database)]
+        found, deadline = self.find_faults(path, behind=False), time.monotonic() + 20
+        if applied:
+            while (late := self.find_faults(path, behind=True)) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            found += late
         outcomes = collections.Counter(attempt.outcome for attempt in self.attempts)
         assert not found, "\n".join([f"{len(found)} faults after {dict(outcomes)}", *found[:20]])
+
+    def find_faults(self, path, behind):
+        with contextlib.closing(connect(path)) as database:
+            database.execute("BEGIN")
+            found = [f"{kind.name}: {text}" for kind in self.kinds if kind.behind == behind
+                     for text in kind.check(self.settled(kind), database)]
+        return found + ([] if behind else self.faults)
 
     def assert_on_disk(self, path):
         """The same of a copy of the files as they lie there, while nobody has them open."""
@@ -237,7 +266,7 @@ class History:
             for file in pathlib.Path(path).parent.glob("*"):
                 if file.is_file() and not file.name.endswith("-shm") and file.name.startswith(pathlib.Path(path).name):
                     shutil.copy(file, directory)
-            self.assert_kept(pathlib.Path(directory, pathlib.Path(path).name))
+            self.assert_kept(pathlib.Path(directory, pathlib.Path(path).name), applied=False)
 
 
 def is_sqlite(file):
@@ -285,48 +314,68 @@ class Clients:
     def run(self, client):
         dice, connection = random.Random(f"{client} {self.first}"), None
         while not self.stopping.is_set():
-            kind = dice.choice(self.kinds)
             try:
                 connection = connection or socket.create_connection(("127.0.0.1", self.stack.port), timeout=60)
             except OSError:
                 time.sleep(0.01)  # nothing was sent
                 continue
-            number = next(self.history.numbers)
-            outcome, status, answer, keeps = self.ask(connection, kind, client, number, dice)
-            self.history.attempts.append(Attempt(kind, client, number, outcome, status, answer))
-            if outcome == ACKNOWLEDGED:
-                self.seen = next(self.acknowledged) + 1
+            attempt, keeps = self.attempt(connection, client, dice)
             if not keeps:
                 connection.close()
                 connection = None
-            time.sleep(self.pause if outcome != UNKNOWN else 0.01)
+            time.sleep(self.pause if attempt.outcome != UNKNOWN else 0.01)
         if connection:
             connection.close()
 
-    def ask(self, connection, kind, client, number, dice):
-        """One write: outcome, status, answer, and whether the connection can be used again."""
-        path, members = kind.request(client, number, self.size(dice))
-        body = json.dumps(members).encode()
-        head = (f"{kind.method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {self.stack.admin_token}\r\n"
-                f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n")
-        whole = head.encode() + body
+    def attempt(self, connection, client, dice):
+        """One write, a new one or one that is to be sent again, for the history; and whether the connection can be used again."""
+        again = self.history.open[client]
+        if again:
+            kind, number, request, told = again.pop()
+        else:
+            kind, number, request, told = dice.choice(self.kinds), next(self.history.numbers), None, None
         try:
-            if dice.random() < self.vanish:
-                if dice.random() < 0.5:
-                    connection.sendall(whole[:dice.randrange(1, len(whole))])
-                    return REFUSED, None, None, False
-                connection.sendall(whole)
-                time.sleep(dice.random() * 0.01)
-                return UNKNOWN, None, None, False
-            connection.sendall(whole)
-            response = http.client.HTTPResponse(connection, method=kind.method)
-            response.begin()
-            content = response.read()
+            request = request or kind.request(client, number, self.size(dice), lambda path: self.exchange(connection, "GET", path))
+            outcome, status, answer, keeps = self.ask(connection, kind, request, dice)
         except (OSError, http.client.HTTPException):
+            outcome, status, answer, keeps = (UNKNOWN if request else REFUSED), None, None, False
+        attempt = Attempt(kind, client, number, outcome, status, answer)
+        self.history.attempts.append(attempt)
+        if outcome == ACKNOWLEDGED:
+            self.seen = next(self.acknowledged) + 1
+            if told not in (None, answer):
+                self.history.faults.append(f"{attempt}: it was told {told} before")
+        if kind.repeats and (outcome != ACKNOWLEDGED or dice.random() < 0.2):
+            again.append((kind, number, request, answer if outcome == ACKNOWLEDGED else told))
+        return attempt, keeps
+
+    def ask(self, connection, kind, request, dice):
+        """Outcome, status and answer of a write, and whether the connection can be used again."""
+        path, members, headers = request
+        if dice.random() < self.vanish:
+            whole = self.encode(kind.method, path, members, headers)
+            if dice.random() < 0.5:
+                connection.sendall(whole[:dice.randrange(1, len(whole))])
+                return REFUSED, None, None, False
+            connection.sendall(whole)
+            time.sleep(dice.random() * 0.01)
             return UNKNOWN, None, None, False
-        outcome = outcome_of(response.status, content)
-        answer = json.loads(content) if content else None
-        return outcome, response.status, answer, not response.will_close
+        response, content = self.exchange(connection, kind.method, path, members, headers)
+        return outcome_of(response.status, content), response.status, json.loads(content) if content else None, not response.will_close
+
+    def exchange(self, connection, method, path, members=None, headers={}):
+        """The answer, as http.client has it, and its body."""
+        connection.sendall(self.encode(method, path, members, headers))
+        response = http.client.HTTPResponse(connection, method=method)
+        response.begin()
+        return response, response.read()
+
+    def encode(self, method, path, members, headers):
+        body = b"" if members is None else json.dumps(members).encode()
+        fields = {"Host": "localhost", "Authorization": f"Bearer {self.stack.admin_token}", "Content-Type": "application/json",
+                  "Content-Length": len(body), **headers}
+        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+        return "\r\n".join(lines).encode() + body
 
     def wait(self, count, seconds=60):
         """Returns when COUNT further writes have been acknowledged."""
