@@ -17,7 +17,7 @@ from writes import ACKNOWLEDGED, COUNTERS, KINDS, History, make_sql
 KIB = 1024
 # Free bytes: from no page at all to more than the write-ahead log may have.
 POINTS = [KIB * kib for kib in (0, 4, 8, 12, 16, 20, 28, 36, 52, 68, 100, 132, 164, 200, 260, 330, 400, 520, 700, 1100)]
-FULL = {200, 201, 409, 507}
+FULL = {200, 201, 202, 409, 412, 507}
 
 
 class Disk:
@@ -101,15 +101,16 @@ def read(stack, path):
 def assert_reads_go_on(stack, point):
     """From the caches, from the database, and from the database alone."""
     for name in range(COUNTERS):
-        # A purge whose row could not be removed for want of space may be carried out once more.
-        wait_for("it is a hit", lambda: read(stack, f"/api/counters/{name}") == "HIT", 5)
-    assert read(stack, f"/api/entries?client={1000 + point}") == "MISS"
+        # A purge whose row could not be removed for want of space may be carried out once more; and who reads what a write
+        # that was accepted and cannot be applied now may change is sent past the caches.
+        wait_for("it is a hit", lambda name=name: read(stack, f"/api/counters/{name}") in ("HIT", "BYPASS"), 5)
+    assert read(stack, f"/api/entries?client={10000 + point}") in ("MISS", "BYPASS")
     cleared = stack.request("POST", "/api/cache/clear", admin=True)
     assert cleared.status_code == 200, cleared.text
     purged = stack.request("POST", "/api/cache/invalidate", admin=True, json={"tag": "counters"})
     assert purged.status_code == 200, purged.text
     for path in [f"/api/counters/{name}" for name in range(COUNTERS)] + ["/api/entries"]:
-        assert read(stack, path) == "MISS"
+        assert read(stack, path) in ("MISS", "BYPASS")
     assert stack.get("/readyz").status_code == 200
 
 
@@ -123,9 +124,9 @@ def assert_heals(stack, history):
     with history.clients(stack, count=2) as clients:
         clients.wait(10, 5)
     first = len(history.attempts)
-    with history.clients(stack) as clients:
-        clients.wait(60, 20)
-    assert history.statuses(since=first) == {kind.status for kind in KINDS}
+    with history.clients(stack):
+        wait_for("every kind is answered as it should be", lambda: {kind.status for kind in KINDS} <= history.statuses(since=first))
+    assert history.statuses(since=first) <= FULL - {507}
     history.assert_kept(stack.database)
 
 
@@ -137,7 +138,7 @@ def test_full_at_twenty_points(disk, stack, long):
         fill(stack, history)
         assert_full(stack)
         assert_reads_go_on(stack, point)
-        history.assert_kept(stack.database)
+        history.assert_kept(stack.database, applied=False)
         disk.empty()
         assert_heals(stack, history)
     assert stack.children("writer") + stack.children("worker") == processes, "somebody has died"
@@ -160,6 +161,6 @@ def test_killed_while_it_is_full_it_still_reads_and_heals(disk, stack):
         fill(stack, history)
         assert_full(stack)
         assert_reads_go_on(stack, writer)
-        history.assert_kept(stack.database)
+        history.assert_kept(stack.database, applied=False)
     disk.empty()
     assert_heals(stack, history)

@@ -114,6 +114,7 @@ class Spoil(Insert):
 -- param: client integer
 -- param: number integer
 -- shape: object
+-- purge: tag:spoilt
 INSERT INTO entries (client, number, filling) VALUES (-1 - :client, -:number, '');
 INSERT INTO copies (client, number) VALUES (-1 - :client, -:number) RETURNING client, number;
 """
@@ -184,7 +185,88 @@ ON CONFLICT (client) DO UPDATE SET version = max(version, excluded.version) RETU
                 yield f"register {client} is {found} ({mine.get(found)}), and {least} was acknowledged"
 
 
-KINDS = (Insert(), Spoil(), Count(), Raise())
+def put_behind(sql):
+    """The resource as one that writes behind, at a path of its own."""
+    return sql.replace("-- name:  ", "-- name:  behind-").replace("POST /api/", "POST /api/behind/").replace("-- shape:", "-- write: behind\n-- shape:")
+
+
+class InsertBehind(Insert):
+    name, path, sql, status, base, behind = "behind-insert", "/api/behind/entries", put_behind(Insert.sql), 202, BEHIND, True
+
+
+class SpoilBehind(Spoil):
+    """Accepted, and what then fails is kept as a failure, once."""
+
+    name, sql, status, behind = "behind-spoil", put_behind(Spoil.sql), 202, True
+
+    def request(self, client, number, size, get):
+        return "/api/behind/spoilt", {"client": client, "number": number + 1}, {}
+
+    def check(self, attempts, database):
+        acknowledged, unknown = (sum(attempt.outcome == outcome for attempt in attempts) for outcome in (ACKNOWLEDGED, UNKNOWN))
+        failed = database.execute("SELECT count(*) FROM larder_failures").fetchone()[0]
+        if not acknowledged <= failed <= acknowledged + unknown:
+            yield f"{failed} are kept as failed after {acknowledged} acknowledged and {unknown} unknown"
+
+
+class CountBehind(Count):
+    name, path, sql, status, base, behind = "behind-count", "/api/behind/counters/{}", put_behind(Count.sql), 202, BEHIND, True
+
+
+class Once:
+    """With an Idempotency-Key: sent again until it is acknowledged, and even after that, it is carried out once."""
+
+    repeats = True
+
+    def request(self, client, number, size, get):
+        path, members, _ = super().request(client, number, size, get)
+        return path, members, {"Idempotency-Key": f"{self.base}-{client}-{number}"}
+
+
+class InsertOnce(Once, Insert):
+    name, sql, base = "insert-once", None, ONCE
+
+
+class CountOnce(Once, Count):
+    name, sql, base = "count-once", None, ONCE
+
+
+class InsertBehindOnce(Once, InsertBehind):
+    name, sql, base = "behind-insert-once", None, BEHIND_ONCE
+
+
+class CountChanged(Count):
+    """Counted by the client: reads a counter, and has one more put in its place if that is still what is there."""
+
+    name, path, base = "count-changed", "/api/counters/{}/changed", CHANGED
+    sql = """-- name:  count-changed
+-- route: POST /api/counters/{name}/changed
+-- param: name integer
+-- param: value integer
+-- shape: object
+-- purge: tag:counter:{name}
+UPDATE counters SET value = :value WHERE name = :name RETURNING value;
+"""
+    read_sql = """-- name:  counter-changed
+-- route: GET /api/counters/{name}/changed
+-- param: name integer
+-- key:   counters-changed:{name}
+-- shape: object
+-- ttl:   1h
+-- tags:  counters counter:{name}
+SELECT value FROM counters WHERE name = :name;
+"""
+
+    def request(self, client, number, size, get):
+        path, _, _ = super().request(client, number, size, get)
+        response, content = get(path)
+        if response.status != 200:
+            raise ConnectionError("nothing was read, and so nothing is written")
+        return path, {"value": json.loads(content)["value"] + 1}, {"If-Match": response.getheader("ETag")}
+
+
+KINDS = (Insert(), Spoil(), Count(), Raise(), InsertBehind(), SpoilBehind(), CountBehind(),
+         InsertOnce(), CountOnce(), InsertBehindOnce(), CountChanged())
 
 
 def make_sql(directory, kinds=KINDS):
@@ -197,6 +279,7 @@ def make_sql(directory, kinds=KINDS):
     for kind in kinds:
         if kind.sql:
             (directory / "resources" / f"{kind.name}.sql").write_text(kind.sql)
+    (directory / "resources" / "counter-changed.sql").write_text(CountChanged.read_sql)
     return directory
 
 
@@ -237,15 +320,15 @@ class History:
     def statuses(self, since=0):
         return {attempt.status for attempt in self.attempts[since:]}
 
-    def assert_kept(self, path, applied=True):
+    def assert_kept(self, path, applied=True, patience_s=20):
         """That the database at PATH is sound and holds what it must, and every SQLite file beside it is sound.
 
-        Writes behind get 20 seconds to be applied; they are not looked at where they cannot have been (APPLIED).
+        Writes behind get PATIENCE_S to be applied; they are not looked at where they cannot have been (APPLIED).
         """
         for file in sorted(pathlib.Path(path).parent.glob("*")):
             if file.is_file() and not file.name.endswith(("-wal", "-shm")) and is_sqlite(file):
                 assert integrity(file) == "ok", file
-        found, deadline = self.find_faults(path, behind=False), time.monotonic() + 20
+        found, deadline = self.find_faults(path, behind=False), time.monotonic() + patience_s
         if applied:
             while (late := self.find_faults(path, behind=True)) and time.monotonic() < deadline:
                 time.sleep(0.1)
