@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # Durable writes of single rows through nginx by 32 clients, against plain FastCGI processes that commit once for each request
-# (commit_each.c): behind the same nginx files, on the same disk, in turns. And writes behind against larder's own through.
+# (commit_each.c): behind the same nginx files, on the same disk, in turns. How much there is to gain is the disk's to say: so once
+# more with syncs that take longer (slow_sync.c). And writes behind against larder's own through.
 
 # on_a_disk: skips where a commit costs nothing.
 on_a_disk() {
@@ -67,10 +68,16 @@ tell_costs() {
     done
 }
 
-writes() {
-    local round how each queue alone through="/api/bench/rows/" plain="/api/bench/rows-alone/" commits
+# on_slower_disk US: what is started from here on syncs so much later.
+on_slower_disk() {
+    "${CC:-cc}" -D_GNU_SOURCE -O2 -Wall -shared -fPIC -o "$work/slow_sync.so" "$bench/slow_sync.c" -ldl
+    export LD_PRELOAD=$work/slow_sync.so SLOW_SYNC_US=$1
+}
+
+# compare_commits: larder in turns with both ways of committing each write by itself.
+compare_commits() {
+    local round queue alone through="/api/bench/rows/" plain="/api/bench/rows-alone/"
     local rates=() over=() over_plain=() over_alone=() queues=() alones=()
-    on_a_disk || return 0
     "${CC:-cc}" -std=gnu17 -D_GNU_SOURCE -O2 -Wall -o "$work/commit_each" "$bench/commit_each.c" -lfcgi -lsqlite3 -ljson-c -lpthread
     start_stack
     start_commit_each queue && queue=$each
@@ -97,23 +104,50 @@ writes() {
     reached 'over one commit each, by the busy handler' "$(median "${over_alone[@]}")" '>=' 5
     reached 'over one commit each, in a queue' "$(median "${over[@]}")" '>=' 5
     told 'the same without a purge' "$(median "${over_plain[@]}")"
-    tell_costs "$URL$through"
 }
 
-# rows_in_time COUNT SECONDS: until the database holds so many of them, prints the seconds that took; fails when it takes longer.
-rows_in_time() {
-    local began=$EPOCHREALTIME took
-    while :; do
-        took=$(awk -v a="$began" -v b="$EPOCHREALTIME" 'BEGIN { print b - a }')
-        if (($(sqlite3 -readonly "$DATABASE" 'SELECT count(*) FROM bench_rows WHERE id > 1000000') >= $1)); then break; fi
-        awk -v took="$took" -v most="$2" 'BEGIN { exit took > most }' || { echo "$1 writes were not applied in $2 s" >&2; return 1; }
-        sleep 0.05
-    done
+writes() {
+    on_a_disk || return 0
+    compare_commits
+    tell_costs "$URL/api/bench/rows/"
+}
+
+writes_slow_disk() {
+    on_a_disk || return 0
+    on_slower_disk 2000
+    compare_commits
+}
+
+# put_rows URL COUNT: so many rows of ids of their own, as fast as they are accepted; prints how many seconds that took.
+put_rows() {
+    local began=$EPOCHREALTIME loading took failed
+    WRITES=$2 WRITES_DONE=$work/done wrk -t1 -c32 -d300s --timeout 30s -s "$bench/writes.lua" \
+        -H "Authorization: Bearer $ADMIN_TOKEN" -H 'Content-Type: application/json' "$1" >"$work/wrk" &
+    loading=$!
+    until [[ -e $work/done ]]; do kill -0 $loading; sleep 0.01; done
+    took=$(since "$began")
+    kill -INT $loading
+    wait $loading
+    read -r _ _ failed < <(sed -n 's/^LOAD //p' "$work/wrk")
+    [[ $failed == 0 ]] || { echo "${failed:-all} requests failed"; cat "$work/wrk"; return 1; } >&2
     echo "$took"
 }
 
+# since TIME: seconds.
+since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { print b - a }'; }
+
+# rows_in_time COUNT SECONDS: until the database holds so many of those; prints how many seconds that took, which are at most SECONDS.
+rows_in_time() {
+    local began=$EPOCHREALTIME
+    until (($(sqlite3 -readonly "$DATABASE" 'SELECT count(*) FROM bench_rows WHERE id > 1000000') >= $1)); do
+        awk -v took="$(since "$began")" -v most="$2" 'BEGIN { exit took > most }' || { echo "$1 writes were not applied in $2 s" >&2; return 1; }
+        sleep 0.02
+    done
+    since "$began"
+}
+
 behind() {
-    local count=$((100000 / scale)) round ratios=() rates=() rate_through accepting found
+    local count=$((100000 / scale)) round ratios=() rates=() rate_through found accepting applying
     on_a_disk || return 0
     copy_sql
     sed -e 's|bench-write|bench-behind|; s|/rows/|/rows-behind/|; s|^-- shape:.*|&\n-- write:  behind|' \
@@ -134,12 +168,12 @@ behind() {
     done
     told 'a second' "$(median "${rates[@]}")"
     reached 'over write-through' "$(median "${ratios[@]}")" '>=' 1.5
-    accepting=$EPOCHREALTIME
-    # What wrk has asked when it stops may be answered after it: a few more than COUNT.
-    WRITES=$count write_load "$URL/api/bench/rows-behind/" 120
-    told "$count accepted in" "$(awk -v a="$accepting" -v b="$EPOCHREALTIME" 'BEGIN { print b - a }')" s
-    reached 'and all applied, after the last was accepted' "$(rows_in_time "$count" 60)" '<=' 10 s
+    accepting=$(put_rows "$URL/api/bench/rows-behind/" "$count")
+    applying=$(rows_in_time "$count" 60)
+    told "$count accepted in" "$accepting" s
+    reached 'and all applied, after the last was accepted' "$applying" '<=' 10 s
 }
 
 figure writes writes '(4 * rounds + 1) * (seconds + 1) + 15' 'durable writes of one row, 32 clients'
+figure writes-slow-disk writes_slow_disk '4 * rounds * (seconds + 1) + 15' 'the same, each sync 2 ms later, as on many disks'
 figure behind behind '2 * rounds * (seconds + 1) + 40' 'writes behind, 32 clients'
