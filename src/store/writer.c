@@ -247,9 +247,10 @@ static bool is_answered(struct writer *writer, struct writer_commit_item *item)
         before = writer_pending_before(&writer->shared->pending, request->purges);
     if (writer->shared && request->kind == WRITER_FRAME_BATCH_BEGIN)
         before = atomic_load(&writer->shared->pending.accepted);
-    if (before == 0 || writer_behind_catch_up(writer->behind, before))
+    enum err err = before > 0 ? writer_behind_catch_up(writer->behind, before) : ERR_OK;
+    if (err == ERR_OK)
         return false;
-    writer_commit_fail(&item->outcome, ERR_BUSY, STR("writes accepted before cannot be applied now"));
+    writer_commit_fail(&item->outcome, err, STR("writes accepted before cannot be applied now"));
     writer_commit_answer(item, WRITER_FRAME_NO_ROW);
     return true;
 }

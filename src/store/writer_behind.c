@@ -42,9 +42,9 @@ struct writer_behind {
     struct writer_pending *pending; /* of `shared` */
     struct writer_journal *journal;
     uint64_t applied;
-    int64_t oldest_ms; /* when the first that is not applied was accepted, or was seen; monotonic */
-    int64_t retry_ms;  /* not before; 0: at once */
-    bool failing;      /* has been logged */
+    int64_t oldest_ms;   /* when the first that is not applied was accepted, or was seen; monotonic */
+    int64_t retry_ms;    /* not before; 0: at once */
+    enum err stalled_by; /* why nothing can be applied, which has been logged; ERR_OK: it can */
     struct buf frame, answer;
     struct writer_frame_request request;
     struct writer_db_outcome outcome;
@@ -91,11 +91,11 @@ void writer_behind_free(struct writer_behind **behind)
 }
 
 /* Applying does not go on for now. Frees WHY. */
-static void stall(struct writer_behind *behind, struct buf *why)
+static void stall(struct writer_behind *behind, enum err err, struct buf *why)
 {
-    if (!behind->failing)
+    if (behind->stalled_by == ERR_OK)
         log_event(LOG_LEVEL_WARNING, "journal_stalled", LOG_STR("why", buf_str(why)));
-    behind->failing = true;
+    behind->stalled_by = err;
     behind->retry_ms = sys_monotonic_ms() + RETRY_MS;
     atomic_store(&behind->pending->stalled, true);
     buf_free(why);
@@ -124,7 +124,7 @@ void writer_behind_resume(struct writer_behind *behind)
         behind->oldest_ms = sys_monotonic_ms();
     } else if (err != ERR_NOT_FOUND) {
         /* There may be anything in it. */
-        stall(behind, &why);
+        stall(behind, err, &why);
     }
     buf_free(&why);
 }
@@ -361,7 +361,7 @@ void writer_behind_resolve(struct writer_behind *behind, struct writer_commit_it
 
 int64_t writer_behind_due_ms(const struct writer_behind *behind, bool busy)
 {
-    if (!is_behind(behind) && !behind->failing)
+    if (!is_behind(behind) && behind->stalled_by == ERR_OK)
         return INT64_MAX;
     if (behind->retry_ms > 0)
         return behind->retry_ms;
@@ -489,9 +489,9 @@ static void settle(struct writer_behind *behind, const struct batch *batch)
     if (batch->failed > 0)
         log_event(LOG_LEVEL_WARNING, "writes_failed", LOG_INT("count", batch->failed), LOG_INT("of", batch->count),
                   LOG_STR("why", buf_str(&behind->outcome.why)));
-    if (behind->failing)
+    if (behind->stalled_by != ERR_OK)
         log_event(LOG_LEVEL_NOTICE, "journal_goes_on", LOG_INT("applied", batch->count));
-    behind->failing = false;
+    behind->stalled_by = ERR_OK;
     behind->retry_ms = 0;
     behind->applied = batch->upto;
     behind->oldest_ms = sys_monotonic_ms();
@@ -520,11 +520,11 @@ bool writer_behind_apply(struct writer_behind *behind)
     } else if (err == ERR_NOT_FOUND) {
         /* Whoever took the file away took what stood in it along. */
         behind->applied = atomic_load(&behind->pending->accepted);
-        behind->failing = false;
+        behind->stalled_by = ERR_OK;
         writer_pending_applied(behind->pending, behind->applied, 0);
         log_event(LOG_LEVEL_ERROR, "journal_gone", LOG_TEXT("database", behind->config->store.database));
     } else {
-        stall(behind, &why);
+        stall(behind, err, &why);
     }
     buf_free(&why);
     buf_free(&batch->purges);
@@ -533,10 +533,10 @@ bool writer_behind_apply(struct writer_behind *behind)
     return left;
 }
 
-bool writer_behind_catch_up(struct writer_behind *behind, uint64_t number)
+enum err writer_behind_catch_up(struct writer_behind *behind, uint64_t number)
 {
     while (behind->applied < number)
         if (!writer_behind_apply(behind) && behind->applied < number)
-            return false;
-    return true;
+            return behind->stalled_by == ERR_FULL ? ERR_FULL : ERR_BUSY;
+    return ERR_OK;
 }

@@ -1,8 +1,9 @@
-"""What curl and wrk cannot do for the benchmark: very many clients at once, and purges with reads on their heels.
+"""What curl and wrk cannot do for the benchmark: very many clients at once, purges with reads on their heels, the disk by itself.
 
     client.py cold CLIENTS PATH URL...                    all at once, shared out among the URLs
     client.py purge URL TOKEN BODY FIRST LAST READS       reads of items, a purge, reads, and its job to the end
     client.py purges URL TOKEN PATTERN                    one after another until SIGTERM; {digit} in PATTERN goes from 1 to 9
+    client.py sync DIRECTORY                              what it costs to have 4 KiB more of a file on that disk
 
 Each prints a line of JSON.
 """
@@ -10,10 +11,12 @@ Each prints a line of JSON.
 import asyncio
 import http.client
 import json
+import os
 import random
 import resource
 import signal
 import sys
+import tempfile
 import time
 import urllib.parse
 
@@ -114,13 +117,24 @@ def purges(url, token, pattern):
     return {"purges": done}
 
 
+def sync(directory):
+    took = []
+    with tempfile.NamedTemporaryFile(dir=directory, buffering=0) as file:
+        for _ in range(300):
+            file.write(bytes(4096))
+            began = time.monotonic()
+            os.fdatasync(file.fileno())
+            took.append(time.monotonic() - began)
+    return {"median_us": round(sorted(took)[150] * 1e6, 1)}
+
+
 def main(verb, *arguments):
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if 0 < hard < 65536 else 65536, hard))
     if verb == "cold":
         print(json.dumps(asyncio.run(cold(*arguments))))
     else:
-        print(json.dumps({"purge": purge, "purges": purges}[verb](*arguments)))
+        print(json.dumps({"purge": purge, "purges": purges, "sync": sync}[verb](*arguments)))
 
 
 main(*sys.argv[1:])

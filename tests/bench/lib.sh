@@ -72,12 +72,22 @@ free_port() {
 }
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# start_stack [OPTION...]: a stack with the shipped resources and the benchmark's, below `work`; its environment becomes variables.
+# copy_sql: the shipped SQL and the benchmark's, as $work/sql; the benchmark's migrations are numbered behind the shipped ones.
+copy_sql() {
+    local number file
+    cp -r "$root/sql" "$work/sql"
+    cp "$bench"/resources/*.sql "$work/sql/resources/"
+    number=$(find "$work/sql/migrations" -name '[0-9]*.sql' | wc -l)
+    for file in "$bench"/migrations/*.sql; do
+        cp "$file" "$work/sql/migrations/$(printf '%04d' $((++number)))-${file##*/}"
+    done
+}
+
+# start_stack [OPTION...]: a stack with the SQL of copy_sql, below `work`; its environment becomes variables.
 start_stack() {
     local port
     mkdir "$work/stack"
-    cp -r "$root/sql" "$work/sql"
-    cp "$bench"/resources/*.sql "$work/sql/resources/"
+    [[ -e $work/sql ]] || copy_sql
     port=$(free_port)
     "$root/scripts/stack" up --dir "$work/stack" --port "$port" --workers 2 --sql "$work/sql" "$@"
     # shellcheck disable=SC1091
@@ -88,10 +98,11 @@ start_stack() {
 count_of() { curl -sf -m 10 "$1/stats" | jq ".counters.$2"; }
 
 # load URL SECONDS CONNECTIONS [ARGUMENT...]: wrk's run; sets `rate`, requests a second, and `p99`, microseconds. Every answer must be 2xx.
+# `script` names another of the scripts in tests/bench than load.lua.
 load() {
     local url=$1 duration=$2 connections=$3 failed
     shift 3
-    wrk -t1 "-c$connections" "-d${duration}s" --timeout 30s -s "$bench/load.lua" "$@" "$url" >"$work/wrk"
+    wrk -t1 "-c$connections" "-d${duration}s" --timeout 30s -s "$bench/${script:-load.lua}" "$@" "$url" >"$work/wrk"
     read -r rate p99 failed < <(sed -n 's/^LOAD //p' "$work/wrk")
     [[ $failed == 0 ]] || { echo "$url: ${failed:-all} requests failed"; cat "$work/wrk"; return 1; } >&2
 }
