@@ -24,10 +24,12 @@
 #include "api/route_explain.h"
 #include "api/route_meta.h"
 #include "api/route_purge.h"
+#include "api/route_receipts.h"
 #include "api/route_resource.h"
 #include "api/route_warm.h"
 #include "api/route_write.h"
 #include "base/sys.h"
+#include "store/receipt.h"
 
 #define SLOW_US (1000 * 1000)
 
@@ -44,7 +46,11 @@
     X(GET, "/api/cache/explain", ADMIN, route_explain_handle, true)                                                    \
     X(GET, "/api/cache/keys", ADMIN, route_cache_keys, true)                                                           \
     X(GET, "/api/cache/key/{key...}", ADMIN, route_cache_key_get, true)                                                \
-    X(DELETE, "/api/cache/key/{key...}", ADMIN, route_purge_key, true)
+    X(DELETE, "/api/cache/key/{key...}", ADMIN, route_purge_key, true)                                                 \
+    X(GET, "/api/writes", ADMIN, route_receipts_list, true)                                                            \
+    X(GET, "/api/writes/{receipt}", NONE, route_receipts_get, true)                                                    \
+    X(POST, "/api/writes/{receipt}/repeat", ADMIN, route_receipts_repeat, true)                                        \
+    X(DELETE, "/api/writes/{receipt}", ADMIN, route_receipts_drop, true)
 
 static const struct route built_in_routes[] = {
 #define ROUTE(method_name, route_pattern, auth_name, first, blocks)                                                    \
@@ -144,6 +150,7 @@ void app_thread_close(struct app_thread **thread)
     memo_free(&(*thread)->memo);
     store_close(&(*thread)->store);
     writer_client_free(&(*thread)->writer);
+    receipt_close(&(*thread)->receipts);
     free(*thread);
     *thread = NULL;
 }

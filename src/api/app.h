@@ -39,6 +39,7 @@ struct app_thread {
     struct memo *memo;            /* on the event thread alone */
     struct store *store;          /* NULL on the event thread */
     struct writer_client *writer; /* NULL on the event thread */
+    struct receipts *receipts;    /* opened when needed, and never on the event thread */
 };
 
 /* One request on its way; in the request's arena, at http->app. */

@@ -48,6 +48,7 @@ struct housekeeper {
     uint64_t self; /* drawn at random, for jobs */
     bool in_contact;
     int64_t unreadable_since_ms; /* the outbox; 0: it can be read */
+    int64_t undone;              /* the first row that the last drain has left; INT64_MAX: it left none */
     int64_t look_ms;             /* when jobs are looked for again */
     bool has_job;
     struct l2_job job;
@@ -141,8 +142,10 @@ static bool drain_page(struct housekeeper *housekeeper, bool all, int64_t *last_
 
     arena_reset(housekeeper->arena);
     enum err err = outbox_read(housekeeper->outbox, *last_id, ROWS_MAX, housekeeper->arena, &rows, &count, &why);
-    if (err != ERR_OK)
+    if (err != ERR_OK) {
+        housekeeper->undone = 0;
         return give_up_reading(housekeeper, &why, more);
+    }
     housekeeper->unreadable_since_ms = 0;
     buf_free(&why);
     for (; done < count; done++) {
@@ -156,6 +159,7 @@ static bool drain_page(struct housekeeper *housekeeper, bool all, int64_t *last_
     }
     remove_rows(housekeeper, ids, done);
     housekeeper->shared->outbox = count - done;
+    housekeeper->undone = done < count ? rows[done].id : INT64_MAX;
     *more = count == ROWS_MAX && done == count;
     return err == ERR_OK;
 }
@@ -170,12 +174,24 @@ static bool drain(struct housekeeper *housekeeper, bool all)
     return told;
 }
 
+/* Writes behind that have been applied are settled once their purges have been carried out: then the caches may be read
+ * again for what they changed. */
+static bool drain_and_settle(struct housekeeper *housekeeper, bool all, bool new_rows)
+{
+    struct writer_pending *pending = &housekeeper->app->shared->writer->pending;
+    int64_t outbox_id;
+    const uint64_t applied = writer_pending_to_settle(pending, &outbox_id);
+    bool told = !(new_rows || outbox_changed(housekeeper->outbox)) || drain(housekeeper, all);
+
+    if (told && housekeeper->undone > outbox_id)
+        writer_pending_settle(pending, applied);
+    return told;
+}
+
 /* What the worker that wrote it, or a program that has ended, did not carry out. False as drain. */
 static bool drain_left(struct housekeeper *housekeeper)
 {
-    bool new_rows = outbox_changed(housekeeper->outbox) || housekeeper->shared->outbox > 0;
-
-    return !new_rows || drain(housekeeper, false);
+    return drain_and_settle(housekeeper, false, housekeeper->shared->outbox > 0);
 }
 
 /* Everything in L2 that a lost purge may have meant. */
@@ -201,7 +217,7 @@ static bool settle(struct housekeeper *housekeeper)
         return drain_left(housekeeper);
     /* Other hosts may be back already: a purge that waits here for the breaker is one that they do not know of. */
     l2_revive(housekeeper->cache_shared->l2);
-    if (!pay(housekeeper) || !drain(housekeeper, true))
+    if (!pay(housekeeper) || !drain_and_settle(housekeeper, true, true))
         return false;
     l2_trust(housekeeper->cache_shared->l2, epoch);
     return true;

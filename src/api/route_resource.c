@@ -5,6 +5,9 @@
  * there, on the event thread, without a malloc. Everything else is `compute`, in the pool: the statement runs, its
  * answer is stored, and where it fails a stale entry stands in.
  *
+ * What a write behind has changed and nobody has applied yet is in no cache and not in the database either: who asks
+ * for that waits in the pool until it has been applied, and is then answered from the database alone (`catch_up`).
+ *
  * Invariant: nothing of a request reaches a key before the parameters are valid, and what an answer depends on besides
  * them, the caller, is part of the key. A 404 for a row that is not there is an entry like any other.
  *
@@ -502,6 +505,41 @@ static void take_found(void *context, struct cache_found *found)
         app_advance(exchange, step);
 }
 
+/* The write behind that the answer has to wait for; 0: for none. */
+static uint64_t find_pending(struct exchange *exchange)
+{
+    const struct writer_shared *writer = exchange->thread->app->shared->writer;
+    const struct resource *resource = exchange->route->resource;
+    struct reading *reading = exchange->state;
+
+    if (!writer || !writer_pending_any(&writer->pending))
+        return 0;
+    /* Nothing says what it depends on. */
+    if (resource->key.len == 0 && resource->tags_count == 0)
+        return atomic_load(&writer->pending.accepted);
+    cache_find_tags(&reading->ask);
+    return writer_pending_covers(&writer->pending, reading->ask.key, reading->ask.tags, reading->ask.tags_count);
+}
+
+static enum http_step catch_up(struct exchange *exchange)
+{
+    const struct writer_shared *writer = exchange->thread->app->shared->writer;
+    const uint64_t number = find_pending(exchange);
+
+    if (!bind_late(exchange)) {
+        app_unavailable(exchange->http, 1, no_memory);
+        return HTTP_DONE;
+    }
+    /* Where applying is stalled, as by a full disk, what was is better than nothing. */
+    if (number > 0 && !writer_pending_await(&writer->pending, number, exchange->route->resource->timeout_ms) &&
+        !atomic_load(&writer->pending.stalled)) {
+        app_unavailable(exchange->http, 1,
+                        "Writes that were accepted for this are still being carried out. Try again shortly.");
+        return HTTP_DONE;
+    }
+    return bypass(exchange);
+}
+
 enum http_step route_resource_read(struct exchange *exchange)
 {
     struct http *http = exchange->http;
@@ -519,10 +557,12 @@ enum http_step route_resource_read(struct exchange *exchange)
     } else {
         if (!route_resource_bind(exchange, &reading->values))
             return HTTP_DONE;
-        if (exchange->route->resource->ttl_ms == 0)
-            return app_hand_over(exchange, bypass);
         route_resource_ask(exchange->route->resource, &reading->values, http, &reading->tags, &reading->ask);
     }
+    if (find_pending(exchange) > 0)
+        return app_hand_over(exchange, catch_up);
+    if (exchange->route->resource->ttl_ms == 0)
+        return app_hand_over(exchange, bypass);
     if (arena_overflowed(http->arena)) {
         app_unavailable(http, 1, no_memory);
         return HTTP_DONE;

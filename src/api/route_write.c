@@ -4,7 +4,8 @@
  * Parameters come from the path, the query and the members of a JSON body, each from one of them. What is wrong with
  * path or query is 400, what is wrong with a member 422, and either way the database has not been asked. The writer
  * answers after the synced commit; then what the resource's `purge` names leaves the cache, and only then the client
- * hears of it: whoever has the answer never reads the old row again on this host.
+ * hears of it: whoever has the answer never reads the old row again on this host. A write behind is answered when the
+ * journal holds it; that it is pending is known on this host by then, and readers wait for it (route_resource).
  *
  * Invariant: a success is told only of what is durable, and a failure never claims that nothing was written unless the
  * writer said so. What may have been written is purged all the same. The purges are committed with the data: one that
@@ -14,7 +15,9 @@
 
 #include "api/body.h"
 #include "api/route_purge.h"
+#include "api/route_receipts.h"
 #include "api/route_resource.h"
+#include "api/terms.h"
 #include "base/metrics.h"
 
 /* What a request gives, before it is checked as a whole. */
@@ -140,6 +143,12 @@ static void answer_written(struct exchange *exchange, const struct store_answer 
         app_json(http, 204, STR(""));
 }
 
+static void answer_accepted(struct exchange *exchange, struct str json)
+{
+    metrics_add(METRIC_writes, 1);
+    route_receipts_accepted(exchange, json);
+}
+
 /* Whether it is not known what became of a write that ended in ERR; of every other error nothing was written. */
 static bool is_unknown(enum err err)
 {
@@ -152,6 +161,10 @@ static void answer_failed(struct exchange *exchange, enum err err, struct str wh
 
     metrics_add(METRIC_write_failures, 1);
     switch (err) {
+    case ERR_CHANGED:
+    case ERR_EXISTS:
+        terms_refused(exchange, err);
+        return;
     case ERR_CONSTRAINT:
         /* SQLite's message names the constraint, which is the caller's to heed; it holds no values. */
         app_problem(http, 409, "The database refuses this: %.*s. Nothing was written.", STR_ARG(why));
@@ -183,23 +196,33 @@ enum http_step route_write_handle(struct exchange *exchange)
     const struct resource *resource = exchange->route->resource;
     struct store_caller caller = route_resource_caller(exchange->http);
     struct params_values values;
-    struct writer_client_ask ask = {
-        .sql = resource->sql, .shape = resource->shape, .values = &values, .caller = &caller};
+    struct http *http = exchange->http;
+    struct writer_client_ask ask = {.sql = resource->sql,
+                                    .shape = resource->shape,
+                                    .values = &values,
+                                    .caller = &caller,
+                                    .behind = resource->write == CATALOG_WRITE_BEHIND};
     struct writer_client_told told = {.outbox_id = 0};
     struct purge_result purged;
     struct buf why = {0};
 
-    if (!bind_values(exchange, &values))
+    if (!bind_values(exchange, &values) || !terms_read(exchange, &ask))
         return HTTP_DONE;
+    if (ask.behind)
+        ask.label = arena_printf(http->arena, "%s %.*s", http_method_name(http->method), STR_ARG(http->path));
     ask.purges = make_purges(exchange, &values, &ask.purges_count);
-    enum err err = writer_client_write(exchange->thread->writer, &ask, exchange->http->arena, &told, &why);
+    enum err err = writer_client_write(exchange->thread->writer, &ask, http->arena, &told, &why);
     /* What could not be told to L2 is kept, and has been noted; the write stands in any case. */
-    if (ask.purges_count > 0 && (err == ERR_OK || is_unknown(err)))
+    if (ask.purges_count > 0 && !ask.behind && (err == ERR_OK || is_unknown(err)))
         (void)!route_purge_items(exchange, ask.purges, ask.purges_count, false, told.outbox_id, &purged);
-    if (err == ERR_OK)
-        answer_written(exchange, &told.row);
-    else
+    if (err != ERR_OK)
         answer_failed(exchange, err, buf_str(&why));
+    else if (ask.behind)
+        answer_accepted(exchange, told.row.json);
+    else
+        answer_written(exchange, &told.row);
+    if (told.repeated)
+        http_header(http, "Idempotency-Replayed", STR("true"));
     buf_free(&why);
     return HTTP_DONE;
 }

@@ -23,6 +23,7 @@
     X(LIMIT, "too large")                                                                                              \
     X(NOT_FOUND, "not found")                                                                                          \
     X(EXISTS, "already exists")                                                                                        \
+    X(CHANGED, "not what it was taken for any more")                                                                   \
     X(CONSTRAINT, "a constraint of the database refused it")                                                           \
     X(DENIED, "not allowed")                                                                                           \
     X(UNAVAILABLE, "not available at present")                                                                         \

@@ -130,6 +130,16 @@ bool sys_secret_equal(struct str a, struct str b)
     return a.len == b.len && sodium_memcmp(a.p, b.p, a.len) == 0;
 }
 
+uint64_t sys_mac64(const unsigned char *key, struct str bytes)
+{
+    _Static_assert(SYS_MAC_KEY_LEN == crypto_shorthash_KEYBYTES, "the key of SipHash-2-4");
+    uint64_t mac;
+
+    _Static_assert(sizeof mac == crypto_shorthash_BYTES, "the digest of SipHash-2-4");
+    (void)crypto_shorthash((unsigned char *)&mac, (const unsigned char *)bytes.p, bytes.len, key);
+    return mac;
+}
+
 uint64_t sys_hash64(struct str bytes, uint64_t seed)
 {
     return XXH3_64bits_withSeed(bytes.p, bytes.len, seed);

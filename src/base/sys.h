@@ -27,6 +27,9 @@ void sys_tune_malloc(char **argv);
 void sys_random(void *out, size_t len);
 /* Constant time in the contents; the lengths may be learnt. */
 bool sys_secret_equal(struct str a, struct str b);
+/* A keyed hash that nobody can make without KEY (SipHash-2-4). */
+enum { SYS_MAC_KEY_LEN = 16 };
+uint64_t sys_mac64(const unsigned char *key, struct str bytes);
 /* XXH3, 64 and 128 bits. */
 uint64_t sys_hash64(struct str bytes, uint64_t seed);
 /* Appends 32 lower-case hexadecimal digits. */

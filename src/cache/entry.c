@@ -246,3 +246,15 @@ struct str entry_etag(struct str body, struct arena *arena)
 {
     return arena_printf(arena, "\"%016llx\"", (unsigned long long)sys_hash64(body, 0));
 }
+
+bool entry_etag_hash(struct str etag, struct str *digits)
+{
+    struct str rest = etag.len > 2 ? (struct str){etag.p + 1, etag.len - 2} : STR("");
+    struct str hash = str_cut(&rest, '-');
+
+    for (size_t i = 0; i < hash.len; i++)
+        if (hash.p[i] == '\0' || !strchr("0123456789abcdef", hash.p[i]))
+            return false;
+    *digits = hash;
+    return hash.len > 0 && (!rest.p || str_equal(rest, STR("gzip")));
+}

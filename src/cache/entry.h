@@ -57,5 +57,7 @@ enum err entry_decode(struct str bytes, struct entry *out) ERR_CHECKED;
 bool entry_has_tags(const struct entry *entry, const struct str *tags, size_t tags_count);
 /* A strong ETag of BODY, with quotes: in ARENA. */
 struct str entry_etag(struct str body, struct arena *arena);
+/* The digits of the hash in ETAG (with its quotes), also of a compressed body's. False when it is none of ours. */
+bool entry_etag_hash(struct str etag, struct str *digits);
 
 #endif

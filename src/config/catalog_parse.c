@@ -307,9 +307,9 @@ static void parse_services(struct catalog_draft *draft)
 
     draft->out.write = (enum catalog_write)write;
     draft->out.limit = limit;
-    if (write == CATALOG_WRITE_BEHIND)
+    if (write == CATALOG_WRITE_BEHIND && draft->words[CATALOG_DRAFT_PURGE].len == 0)
         catalog_draft_complain(draft, draft->words[CATALOG_DRAFT_WRITE].p,
-                               "write: behind is not available in this build");
+                               "write: behind needs a `purge:` line, by which readers know what is about to change");
     if (limit.len > 0)
         catalog_draft_complain(draft, limit.p, "limit: no policy named %.*s is configured", STR_ARG(limit));
 }

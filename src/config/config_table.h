@@ -56,6 +56,8 @@
     X(store, write_queue, write_queue, INTEGER, "1024", 1, 1048576, "Writes that may wait for the writer.")            \
     X(store, wal_limit, wal_limit, SIZE, "64M", MIB, 1024 * GIB,                                                       \
       "Size of the write-ahead log from which it is moved into the database and cut.")                                 \
+    X(store, journal_limit, journal_limit, SIZE, "256M", 64 * KIB, 1024 * GIB,                                         \
+      "Bytes of writes behind that may wait to be applied; more are refused until some have been.")                    \
     X(redis, url, url, URL, "memory:", 1, 1024,                                                                        \
       "The shared cache: redis://HOST:PORT, unix:///PATH, or memory: for this host's memory without a server.")        \
     X(redis, user, user, TEXT, "", 0, 128, "User for AUTH; empty: Redis's default user.")                              \

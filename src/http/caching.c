@@ -129,15 +129,15 @@ static struct str opaque_tag(struct str etag)
     return str_starts(etag, STR("W/")) ? (struct str){etag.p + 2, etag.len - 2} : etag;
 }
 
-/* The next entity tag of LIST, without weakness; empty at the end, or at what is none. Commas may stand within the
- * quotes (RFC 9110, section 8.8.3). */
-static struct str next_tag(struct str *list)
+/* Commas may stand within the quotes (RFC 9110, section 8.8.3). */
+struct str caching_next_tag(struct str *list, bool *weak)
 {
     struct str rest = *list;
     const char *end;
 
     while (rest.len > 0 && (rest.p[0] == ',' || rest.p[0] == ' ' || rest.p[0] == '\t'))
         rest = (struct str){rest.p + 1, rest.len - 1};
+    *weak = str_starts(rest, STR("W/"));
     rest = opaque_tag(rest);
     end = rest.len > 1 && rest.p[0] == '"' ? memchr(rest.p + 1, '"', rest.len - 1) : NULL;
     if (!end)
@@ -150,10 +150,11 @@ static struct str next_tag(struct str *list)
 bool caching_none_match(struct str if_none_match, struct str etag)
 {
     struct str list = str_trim(if_none_match), wanted = opaque_tag(etag), tag;
+    bool weak;
 
     if (str_equal(list, STR("*")))
         return true;
-    while ((tag = next_tag(&list)).len > 0)
+    while ((tag = caching_next_tag(&list, &weak)).len > 0)
         if (str_equal(tag, wanted))
             return true;
     return false;

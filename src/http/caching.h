@@ -39,6 +39,9 @@ bool caching_accepts_gzip(struct str accept_encoding);
  * to be unpacked. ETAG is that of PLAIN: with `-gzip` before its closing quote, in HTTP's arena, it is that of GZIP. */
 struct caching_body caching_choose(const struct http *http, struct str plain, struct str gzip, struct str etag);
 
+/* The next entity tag of a field's LIST, which is moved behind it, with its quotes and without its weakness; empty at the
+ * end, or at what is none. */
+struct str caching_next_tag(struct str *list, bool *weak);
 /* Whether IF_NONE_MATCH (the field's value) matches ETAG (with its quotes) by weak comparison; `*` matches. What is
  * no list of entity tags matches as far as it is one. */
 bool caching_none_match(struct str if_none_match, struct str etag);

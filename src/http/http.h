@@ -41,7 +41,9 @@ enum http_step {
     X(content_length, "CONTENT_LENGTH")                                                                                \
     X(remote_addr, "REMOTE_ADDR")                                                                                      \
     X(authorization, "HTTP_AUTHORIZATION")                                                                             \
+    X(if_match, "HTTP_IF_MATCH")                                                                                       \
     X(if_none_match, "HTTP_IF_NONE_MATCH")                                                                             \
+    X(idempotency_key, "HTTP_IDEMPOTENCY_KEY")                                                                         \
     X(accept_encoding, "HTTP_ACCEPT_ENCODING")                                                                         \
     X(request_id, "HTTP_X_REQUEST_ID")                                                                                 \
     X(traceparent, "HTTP_TRACEPARENT")                                                                                 \

@@ -148,8 +148,8 @@ static void take_row(sqlite3_stmt *statement, struct arena *arena, struct outbox
         row->items_count = 0;
 }
 
-enum err outbox_read(struct outbox *outbox, int64_t after_id, size_t max, struct arena *arena, struct outbox_row **rows, size_t *count,
-                     struct buf *why)
+enum err outbox_read(struct outbox *outbox, int64_t after_id, size_t max, struct arena *arena, struct outbox_row **rows,
+                     size_t *count, struct buf *why)
 {
     struct outbox_row *taken = arena_alloc(arena, (max + !max) * sizeof *taken);
     int64_t version = 0;
@@ -194,8 +194,7 @@ void outbox_encode(const struct str *items, size_t count, struct buf *out)
     }
 }
 
-/* Cuts the first item off REST. False where that begins with none. */
-static bool take_item(struct str *rest, struct str *item)
+bool outbox_next(struct str *rest, struct str *item)
 {
     size_t len = 0;
 
@@ -215,7 +214,7 @@ enum err outbox_decode(struct str bytes, struct arena *arena, struct str **items
     struct str rest = bytes, item;
     size_t found = 0;
 
-    while (take_item(&rest, &item))
+    while (outbox_next(&rest, &item))
         found++;
     if (rest.len > 0)
         return ERR_CORRUPT;
@@ -224,7 +223,7 @@ enum err outbox_decode(struct str bytes, struct arena *arena, struct str **items
         return ERR_LIMIT;
     rest = bytes;
     for (size_t i = 0; i < found; i++)
-        (void)!take_item(&rest, &taken[i]);
+        (void)!outbox_next(&rest, &taken[i]);
     *items = taken;
     *count = found;
     return ERR_OK;

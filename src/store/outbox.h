@@ -3,8 +3,8 @@
  * writer (writer_client.h).
  *
  * Table larder_outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, items BLOB NOT NULL), made by
- * store/schema. `items` are purge items, each u32 little-endian length and bytes. A row is removed once its purges have been
- * carried out; carrying one out twice does no harm.
+ * store/schema. `items` are purge items, each u32 little-endian length and bytes. A row is removed once its purges have
+ * been carried out; carrying one out twice does no harm.
  */
 #ifndef LARDER_OUTBOX_H
 #define LARDER_OUTBOX_H
@@ -26,12 +26,15 @@ void outbox_close(struct outbox **outbox);
 /* Whether the database has changed since the last outbox_read, or that one was full, so that there may be rows it has
  * not given. Cheap; true where it cannot be told. */
 bool outbox_changed(struct outbox *outbox);
-/* The oldest rows behind AFTER_ID (0: from the first on), at most MAX, in ARENA; fewer only where there are no more. *COUNT may be 0, also where there is no
- * such table or no database yet. What is no list of items, or more than ARENA holds, is given as a row without items.
- * ERR_UNAVAILABLE (with WHY) when it cannot be read. */
-enum err outbox_read(struct outbox *outbox, int64_t after_id, size_t max, struct arena *arena, struct outbox_row **rows, size_t *count,
-                     struct buf *why) ERR_CHECKED;
+/* The oldest rows behind AFTER_ID (0: from the first on), at most MAX, in ARENA; fewer only where there are no more.
+ * *COUNT may be 0, also where there is no such table or no database yet. What is no list of items, or more than ARENA
+ * holds, is given as a row without items. ERR_UNAVAILABLE (with WHY) when it cannot be read. */
+enum err outbox_read(struct outbox *outbox, int64_t after_id, size_t max, struct arena *arena, struct outbox_row **rows,
+                     size_t *count, struct buf *why) ERR_CHECKED;
 
+/* The first item of *REST, which is moved behind it. False at the end, and at what is no list: then something is left
+ * of *REST. Pure. */
+bool outbox_next(struct str *rest, struct str *item);
 /* The bytes of `items`, both ways. Pure. *ITEMS is in ARENA, its views lie in BYTES. ERR_CORRUPT: no list; ERR_LIMIT:
  * ARENA is full. */
 void outbox_encode(const struct str *items, size_t count, struct buf *out);

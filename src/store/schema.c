@@ -13,12 +13,25 @@
 
 #include "store/rows.h"
 
+static const char *const replays[] = {
+    "CREATE TABLE IF NOT EXISTS larder_replays (key TEXT PRIMARY KEY, print TEXT NOT NULL, at_ms INTEGER NOT NULL, "
+    "answer BLOB NOT NULL) STRICT, WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS larder_replays_age ON larder_replays (at_ms)",
+};
+
 static const char *const statements[] = {
     "CREATE TABLE IF NOT EXISTS larder_outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, "
     "items BLOB NOT NULL)",
 
     "CREATE TABLE IF NOT EXISTS larder_state (id INTEGER PRIMARY KEY CHECK (id = 1), own INTEGER NOT NULL) STRICT",
     "INSERT INTO larder_state (id, own) SELECT 1, 0 WHERE NOT EXISTS (SELECT 1 FROM larder_state)",
+
+    "CREATE TABLE IF NOT EXISTS larder_journals (number INTEGER PRIMARY KEY, secret BLOB NOT NULL, "
+    "position INTEGER NOT NULL) STRICT",
+    "CREATE TABLE IF NOT EXISTS larder_failures (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, "
+    "failed_ms INTEGER NOT NULL, request BLOB, error TEXT NOT NULL, why TEXT NOT NULL, "
+    "state TEXT NOT NULL DEFAULT 'failed', successor INTEGER) STRICT",
+    "CREATE INDEX IF NOT EXISTS larder_failures_failed ON larder_failures (id) WHERE state = 'failed'",
 
     "CREATE TABLE IF NOT EXISTS larder_scores ("
     "board TEXT NOT NULL CHECK (length(CAST(board AS BLOB)) BETWEEN 1 AND 128), "
@@ -52,14 +65,14 @@ static const char *const statements[] = {
     "UPDATE larder_boards SET members = members - 1 WHERE board = old.board; END",
 };
 
-enum err schema_make(sqlite3 *db, struct buf *why)
+static enum err make(sqlite3 *db, const char *const *objects, size_t count, struct buf *why)
 {
     enum err err = ERR_OK;
 
     if (sqlite3_exec(db, "SAVEPOINT larder_schema", NULL, NULL, NULL) != SQLITE_OK)
         return rows_failed(db, why);
-    for (size_t i = 0; err == ERR_OK && i < sizeof statements / sizeof *statements; i++)
-        if (sqlite3_exec(db, statements[i], NULL, NULL, NULL) != SQLITE_OK)
+    for (size_t i = 0; err == ERR_OK && i < count; i++)
+        if (sqlite3_exec(db, objects[i], NULL, NULL, NULL) != SQLITE_OK)
             err = rows_failed(db, why);
     if (err == ERR_OK && sqlite3_exec(db, "RELEASE larder_schema", NULL, NULL, NULL) != SQLITE_OK)
         err = rows_failed(db, why);
@@ -67,4 +80,16 @@ enum err schema_make(sqlite3 *db, struct buf *why)
     if (err != ERR_OK && !sqlite3_get_autocommit(db))
         sqlite3_exec(db, "ROLLBACK TO larder_schema; RELEASE larder_schema", NULL, NULL, NULL);
     return err;
+}
+
+enum err schema_make_replays(sqlite3 *db, struct buf *why)
+{
+    return make(db, replays, sizeof replays / sizeof *replays, why);
+}
+
+enum err schema_make(sqlite3 *db, struct buf *why)
+{
+    enum err err = make(db, statements, sizeof statements / sizeof *statements, why);
+
+    return err == ERR_OK ? schema_make_replays(db, why) : err;
 }

@@ -5,8 +5,10 @@
  * larder_outbox      purges committed with the data (store/outbox)
  * larder_scores      the boards' scores, the only ones that statements may read and write; larder_boards counts them
  * larder_score_log   what changed in them, in order: whoever follows it has the same scores; see below
- * larder_state       one row: `own` is 1 in a transaction, and only there, while the writer runs a write that says
- *                    itself what it changes
+ * larder_replays     what writes with an idempotency key were answered (store/writer_replay)
+ * larder_journals    journals of writes behind, and how far each has been applied; larder_failures, the writes of them
+ * that could not be (store/writer_journal) larder_state       one row: `own` is 1 in a transaction, and only there,
+ * while the writer runs a write that says itself what it changes
  *
  * Triggers keep the log and the count, whoever writes to larder_scores. `seq` of the log is drawn once for every change
  * of a score, and is the row's `reached`: of two equal scores the one with the lower number was reached first. A row of
@@ -21,5 +23,7 @@ struct sqlite3;
 
 /* Makes what is missing. Inside a transaction or outside; as one in any case. Errors are those of rows_err. */
 enum err schema_make(struct sqlite3 *db, struct buf *why) ERR_CHECKED;
+/* The same for larder_replays alone, in a database that is not the origin. */
+enum err schema_make_replays(struct sqlite3 *db, struct buf *why) ERR_CHECKED;
 
 #endif

@@ -25,7 +25,7 @@
 
 #include "base/log.h"
 #include "base/sys.h"
-#include "store/writer_commit.h"
+#include "store/writer_behind.h"
 #include "store/writer_socket.h"
 
 enum {
@@ -45,10 +45,12 @@ struct writer {
     sigset_t signals; /* the mask while waiting */
     int lock, listener, epoll;
     struct writer_db *db;
+    struct writer_behind *behind;
     struct writer_peer *peers[PEERS_MAX];
     size_t peers_count;
-    int64_t round_ms;                 /* when this round received what it works on; monotonic */
-    struct writer_commit_item *items; /* of the round; grown as needed */
+    int64_t round_ms;                  /* when this round received what it works on; monotonic */
+    struct writer_commit_item *items;  /* of the round; grown as needed */
+    struct writer_commit_item **order; /* of these, as they are carried out */
     size_t items_count, items_max;
     int64_t purged_ms;   /* when rows of the outbox are to be removed, if there are any; monotonic */
     bool purged_failing; /* that this fails has been logged */
@@ -123,6 +125,7 @@ static struct writer_commit_item *add_item(struct writer *writer)
         writer->items = sys_realloc(writer->items, bytes);
         memset(writer->items + writer->items_max, 0, STEP * sizeof *writer->items);
         writer->items_max += STEP;
+        writer->order = sys_realloc(writer->order, writer->items_max * sizeof *writer->order);
     }
     return &writer->items[writer->items_count++];
 }
@@ -136,6 +139,15 @@ static void note_purged(struct writer *writer, const struct writer_frame_request
     (void)!writer_db_note_purged(writer->db, request->ids, request->ids_count);
 }
 
+/* Scores that have been told everywhere: their log can go. */
+static void note_followed(struct writer *writer, const struct writer_frame_request *request)
+{
+    if (!writer_db_has_purged(writer->db))
+        writer->purged_ms = sys_monotonic_ms() + PURGED_MS;
+    for (size_t i = 0; i < request->ids_count; i++)
+        writer_db_note_followed(writer->db, (uint64_t)request->ids[i]);
+}
+
 /* The next request of PEER that takes its turn with the others', in ITEM. */
 static bool next_request(struct writer *writer, struct writer_peer *peer, struct writer_commit_item *item)
 {
@@ -146,6 +158,15 @@ static bool next_request(struct writer *writer, struct writer_peer *peer, struct
         case WRITER_FRAME_PURGES:
         case WRITER_FRAME_BATCH_BEGIN:
             return true;
+        case WRITER_FRAME_REPEAT:
+        case WRITER_FRAME_DROP:
+            if (item->request.ids_count == 1)
+                return true;
+            peer->lost = true;
+            break;
+        case WRITER_FRAME_FOLLOWED:
+            note_followed(writer, &item->request);
+            break;
         case WRITER_FRAME_PURGED:
             note_purged(writer, &item->request);
             break;
@@ -181,21 +202,96 @@ static bool gather(struct writer *writer)
     return writer->items_count > 0;
 }
 
-/* Runs of writes as groups; batches one by one, in their turn. */
+/* Whether ITEM is a write that can be carried out together with others of its kind. */
+static bool is_through(const struct writer_commit_item *item)
+{
+    return item->request.kind == WRITER_FRAME_WRITE || item->request.kind == WRITER_FRAME_PURGES;
+}
+
+static bool is_behind(const struct writer_commit_item *item)
+{
+    return item->request.kind == WRITER_FRAME_WRITE && item->request.behind;
+}
+
+/* The round's items in the order in which they are carried out: those behind first, so that each kind shares its
+ * commits. Clients that asked at the same time cannot have meant another order. Returns how many are behind. */
+static size_t sort(struct writer *writer)
+{
+    size_t behind = 0, at = 0;
+
+    for (size_t i = 0; i < writer->items_count; i++)
+        if (is_behind(&writer->items[i]))
+            writer->order[behind++] = &writer->items[i];
+    at = behind;
+    for (size_t i = 0; i < writer->items_count; i++)
+        if (!is_behind(&writer->items[i]))
+            writer->order[at++] = &writer->items[i];
+    return behind;
+}
+
+/* Whether ITEM must not be carried out: what was accepted before it and purges the same cannot be applied now, or its
+ * key is that of a write behind. It is then answered. */
+static bool is_answered(struct writer *writer, struct writer_commit_item *item)
+{
+    const struct writer_frame_request *request = &item->request;
+    uint64_t before = 0;
+
+    if (request->kind == WRITER_FRAME_WRITE && request->repeat_key.len > 0 &&
+        writer_behind_knows(writer->behind, item)) {
+        if (item->outcome.err == ERR_OK)
+            writer_commit_fail(&item->outcome, ERR_EXISTS, STR(""));
+        writer_commit_answer(item, WRITER_FRAME_NO_ROW);
+        return true;
+    }
+    if (writer->shared && request->kind == WRITER_FRAME_WRITE)
+        before = writer_pending_before(&writer->shared->pending, request->purges);
+    if (writer->shared && request->kind == WRITER_FRAME_BATCH_BEGIN)
+        before = atomic_load(&writer->shared->pending.accepted);
+    if (before == 0 || writer_behind_catch_up(writer->behind, before))
+        return false;
+    writer_commit_fail(&item->outcome, ERR_BUSY, STR("writes accepted before cannot be applied now"));
+    writer_commit_answer(item, WRITER_FRAME_NO_ROW);
+    return true;
+}
+
+/* Leaves only those of the order, from FIRST on, that are still to be carried out. */
+static void answer_some(struct writer *writer, size_t first)
+{
+    size_t kept = first;
+
+    for (size_t i = first; i < writer->items_count; i++)
+        if (!is_answered(writer, writer->order[i]))
+            writer->order[kept++] = writer->order[i];
+    writer->items_count = kept;
+}
+
+/* One that stands alone: a batch, or a word about a failed write. */
+static void carry_out_alone(struct writer *writer, struct writer_commit_item *item)
+{
+    if (item->request.kind == WRITER_FRAME_BATCH_BEGIN)
+        writer_commit_batch(writer->db, item->peer, &item->request, writer->shared, writer->stop, &writer->signals);
+    else
+        writer_behind_resolve(writer->behind, item);
+}
+
+/* Runs of writes as groups; what stands alone one by one, in its turn. */
 static void carry_out(struct writer *writer)
 {
-    size_t at = 0, end;
+    size_t at = sort(writer), end;
 
+    if (at > 0)
+        writer_behind_accept(writer->behind, writer->order, at);
+    answer_some(writer, at);
     while (at < writer->items_count) {
-        struct writer_commit_item *item = &writer->items[at];
-        if (item->request.kind == WRITER_FRAME_BATCH_BEGIN) {
-            writer_commit_batch(writer->db, item->peer, &item->request, writer->shared, writer->stop, &writer->signals);
+        struct writer_commit_item *const *items = writer->order + at;
+        if (!is_through(items[0])) {
+            carry_out_alone(writer, items[0]);
             at++;
             continue;
         }
-        for (end = at; end < writer->items_count && writer->items[end].request.kind != WRITER_FRAME_BATCH_BEGIN;)
+        for (end = at; end < writer->items_count && is_through(writer->order[end]);)
             end++;
-        at += writer_commit_group(writer->db, item, end - at, writer->shared);
+        at += writer_commit_group(writer->db, items, end - at, writer->shared);
     }
 }
 
@@ -237,10 +333,16 @@ static void remove_purged(struct writer *writer)
 /* Everything that has come: received, carried out, answered. */
 static void work(struct writer *writer, int timeout_ms)
 {
+    bool busy = false;
+
     receive(writer, timeout_ms);
-    while (gather(writer))
+    while (gather(writer)) {
         carry_out(writer);
+        busy = true;
+    }
     sweep(writer);
+    if (writer_behind_due_ms(writer->behind, busy) <= sys_monotonic_ms())
+        (void)!writer_behind_apply(writer->behind);
     if (writer_db_has_purged(writer->db) && sys_monotonic_ms() >= writer->purged_ms)
         remove_purged(writer);
 }
@@ -248,11 +350,14 @@ static void work(struct writer *writer, int timeout_ms)
 /* How long to wait for something to come. */
 static int patience_ms(const struct writer *writer)
 {
-    int64_t left_ms = writer->purged_ms - sys_monotonic_ms();
+    const int64_t now_ms = sys_monotonic_ms();
+    int64_t due_ms = writer_behind_due_ms(writer->behind, false);
 
-    if (!writer_db_has_purged(writer->db) || left_ms > TICK_MS)
+    if (writer_db_has_purged(writer->db) && writer->purged_ms < due_ms)
+        due_ms = writer->purged_ms;
+    if (due_ms >= now_ms + TICK_MS)
         return TICK_MS;
-    return left_ms > 0 ? (int)left_ms : 0;
+    return due_ms > now_ms ? (int)(due_ms - now_ms) : 0;
 }
 
 /* Takes the lock, waiting for whoever holds it. False: told to stop, or it cannot be had. */
@@ -295,6 +400,8 @@ static bool start(struct writer *writer, struct buf *why)
     if (writer_db_open(writer->config, &writer->db, why) != ERR_OK ||
         writer_socket_listen(database, &writer->listener, why) != ERR_OK)
         return false;
+    writer->behind = writer_behind_new(writer->config, writer->db, writer->shared);
+    writer_behind_resume(writer->behind);
     writer->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (writer->epoll < 0 || epoll_ctl(writer->epoll, EPOLL_CTL_ADD, writer->listener, &event) != 0) {
         buf_printf(why, "epoll: %s", strerror(errno));
@@ -312,6 +419,16 @@ static void send_rest(struct writer *writer)
 
     while (writer->peers_count > 0 && sys_monotonic_ms() < end_ms)
         work(writer, 100);
+}
+
+/* What is left in the journal, for as long as a drain may take; it keeps the rest. */
+static void apply_rest(struct writer *writer)
+{
+    const int64_t end_ms = sys_monotonic_ms() + writer->config->server.drain_timeout_ms;
+
+    while (writer_behind_due_ms(writer->behind, false) <= sys_monotonic_ms() && sys_monotonic_ms() < end_ms)
+        if (!writer_behind_apply(writer->behind))
+            break;
 }
 
 /* The way out. Nobody new; of those who are there, what they have sent already. */
@@ -334,6 +451,7 @@ static void drain(struct writer *writer)
     }
     sweep(writer);
     send_rest(writer);
+    apply_rest(writer);
     if (writer_db_has_purged(writer->db))
         remove_purged(writer);
 }
@@ -345,6 +463,8 @@ static void finish(struct writer *writer)
     for (size_t i = 0; i < writer->items_max; i++)
         writer_commit_item_fini(&writer->items[i]);
     free(writer->items);
+    free(writer->order);
+    writer_behind_free(&writer->behind);
     writer_db_close(&writer->db);
     if (writer->listener >= 0)
         close(writer->listener);

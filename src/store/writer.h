@@ -7,11 +7,15 @@
  * fails fails alone. A write is SQL text with values, so the writer needs no catalogue and outlives a reload. A batch
  * (an import) is a transaction of its own.
  *
+ * Writes behind are committed to a journal of their own and answered, and applied to the database later
+ * (writer_behind). A write with an idempotency key is carried out once (writer_replay).
+ *
  * Purges that belong to a write, or have nowhere else to go, are committed to the outbox (store/outbox.h), and their
  * rows removed once they have been carried out: with a later group, or by themselves within a second.
  *
  * Its clients are writer_client's. Its parts: writer_socket (lock and address), writer_peer (a connection),
- * writer_frame (the bytes), writer_commit (groups and batches), writer_db (SQLite), writer_outbox (its table).
+ * writer_frame (the bytes), writer_commit (groups and batches), writer_behind (and its journal), writer_db (SQLite)
+ * with writer_script (what clients send), writer_outbox, writer_replay and writer_position (tables).
  */
 #ifndef LARDER_WRITER_H
 #define LARDER_WRITER_H
@@ -21,6 +25,7 @@
 
 #include "config/config.h"
 #include "store/store.h"
+#include "store/writer_pending.h"
 
 enum writer_state { WRITER_STARTING, WRITER_READY, WRITER_LOCKED_OUT, WRITER_FAILED };
 
@@ -32,7 +37,8 @@ struct writer_shared {
     /* Where larder_score_log stood after the last commit of a write that may have changed scores and did not say that
      * it tells of them itself. */
     _Atomic uint64_t scores;
-    char reason[256];           /* of WRITER_LOCKED_OUT and WRITER_FAILED; written before `state` */
+    struct writer_pending pending; /* writes behind */
+    char reason[256];              /* of WRITER_LOCKED_OUT and WRITER_FAILED; written before `state` */
 };
 
 /* The process: lock, migrate, listen, write until *STOP, then commit and answer what was received, checkpoint and

@@ -233,20 +233,13 @@ static enum err ask(struct writer_client *client, const struct writer_frame_requ
     return err == ERR_OK ? take_answer(client, deadline_ms, answer, why) : err;
 }
 
-enum err writer_client_write(struct writer_client *client, const struct writer_client_ask *wanted, struct arena *arena,
-                             struct writer_client_told *out, struct buf *why)
+/* Sends REQUEST, whose deadline it has, and takes the answer over into ARENA. */
+static enum err ask_and_copy(struct writer_client *client, const struct writer_frame_request *request,
+                             struct arena *arena, struct writer_client_told *out, struct buf *why)
 {
-    struct writer_frame_request request = {
-        .kind = WRITER_FRAME_WRITE, .tells_scores = wanted->tells_scores, .shape = wanted->shape, .sql = wanted->sql};
     struct writer_frame_answer answer;
+    enum err err = ask(client, request, request->deadline_ms, &answer, why);
 
-    request.deadline_ms = sys_monotonic_ms() + client->config->store.write_timeout_ms;
-    request.purges = encode_purges(client, wanted->purges, wanted->purges_count);
-    if (wanted->values)
-        request.values = *wanted->values;
-    if (wanted->caller)
-        request.caller = *wanted->caller;
-    enum err err = ask(client, &request, request.deadline_ms, &answer, why);
     if (err != ERR_OK)
         return err;
     struct str json = answer.json.len ? arena_copy(arena, answer.json) : STR("");
@@ -257,7 +250,52 @@ enum err writer_client_write(struct writer_client *client, const struct writer_c
     }
     out->row = (struct store_answer){.found = answer.found, .changes = answer.changes, .json = json};
     out->outbox_id = answer.outbox_id;
+    out->repeated = answer.repeated;
     return ERR_OK;
+}
+
+enum err writer_client_write(struct writer_client *client, const struct writer_client_ask *wanted, struct arena *arena,
+                             struct writer_client_told *out, struct buf *why)
+{
+    struct writer_frame_request request = {.kind = WRITER_FRAME_WRITE,
+                                           .tells_scores = wanted->tells_scores,
+                                           .behind = wanted->behind,
+                                           .shape = wanted->shape,
+                                           .sql = wanted->sql,
+                                           .label = wanted->label,
+                                           .repeat_key = wanted->repeat_key,
+                                           .repeat_print = wanted->repeat_print,
+                                           .condition = wanted->condition,
+                                           .condition_sql = wanted->condition_sql,
+                                           .condition_hashes = wanted->condition_hashes,
+                                           .condition_shape = wanted->condition_shape};
+
+    request.deadline_ms = sys_monotonic_ms() + client->config->store.write_timeout_ms;
+    request.purges = encode_purges(client, wanted->purges, wanted->purges_count);
+    if (wanted->values)
+        request.values = *wanted->values;
+    if (wanted->caller)
+        request.caller = *wanted->caller;
+    if (wanted->condition_values)
+        request.condition_values = *wanted->condition_values;
+    return ask_and_copy(client, &request, arena, out, why);
+}
+
+enum err writer_client_repeat(struct writer_client *client, uint64_t number, struct arena *arena,
+                              struct writer_client_told *out, struct buf *why)
+{
+    struct writer_frame_request request = {.kind = WRITER_FRAME_REPEAT, .ids_count = 1, .ids = {(int64_t)number}};
+
+    request.deadline_ms = sys_monotonic_ms() + client->config->store.write_timeout_ms;
+    return ask_and_copy(client, &request, arena, out, why);
+}
+
+enum err writer_client_drop(struct writer_client *client, uint64_t number, struct buf *why)
+{
+    const struct writer_frame_request request = {.kind = WRITER_FRAME_DROP, .ids_count = 1, .ids = {(int64_t)number}};
+    struct writer_frame_answer answer;
+
+    return ask(client, &request, sys_monotonic_ms() + client->config->store.write_timeout_ms, &answer, why);
 }
 
 enum err writer_client_keep_purges(struct writer_client *client, const struct str *purges, size_t purges_count,
@@ -274,9 +312,10 @@ enum err writer_client_keep_purges(struct writer_client *client, const struct st
     return err;
 }
 
-enum err writer_client_purged(struct writer_client *client, const int64_t *ids, size_t count)
+/* Tells IDS without waiting for an answer. */
+static enum err tell(struct writer_client *client, enum writer_frame_kind kind, const int64_t *ids, size_t count)
 {
-    struct writer_frame_request request = {.kind = WRITER_FRAME_PURGED};
+    struct writer_frame_request request = {.kind = kind};
     int64_t deadline_ms = sys_monotonic_ms() + PURGED_WAIT_MS;
     struct buf ignored = {0};
     enum err err = ERR_OK;
@@ -288,6 +327,18 @@ enum err writer_client_purged(struct writer_client *client, const int64_t *ids, 
     }
     buf_free(&ignored);
     return err == ERR_OK ? ERR_OK : ERR_UNAVAILABLE;
+}
+
+enum err writer_client_purged(struct writer_client *client, const int64_t *ids, size_t count)
+{
+    return tell(client, WRITER_FRAME_PURGED, ids, count);
+}
+
+enum err writer_client_scores_followed(struct writer_client *client, uint64_t number)
+{
+    const int64_t id = (int64_t)number;
+
+    return tell(client, WRITER_FRAME_FOLLOWED, &id, 1);
 }
 
 enum err writer_client_batch_begin(struct writer_client *client, struct str sql, struct buf *why)

@@ -5,6 +5,7 @@
 #define LARDER_WRITER_CLIENT_H
 
 #include "store/writer.h"
+#include "store/writer_frame.h"
 
 /* A connection to the writer, for one thread; made when it is first needed, and again after a loss. CONFIG and SHARED
  * (may be NULL) must outlive it. */
@@ -24,19 +25,38 @@ struct writer_client_ask {
     const struct str *purges;
     size_t purges_count;
     bool tells_scores; /* the caller tells L2 itself of the scores that this changes (l2/l2_boards.h) */
+    /* Behind: durable in the journal when this returns, applied to the database later. The answer is an object with the
+     * receipt (store/receipt.h), and the purges are carried out by whoever drains the outbox. */
+    bool behind;
+    struct str label; /* what it is, for people; of a write behind */
+    /* An idempotency key and what identifies the request besides (empty key: none): the same again gets the same answer
+     * for a day and writes nothing. */
+    struct str repeat_key, repeat_print;
+    /* Whether it may be carried out, by the answer of a reading statement (writer_frame.h); not for writes behind. */
+    enum writer_frame_condition condition;
+    struct str condition_sql, condition_hashes;
+    enum catalog_shape condition_shape;
+    const struct params_values *condition_values;
 };
 
 struct writer_client_told {
     struct store_answer row;
     int64_t outbox_id; /* the row of the outbox that has the purges; 0 without any */
+    bool repeated;     /* it is what an earlier request with the same key was answered */
 };
 
 /* Has WANTED written and waits for the synced commit: ERR_OK means durable. WHY is for a person. Blocks for the
- * configured write_timeout at most. Nothing was written: ERR_CONSTRAINT, ERR_STATEMENT, ERR_FULL, ERR_READ_ONLY,
+ * configured write_timeout at most. Nothing was written: ERR_CHANGED (the condition), ERR_EXISTS (the key is another
+ * request's), ERR_CONSTRAINT, ERR_STATEMENT, ERR_FULL, ERR_READ_ONLY,
  * ERR_CORRUPT, ERR_LIMIT, ERR_BUSY (the queue or the database), ERR_UNAVAILABLE (no writer). Not known: ERR_TIMEOUT,
  * and ERR_IO (the writer vanished after it had been asked, or the disk failed it). */
 enum err writer_client_write(struct writer_client *client, const struct writer_client_ask *wanted, struct arena *arena,
                              struct writer_client_told *out, struct buf *why) ERR_CHECKED;
+/* The failed write behind with this NUMBER is accepted again, under the receipt in *OUT, or dropped. ERR_NOT_FOUND
+ * where there is none. Errors as above. */
+enum err writer_client_repeat(struct writer_client *client, uint64_t number, struct arena *arena,
+                              struct writer_client_told *out, struct buf *why) ERR_CHECKED;
+enum err writer_client_drop(struct writer_client *client, uint64_t number, struct buf *why) ERR_CHECKED;
 /* Commits PURGES (none: nothing is kept) alone to the outbox. OUTBOX_ID and errors as above. */
 enum err writer_client_keep_purges(struct writer_client *client, const struct str *purges, size_t purges_count,
                                    int64_t *outbox_id, struct buf *why) ERR_CHECKED;
@@ -44,6 +64,10 @@ enum err writer_client_keep_purges(struct writer_client *client, const struct st
  * with one of the next commits, or soon after by one of their own; one that is not (ERR_UNAVAILABLE, or the writer had
  * too many to remember) will be carried out once more. */
 enum err writer_client_purged(struct writer_client *client, const int64_t *ids, size_t count) ERR_CHECKED;
+
+/* Tells the writer that the changes of scores up to NUMBER have been told everywhere, so that their log (schema.h) can
+ * be cut. Waits for no answer. */
+enum err writer_client_scores_followed(struct writer_client *client, uint64_t number) ERR_CHECKED;
 
 /* A batch: the same SQL once per row, all or nothing; other writes wait meanwhile. Any error ends it with nothing
  * written, but for ERR_IO and ERR_TIMEOUT of the commit: not known. A failing row is reported by the commit:

@@ -31,13 +31,10 @@ void writer_commit_item_fini(struct writer_commit_item *item)
     buf_free(&item->outcome.why);
 }
 
-static void fail(struct writer_db_outcome *outcome, enum err err, struct str why)
+void writer_commit_fail(struct writer_db_outcome *outcome, enum err err, struct str why)
 {
+    writer_db_outcome_clear(outcome);
     outcome->err = err;
-    outcome->found = false;
-    outcome->changes = outcome->outbox_id = 0;
-    buf_clear(&outcome->json);
-    buf_clear(&outcome->why);
     buf_add_str(&outcome->why, why.len ? why : str_from(err_text(err)));
 }
 
@@ -46,26 +43,26 @@ static void apply(struct writer_db *db, struct writer_commit_item *item, int64_t
     int64_t left_ms = item->request.deadline_ms - now_ms;
 
     if (left_ms <= 0)
-        fail(&item->outcome, ERR_TIMEOUT, STR("it waited too long for its turn; nothing was written"));
+        writer_commit_fail(&item->outcome, ERR_TIMEOUT, STR("it waited too long for its turn; nothing was written"));
     else
         writer_db_apply(db, &item->request, left_ms < WRITE_TIMEOUT_MS ? left_ms : WRITE_TIMEOUT_MS, &item->outcome);
 }
 
 /* Applies the items within the transaction, and cuts *COUNT to those that came to their turn. False when one of them
  * has spoilt the transaction. */
-static bool apply_all(struct writer_db *db, struct writer_commit_item *items, size_t *count)
+static bool apply_all(struct writer_db *db, struct writer_commit_item *const *items, size_t *count)
 {
     const int64_t start_ms = sys_monotonic_ms();
     int64_t now_ms = start_ms;
 
     for (size_t i = 0; i < *count; i++) {
-        if (items[i].apart)
+        if (items[i]->apart)
             continue;
-        apply(db, &items[i], now_ms);
+        apply(db, items[i], now_ms);
         if (!writer_db_in_transaction(db)) {
-            items[i].apart = true;
-            if (items[i].outcome.err == ERR_OK)
-                fail(&items[i].outcome, ERR_STATEMENT, STR("the statement ended the transaction"));
+            items[i]->apart = true;
+            if (items[i]->outcome.err == ERR_OK)
+                writer_commit_fail(&items[i]->outcome, ERR_STATEMENT, STR("the statement ended the transaction"));
             return false;
         }
         now_ms = sys_monotonic_ms();
@@ -75,12 +72,12 @@ static bool apply_all(struct writer_db *db, struct writer_commit_item *items, si
     return true;
 }
 
-static size_t count_written(const struct writer_commit_item *items, size_t count)
+static size_t count_written(struct writer_commit_item *const *items, size_t count)
 {
     size_t written = 0;
 
     for (size_t i = 0; i < count; i++)
-        written += items[i].outcome.err == ERR_OK;
+        written += items[i]->outcome.err == ERR_OK || items[i]->outcome.kept;
     return written;
 }
 
@@ -89,6 +86,7 @@ static void answer_outcome(struct writer_peer *peer, const struct writer_db_outc
     const struct writer_frame_answer answer = {
         .err = outcome->err,
         .found = outcome->found,
+        .repeated = outcome->repeated,
         .changes = outcome->changes,
         .failed_row = failed_row,
         .outbox_id = outcome->outbox_id,
@@ -99,10 +97,26 @@ static void answer_outcome(struct writer_peer *peer, const struct writer_db_outc
     writer_peer_answer(peer, &answer, sys_monotonic_ms());
 }
 
-static void note_commit(struct writer_shared *shared, uint64_t written)
+void writer_commit_answer(struct writer_commit_item *item, uint64_t failed_row)
+{
+    answer_outcome(item->peer, &item->outcome, failed_row);
+}
+
+/* Whether one of those that were written may have changed scores without telling of it. */
+static bool may_change_scores(struct writer_commit_item *const *items, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (items[i]->outcome.err == ERR_OK && !items[i]->request.tells_scores)
+            return true;
+    return false;
+}
+
+void writer_commit_note(struct writer_db *db, struct writer_shared *shared, uint64_t written, bool scores)
 {
     if (!shared)
         return;
+    if (scores)
+        atomic_store(&shared->scores, writer_db_scores(db));
     atomic_fetch_add(&shared->committed, written);
     atomic_fetch_add(&shared->commits, 1);
 }
@@ -120,7 +134,7 @@ static enum err begin_group(struct writer_db *db, bool removing, struct buf *why
 }
 
 /* The items as one transaction, of which *WRITTEN were written. */
-static enum err run_group(struct writer_db *db, struct writer_commit_item *items, size_t *count, bool removing,
+static enum err run_group(struct writer_db *db, struct writer_commit_item *const *items, size_t *count, bool removing,
                           size_t *written, struct buf *why)
 {
     enum err err;
@@ -138,7 +152,7 @@ static enum err run_group(struct writer_db *db, struct writer_commit_item *items
     return ERR_OK;
 }
 
-size_t writer_commit_group(struct writer_db *db, struct writer_commit_item *items, size_t count,
+size_t writer_commit_group(struct writer_db *db, struct writer_commit_item *const *items, size_t count,
                            struct writer_shared *shared)
 {
     const bool removing = writer_db_has_purged(db);
@@ -146,18 +160,18 @@ size_t writer_commit_group(struct writer_db *db, struct writer_commit_item *item
     size_t written;
 
     for (size_t i = 0; i < count; i++)
-        items[i].apart = false;
+        items[i]->apart = false;
     enum err err = run_group(db, items, &count, removing, &written, &why);
     if (err == ERR_FULL && removing) {
         buf_clear(&why);
         err = run_group(db, items, &count, false, &written, &why);
     }
     if (err == ERR_OK && written > 0)
-        note_commit(shared, written);
+        writer_commit_note(db, shared, written, may_change_scores(items, count));
     for (size_t i = 0; i < count; i++) {
-        if (err != ERR_OK && !items[i].apart)
-            fail(&items[i].outcome, err, buf_str(&why));
-        answer_outcome(items[i].peer, &items[i].outcome, WRITER_FRAME_NO_ROW);
+        if (err != ERR_OK && !items[i]->apart)
+            writer_commit_fail(&items[i]->outcome, err, buf_str(&why));
+        writer_commit_answer(items[i], WRITER_FRAME_NO_ROW);
     }
     /* After the answers: nobody has to wait for it. */
     if (err == ERR_OK && written > 0)
@@ -178,7 +192,7 @@ enum err writer_commit_purged(struct writer_db *db, struct writer_shared *shared
             writer_db_rollback(db);
     }
     if (err == ERR_OK) {
-        note_commit(shared, 0);
+        writer_commit_note(db, shared, 0, false);
         writer_db_checkpoint(db);
     }
     return err;
@@ -205,7 +219,7 @@ static void begin_batch(struct batch *batch, const struct writer_frame_request *
     buf_add_str(&batch->sql, request->sql);
     batch->now_ms = request->caller.now_ms;
     if (err != ERR_OK) {
-        fail(&batch->outcome, err, buf_str(&why));
+        writer_commit_fail(&batch->outcome, err, buf_str(&why));
         writer_db_rollback(batch->db);
         batch->ended = true;
     }
@@ -240,9 +254,9 @@ static void commit_batch(struct batch *batch, struct str purges, struct writer_s
         else
             writer_db_rollback(batch->db);
         if (err == ERR_OK)
-            note_commit(shared, batch->rows);
+            writer_commit_note(batch->db, shared, batch->rows, true);
         else
-            fail(&batch->outcome, err, buf_str(&why));
+            writer_commit_fail(&batch->outcome, err, buf_str(&why));
     }
     /* The rows' own answers are nobody's. */
     buf_clear(&batch->outcome.json);
@@ -271,7 +285,7 @@ static void give_up(struct batch *batch, enum err err, struct str why)
 {
     writer_db_rollback(batch->db);
     if (batch->outcome.err == ERR_OK)
-        fail(&batch->outcome, err, why);
+        writer_commit_fail(&batch->outcome, err, why);
     answer_outcome(batch->peer, &batch->outcome, batch->failed_row);
     batch->peer->lost = true;
     batch->ended = true;

@@ -17,13 +17,14 @@ struct writer_commit_item {
     struct writer_peer *peer;
     struct writer_frame_request request;
     struct writer_db_outcome outcome;
-    bool apart; /* has spoilt a transaction: not tried again */
+    uint64_t number; /* in the journal; 0: it went there not, or not now */
+    bool apart;      /* has spoilt a transaction: not tried again */
 };
 
 /* Carries out the first of ITEMS (at least one) as one transaction and answers them, after the commit. How many they
  * were: a group ends early when it has taken long. What the outbox is rid of by the way fails nobody. SHARED may be
  * NULL. */
-size_t writer_commit_group(struct writer_db *db, struct writer_commit_item *items, size_t count,
+size_t writer_commit_group(struct writer_db *db, struct writer_commit_item *const *items, size_t count,
                            struct writer_shared *shared);
 
 /* Rids the outbox of the rows that have been carried out, as a transaction of its own. After an error they are still to
@@ -34,6 +35,15 @@ enum err writer_commit_purged(struct writer_db *db, struct writer_shared *shared
  * taken back: because a row failed, PEER was silent or vanished, or *STOP. SIGNALS is the mask while waiting. */
 void writer_commit_batch(struct writer_db *db, struct writer_peer *peer, const struct writer_frame_request *request,
                          struct writer_shared *shared, const volatile sig_atomic_t *stop, const sigset_t *signals);
+
+/* For whoever carries out items in another way: OUTCOME becomes ERR, told by WHY or else in the table's words; and the
+ * answer to who asked. */
+void writer_commit_fail(struct writer_db_outcome *outcome, enum err err, struct str why);
+void writer_commit_answer(struct writer_commit_item *item, uint64_t failed_row);
+
+/* A transaction with WRITTEN writes has been committed, before anybody is answered. SCORES: it may have changed some
+ * that nobody tells of. SHARED may be NULL. */
+void writer_commit_note(struct writer_db *db, struct writer_shared *shared, uint64_t written, bool scores);
 
 void writer_commit_item_fini(struct writer_commit_item *item);
 

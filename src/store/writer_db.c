@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <sqlite3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,27 +28,13 @@
 #include "store/rows.h"
 #include "store/statement.h"
 #include "store/writer_outbox.h"
+#include "store/writer_replay.h"
+#include "store/writer_script.h"
+#include "store/writer_wal.h"
 
 enum {
-    SCRIPTS_MAX = 64,
-    SCRIPT_BYTES_MAX = 64 << 10, /* longer SQL is not kept */
-    PROGRESS_STEPS = 2000,       /* of SQLite's virtual machine between looks at the clock */
-    ANSWER_BYTES_MAX = 16 << 20,
+    PROGRESS_STEPS = 2000, /* of SQLite's virtual machine between looks at the clock */
     JSON_BYTES_KEPT = 1 << 20,
-    WAL_FRAME_HEAD = 24,
-};
-
-/* One SQL text, prepared. */
-struct script {
-    uint64_t hash;
-    char *sql; /* NULL: the slot is free */
-    size_t sql_len;
-    uint64_t used; /* when, by the count of uses */
-    struct prepared {
-        sqlite3_stmt *statement;
-        struct rows_plan plan;
-    } * statements;
-    size_t count;
 };
 
 struct writer_db {
@@ -58,13 +45,14 @@ struct writer_db {
     ino_t inode;
     bool own;            /* what is prepared now is this module's */
     int64_t deadline_ms; /* of the write that runs; monotonic; 0: none does */
-    struct script scripts[SCRIPTS_MAX];
-    uint64_t uses;
+    struct writer_scripts *scripts;
     struct writer_outbox *outbox;
-    uint64_t page_bytes;
-    uint64_t wal_bytes;      /* after the last commit */
-    uint64_t wal_seen;       /* at the last look */
-    uint64_t wal_checkpoint; /* the size at which the next checkpoint is due */
+    struct writer_replay *replay;
+    struct writer_position *position;
+    sqlite3_stmt *scores;          /* where their log stands; NULL: to be prepared */
+    uint64_t followed, unfollowed; /* the log up to here is to be removed, and has been */
+    struct buf answer;             /* on its way to or from `replay` */
+    struct writer_wal wal;
 };
 
 static int authorize(void *context, int action, const char *first, const char *second, const char *schema,
@@ -82,37 +70,11 @@ static int check_deadline(void *context)
     return db->deadline_ms != 0 && sys_monotonic_ms() >= db->deadline_ms;
 }
 
-static int note_wal(void *context, sqlite3 *handle, const char *schema, int pages)
-{
-    struct writer_db *db = context;
-
-    (void)handle, (void)schema;
-    db->wal_bytes = (uint64_t)pages * (db->page_bytes + WAL_FRAME_HEAD);
-    return SQLITE_OK;
-}
-
-/* The system's reason for the last failure: of the call as a whole, which commits do not tell, else of the WAL's file.
- */
-static int last_errno(struct writer_db *db)
-{
-    int number = sqlite3_system_errno(db->db);
-    sqlite3_file *wal = NULL;
-
-    if (number == 0 && sqlite3_file_control(db->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal) == SQLITE_OK && wal &&
-        wal->pMethods)
-        (void)wal->pMethods->xFileControl(wal, SQLITE_FCNTL_LAST_ERRNO, &number);
-    return number;
-}
-
-/* What ERR, of the call on DB that failed last, means for the connection. A quota or a limit on file sizes is a full
- * disk. */
+/* What ERR, of the call on DB that failed last, means for the connection. */
 static enum err judge(struct writer_db *db, enum err err)
 {
     db->doubtful |= err == ERR_IO || err == ERR_CORRUPT || err == ERR_UNAVAILABLE || err == ERR_READ_ONLY;
-    if (err != ERR_IO)
-        return err;
-    int number = last_errno(db);
-    return number == ENOSPC || number == EDQUOT || number == EFBIG ? ERR_FULL : ERR_IO;
+    return writer_wal_judge(db->db, err);
 }
 
 /* Runs SQL of this module's own. */
@@ -124,22 +86,15 @@ static enum err control(struct writer_db *db, const char *sql, struct buf *why)
     return code == SQLITE_OK ? ERR_OK : judge(db, rows_failed(db->db, why));
 }
 
-static void drop_script(struct script *script)
-{
-    for (size_t i = 0; i < script->count; i++) {
-        sqlite3_finalize(script->statements[i].statement);
-        rows_plan_fini(&script->statements[i].plan);
-    }
-    free(script->statements);
-    free(script->sql);
-    *script = (struct script){.sql = NULL};
-}
-
 static void disconnect(struct writer_db *db)
 {
-    for (size_t i = 0; i < SCRIPTS_MAX; i++)
-        drop_script(&db->scripts[i]);
+    writer_script_disconnect(db->scripts);
     writer_outbox_disconnect(db->outbox);
+    writer_replay_disconnect(db->replay);
+    writer_position_disconnect(db->position);
+    sqlite3_finalize(db->scores);
+    db->scores = NULL;
+    db->followed = db->unfollowed = 0;
     /* What cannot be trusted, or is no longer the file at the path, must not be copied together on the way out. */
     if (db->db && db->doubtful)
         sqlite3_db_config(db->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
@@ -166,37 +121,6 @@ static enum err migrate(const struct config *config, struct buf *why)
     return err;
 }
 
-/* PRAGMA journal_mode says which mode it is now; it does not fail where WAL is impossible. */
-static enum err require_wal(struct writer_db *db, struct buf *why)
-{
-    sqlite3_stmt *statement = NULL;
-    enum err err = ERR_OK;
-
-    if (sqlite3_prepare_v2(db->db, "PRAGMA journal_mode = WAL", -1, &statement, NULL) != SQLITE_OK ||
-        sqlite3_step(statement) != SQLITE_ROW) {
-        err = rows_failed(db->db, why);
-    } else if (sqlite3_stricmp((const char *)sqlite3_column_text(statement, 0), "wal") != 0) {
-        buf_printf(why, "%s cannot be put into WAL mode: is it on a network file system?", db->config->store.database);
-        err = ERR_UNAVAILABLE;
-    }
-    sqlite3_finalize(statement);
-    return err;
-}
-
-static enum err read_page_size(struct writer_db *db, struct buf *why)
-{
-    sqlite3_stmt *statement = NULL;
-    enum err err = ERR_OK;
-
-    if (sqlite3_prepare_v2(db->db, "PRAGMA page_size", -1, &statement, NULL) == SQLITE_OK &&
-        sqlite3_step(statement) == SQLITE_ROW)
-        db->page_bytes = (uint64_t)sqlite3_column_int64(statement, 0);
-    else
-        err = rows_failed(db->db, why);
-    sqlite3_finalize(statement);
-    return err;
-}
-
 /* Where there is no place for it now, it is made when it is needed, and until then whoever wants to write is told why
  * he cannot. */
 static enum err connect_outbox(struct writer_db *db, struct buf *why)
@@ -218,22 +142,17 @@ static enum err connect_outbox(struct writer_db *db, struct buf *why)
 
 static enum err configure(struct writer_db *db, struct buf *why)
 {
-    static const char settings[] = "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA foreign_keys = ON;"
-                                   "PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;";
+    static const char settings[] = "PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384;";
+    const struct config *config = db->config;
 
     sqlite3_extended_result_codes(db->db, 1);
-    sqlite3_busy_timeout(db->db, (int)db->config->store.busy_timeout_ms);
+    sqlite3_busy_timeout(db->db, (int)config->store.busy_timeout_ms);
     sqlite3_db_config(db->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    enum err err = require_wal(db, why);
+    enum err err = writer_wal_init(&db->wal, db->db, config->store.database, config->store.wal_limit, why);
     if (err == ERR_OK)
         err = control(db, settings, why);
-    if (err == ERR_OK)
-        err = read_page_size(db, why);
     if (err != ERR_OK)
         return err;
-    db->wal_bytes = db->wal_seen = 0;
-    db->wal_checkpoint = db->config->store.wal_limit / 4;
-    sqlite3_wal_hook(db->db, note_wal, db);
     sqlite3_progress_handler(db->db, PROGRESS_STEPS, check_deadline, db);
     sqlite3_set_authorizer(db->db, authorize, db);
     return connect_outbox(db, why);
@@ -268,7 +187,10 @@ enum err writer_db_open(const struct config *config, struct writer_db **out, str
     struct writer_db *db = sys_calloc(1, sizeof *db);
 
     db->config = config;
+    db->scripts = writer_script_new(check_deadline, db);
     db->outbox = writer_outbox_new();
+    db->replay = writer_replay_new();
+    db->position = writer_position_new();
     enum err err = connect_database(db, why);
     if (err == ERR_OK)
         *out = db;
@@ -284,7 +206,11 @@ void writer_db_close(struct writer_db **db)
     if ((*db)->db && !(*db)->doubtful)
         (void)sqlite3_wal_checkpoint_v2((*db)->db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     disconnect(*db);
+    writer_script_free(&(*db)->scripts);
     writer_outbox_free(&(*db)->outbox);
+    writer_replay_free(&(*db)->replay);
+    writer_position_free(&(*db)->position);
+    buf_free(&(*db)->answer);
     free(*db);
     *db = NULL;
 }
@@ -340,104 +266,40 @@ void writer_db_rollback(struct writer_db *db)
     buf_free(&why);
 }
 
-/* Prepares all of SCRIPT's text. */
-static enum err prepare(struct writer_db *db, struct script *script, struct buf *why)
+static enum err call(struct writer_db *db, struct str sql, enum catalog_shape shape, const struct params_values *values,
+                     const struct store_caller *caller, struct writer_db_outcome *outcome)
 {
-    struct str rest = {script->sql, script->sql_len};
-    const char *point;
+    const struct writer_script_call it = {.sql = sql, .shape = shape, .values = values, .caller = caller};
 
-    while (rest.len > 0) {
-        sqlite3_stmt *statement = NULL;
-        enum err err = statement_prepare(db->db, &rest, SQLITE_PREPARE_PERSISTENT, &statement, &point, why);
-        if (err != ERR_OK)
-            return judge(db, err);
-        if (!statement)
-            break;
-        script->statements = sys_realloc(script->statements, (script->count + 1) * sizeof *script->statements);
-        struct prepared *prepared = &script->statements[script->count++];
-        prepared->statement = statement;
-        rows_plan_init(&prepared->plan, statement);
-    }
-    return ERR_OK;
+    return judge(db, writer_script_run(db->scripts, db->db, &it, &outcome->json, &outcome->found, &outcome->why));
 }
 
-/* SQL prepared; now, unless it was before. */
-static enum err find_script(struct writer_db *db, struct str sql, struct script **out, struct buf *why)
+/* Whether JSON's hash is among HASHES. */
+static bool is_among(struct str json, struct str hashes)
 {
-    const uint64_t hash = sys_hash64(sql, 0);
-    struct script *oldest = &db->scripts[0];
+    char digits[WRITER_FRAME_HASH_LEN + 1];
 
-    for (size_t i = 0; i < SCRIPTS_MAX; i++) {
-        struct script *script = &db->scripts[i];
-        if (script->sql && script->hash == hash && str_equal((struct str){script->sql, script->sql_len}, sql)) {
-            script->used = ++db->uses;
-            *out = script;
-            return ERR_OK;
-        }
-        if (script->used < oldest->used)
-            oldest = script;
-    }
-    drop_script(oldest);
-    *oldest = (struct script){.hash = hash, .sql = sys_copy(sql), .sql_len = sql.len, .used = ++db->uses};
-    enum err err = prepare(db, oldest, why);
-    if (err == ERR_OK)
-        *out = oldest;
-    else
-        drop_script(oldest);
-    return err;
+    snprintf(digits, sizeof digits, "%016llx", (unsigned long long)sys_hash64(json, 0));
+    for (size_t at = 0; at + WRITER_FRAME_HASH_LEN <= hashes.len; at += WRITER_FRAME_HASH_LEN)
+        if (memcmp(hashes.p + at, digits, WRITER_FRAME_HASH_LEN) == 0)
+            return true;
+    return hashes.len == 0;
 }
 
-/* Runs one statement. Its rows replace those of the statements before it. */
-static enum err run_statement(struct writer_db *db, struct prepared *prepared,
-                              const struct writer_frame_request *request, struct writer_db_outcome *outcome)
+/* ERR_CHANGED where REQUEST's condition does not hold now. */
+static enum err check_condition(struct writer_db *db, const struct writer_frame_request *request,
+                                struct writer_db_outcome *outcome)
 {
-    sqlite3_stmt *statement = prepared->statement;
-    enum err err = rows_bind(statement, &request->values, &request->caller, &outcome->why);
-
-    if (err == ERR_OK && sqlite3_column_count(statement) > 0) {
-        buf_clear(&outcome->json);
-        err = rows_collect_plan(db->db, statement, &prepared->plan, request->shape, ANSWER_BYTES_MAX, &outcome->json,
-                                &outcome->found, &outcome->why);
-    } else if (err == ERR_OK && sqlite3_step(statement) != SQLITE_DONE) {
-        err = rows_failed(db->db, &outcome->why);
-    }
-    err = judge(db, err);
-    sqlite3_reset(statement);
-    sqlite3_clear_bindings(statement);
-    return err;
-}
-
-/* A text too large to be kept. */
-static enum err run_once(struct writer_db *db, const struct writer_frame_request *request,
-                         struct writer_db_outcome *outcome)
-{
-    struct str rest = request->sql;
-    enum err err = ERR_OK;
-    const char *point;
-
-    while (err == ERR_OK && rest.len > 0 && !check_deadline(db)) {
-        struct prepared prepared = {0};
-        err = statement_prepare(db->db, &rest, 0, &prepared.statement, &point, &outcome->why);
-        if (err != ERR_OK || !prepared.statement)
-            break;
-        rows_plan_init(&prepared.plan, prepared.statement);
-        err = run_statement(db, &prepared, request, outcome);
-        rows_plan_fini(&prepared.plan);
-        sqlite3_finalize(prepared.statement);
-    }
-    return err;
-}
-
-static enum err run(struct writer_db *db, const struct writer_frame_request *request, struct writer_db_outcome *outcome)
-{
-    struct script *script;
-
-    if (request->sql.len > SCRIPT_BYTES_MAX)
-        return run_once(db, request, outcome);
-    enum err err = find_script(db, request->sql, &script, &outcome->why);
-    for (size_t i = 0; err == ERR_OK && i < script->count && !check_deadline(db); i++)
-        err = run_statement(db, &script->statements[i], request, outcome);
-    return err;
+    if (request->condition == WRITER_FRAME_ALWAYS)
+        return ERR_OK;
+    enum err err = call(db, request->condition_sql, request->condition_shape, &request->condition_values,
+                        &request->caller, outcome);
+    if (err != ERR_OK)
+        return err;
+    bool matches = outcome->found && is_among(buf_str(&outcome->json), request->condition_hashes);
+    outcome->found = false;
+    buf_clear(&outcome->json);
+    return matches == (request->condition == WRITER_FRAME_IF_MATCH) ? ERR_OK : ERR_CHANGED;
 }
 
 static enum err run_in_time(struct writer_db *db, const struct writer_frame_request *request, int64_t timeout_ms,
@@ -446,7 +308,9 @@ static enum err run_in_time(struct writer_db *db, const struct writer_frame_requ
     const int64_t before = sqlite3_total_changes64(db->db);
 
     db->deadline_ms = sys_monotonic_ms() + timeout_ms;
-    enum err err = run(db, request, outcome);
+    enum err err = check_condition(db, request, outcome);
+    if (err == ERR_OK)
+        err = call(db, request->sql, request->shape, &request->values, &request->caller, outcome);
     outcome->changes = sqlite3_total_changes64(db->db) - before;
     if (err == ERR_OK && check_deadline(db))
         err = ERR_TIMEOUT;
@@ -470,9 +334,10 @@ static void settle(enum err err, struct writer_db_outcome *outcome)
         buf_add_str(&outcome->why, str_from(err_text(err)));
 }
 
-static void clear(struct writer_db_outcome *outcome)
+void writer_db_outcome_clear(struct writer_db_outcome *outcome)
 {
-    outcome->found = false;
+    outcome->err = ERR_OK;
+    outcome->found = outcome->repeated = outcome->kept = false;
     outcome->changes = outcome->outbox_id = 0;
     if (outcome->json.cap > JSON_BYTES_KEPT)
         buf_free(&outcome->json);
@@ -501,37 +366,152 @@ static void take_back(struct writer_db *db)
     buf_free(&ignored);
 }
 
+/* Runs CALL, of a module that has statements of its own on this connection. */
+#define OWN(db, call) ((db)->own = true, leave_own((db), (call)))
+
+static enum err leave_own(struct writer_db *db, enum err err)
+{
+    db->own = false;
+    return judge(db, err);
+}
+
 enum err writer_db_keep(struct writer_db *db, struct str purges, int64_t *outbox_id, struct buf *why)
 {
-    db->own = true;
-    enum err err = judge(db, writer_outbox_add(db->outbox, db->db, purges, outbox_id, why));
-    db->own = false;
+    return OWN(db, writer_outbox_add(db->outbox, db->db, sys_now_ms(), purges, outbox_id, why));
+}
+
+enum err writer_db_keep_left(struct writer_db *db, struct str purges, int64_t *outbox_id, struct buf *why)
+{
+    return OWN(db, writer_outbox_add(db->outbox, db->db, 0, purges, outbox_id, why));
+}
+
+enum err writer_db_position(struct writer_db *db, const struct writer_position_journal *journal, uint64_t *upto,
+                            struct buf *why)
+{
+    return OWN(db, writer_position_find(db->position, db->db, journal, upto, why));
+}
+
+enum err writer_db_advance(struct writer_db *db, uint64_t journal, uint64_t upto, struct buf *why)
+{
+    return OWN(db, writer_position_advance(db->position, db->db, journal, upto, why));
+}
+
+enum err writer_db_fail_behind(struct writer_db *db, uint64_t id, int64_t at_ms, struct str request, enum err error,
+                               struct str reason, struct buf *why)
+{
+    return OWN(db, writer_position_fail(db->position, db->db, id, at_ms, request, error, reason, why));
+}
+
+enum err writer_db_load_failed(struct writer_db *db, uint64_t id, struct buf *request, struct buf *why)
+{
+    return OWN(db, writer_position_load(db->position, db->db, id, request, why));
+}
+
+enum err writer_db_resolve_failed(struct writer_db *db, uint64_t id, uint64_t successor, struct buf *why)
+{
+    return OWN(db, writer_position_resolve(db->position, db->db, id, successor, why));
+}
+
+/* Keeps what REQUEST, which ends with ERR, is answered. */
+static enum err remember(struct writer_db *db, const struct writer_frame_request *request, enum err err,
+                         struct writer_db_outcome *outcome)
+{
+    const struct writer_frame_answer answer = {.err = err,
+                                               .found = outcome->found,
+                                               .repeated = true,
+                                               .changes = outcome->changes,
+                                               .failed_row = WRITER_FRAME_NO_ROW,
+                                               .why = buf_str(&outcome->why),
+                                               .json = buf_str(&outcome->json)};
+
+    buf_clear(&db->answer);
+    writer_frame_add_answer(&answer, &db->answer);
+    enum err kept = OWN(db, writer_replay_keep(db->replay, db->db, request->repeat_key, request->repeat_print,
+                                               request->caller.now_ms, buf_str(&db->answer), &outcome->why));
+    outcome->kept = kept == ERR_OK;
+    return kept;
+}
+
+/* What REQUEST was answered before. ERR_NOT_FOUND: it is new, or has no key. */
+static enum err recall(struct writer_db *db, const struct writer_frame_request *request,
+                       struct writer_db_outcome *outcome)
+{
+    struct writer_frame_answer answer;
+
+    if (request->repeat_key.len == 0)
+        return ERR_NOT_FOUND;
+    buf_clear(&db->answer);
+    enum err err = OWN(db, writer_replay_find(db->replay, db->db, request->repeat_key, request->repeat_print,
+                                              request->caller.now_ms, &db->answer, &outcome->why));
+    if (err != ERR_OK)
+        return err;
+    /* One that another version has written cannot be given again, and must not be carried out again either. */
+    if (writer_frame_read_answer(buf_str(&db->answer), &answer) != ERR_OK)
+        return ERR_VERSION;
+    outcome->err = answer.err;
+    outcome->found = answer.found;
+    outcome->repeated = true;
+    outcome->changes = answer.changes;
+    buf_add_str(&outcome->json, answer.json);
+    buf_add_str(&outcome->why, answer.why);
+    return ERR_OK;
+}
+
+bool writer_db_knows(struct writer_db *db, const struct writer_frame_request *request)
+{
+    struct buf why = {0};
+
+    if (!db->db || db->doubtful)
+        return false;
+    buf_clear(&db->answer);
+    enum err err = OWN(db, writer_replay_find(db->replay, db->db, request->repeat_key, request->repeat_print,
+                                              request->caller.now_ms, &db->answer, &why));
+    buf_free(&why);
+    return err == ERR_OK || err == ERR_EXISTS;
+}
+
+/* The write and what belongs to it, inside a savepoint. */
+static enum err apply_whole(struct writer_db *db, const struct writer_frame_request *request, int64_t timeout_ms,
+                            struct writer_db_outcome *outcome)
+{
+    enum err err = run_in_time(db, request, timeout_ms, outcome);
+
+    if (err == ERR_OK)
+        err = check_foreign_keys(db, &outcome->why);
+    if (err == ERR_OK && request->purges.len > 0)
+        err = writer_db_keep(db, request->purges, &outcome->outbox_id, &outcome->why);
+    if (err == ERR_OK && request->repeat_key.len > 0)
+        err = remember(db, request, ERR_OK, outcome);
+    if (err == ERR_OK)
+        err = control(db, "RELEASE larder", &outcome->why);
     return err;
 }
 
 void writer_db_apply(struct writer_db *db, const struct writer_frame_request *request, int64_t timeout_ms,
                      struct writer_db_outcome *outcome)
 {
-    clear(outcome);
-    enum err err = control(db, "SAVEPOINT larder", &outcome->why);
+    writer_db_outcome_clear(outcome);
+    enum err err = recall(db, request, outcome);
+    if (err != ERR_NOT_FOUND) {
+        settle(err == ERR_OK ? outcome->err : err, outcome);
+        return;
+    }
+    err = control(db, "SAVEPOINT larder", &outcome->why);
     if (err == ERR_OK) {
-        err = run_in_time(db, request, timeout_ms, outcome);
-        if (err == ERR_OK)
-            err = check_foreign_keys(db, &outcome->why);
-        if (err == ERR_OK && request->purges.len > 0)
-            err = writer_db_keep(db, request->purges, &outcome->outbox_id, &outcome->why);
-        if (err == ERR_OK)
-            err = control(db, "RELEASE larder", &outcome->why);
+        err = apply_whole(db, request, timeout_ms, outcome);
         if (err != ERR_OK)
             take_back(db);
     }
     settle(err, outcome);
+    /* What the data itself refused is its answer, and kept as such; other failures are worth another try. */
+    if (request->repeat_key.len > 0 && (err == ERR_CONSTRAINT || err == ERR_CHANGED) && writer_db_in_transaction(db))
+        settle(remember(db, request, err, outcome) == ERR_OK ? err : ERR_STATEMENT, outcome);
 }
 
 void writer_db_apply_row(struct writer_db *db, const struct writer_frame_request *request, int64_t timeout_ms,
                          struct writer_db_outcome *outcome)
 {
-    clear(outcome);
+    writer_db_outcome_clear(outcome);
     settle(run_in_time(db, request, timeout_ms, outcome), outcome);
 }
 
@@ -542,7 +522,43 @@ enum err writer_db_note_purged(struct writer_db *db, const int64_t *ids, size_t 
 
 bool writer_db_has_purged(const struct writer_db *db)
 {
-    return writer_outbox_has_noted(db->outbox);
+    return writer_outbox_has_noted(db->outbox) || db->followed > db->unfollowed;
+}
+
+uint64_t writer_db_scores(struct writer_db *db)
+{
+    static const char sql[] = "SELECT seq FROM sqlite_sequence WHERE name = 'larder_score_log'";
+    uint64_t number = 0;
+
+    if (!db->db)
+        return 0;
+    db->own = true;
+    if (db->scores || sqlite3_prepare_v3(db->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &db->scores, NULL) == SQLITE_OK) {
+        if (sqlite3_step(db->scores) == SQLITE_ROW)
+            number = (uint64_t)sqlite3_column_int64(db->scores, 0);
+        sqlite3_reset(db->scores);
+    }
+    db->own = false;
+    return number;
+}
+
+void writer_db_note_followed(struct writer_db *db, uint64_t number)
+{
+    if (number > db->followed)
+        db->followed = number;
+}
+
+static enum err remove_followed(struct writer_db *db, struct buf *why)
+{
+    char sql[96];
+
+    if (db->followed <= db->unfollowed)
+        return ERR_OK;
+    snprintf(sql, sizeof sql, "DELETE FROM larder_score_log WHERE seq <= %llu", (unsigned long long)db->followed);
+    enum err err = control(db, sql, why);
+    if (err == ERR_OK)
+        db->unfollowed = db->followed;
+    return err;
 }
 
 enum err writer_db_remove_purged(struct writer_db *db, struct buf *why)
@@ -551,9 +567,9 @@ enum err writer_db_remove_purged(struct writer_db *db, struct buf *why)
 
     if (err != ERR_OK)
         return err;
-    db->own = true;
-    err = judge(db, writer_outbox_remove(db->outbox, db->db, why));
-    db->own = false;
+    err = OWN(db, writer_outbox_remove(db->outbox, db->db, why));
+    if (err == ERR_OK)
+        err = remove_followed(db, why);
     if (err == ERR_OK)
         err = control(db, "RELEASE larder", why);
     if (err != ERR_OK)
@@ -563,28 +579,11 @@ enum err writer_db_remove_purged(struct writer_db *db, struct buf *why)
 
 enum err writer_db_prepare(struct writer_db *db, struct str sql, struct buf *why)
 {
-    struct script *script;
-
-    return sql.len > SCRIPT_BYTES_MAX ? ERR_OK : find_script(db, sql, &script, why);
+    return judge(db, writer_script_prepare(db->scripts, db->db, sql, why));
 }
 
 void writer_db_checkpoint(struct writer_db *db)
 {
-    const uint64_t limit = db->config->store.wal_limit, step = limit / 4;
-
-    if (!db->db || db->doubtful)
-        return;
-    /* A WAL that has been copied back whole is begun anew by the next write. */
-    if (db->wal_bytes < db->wal_seen)
-        db->wal_checkpoint = step;
-    db->wal_seen = db->wal_bytes;
-    if (db->wal_bytes < db->wal_checkpoint)
-        return;
-    db->wal_checkpoint = db->wal_bytes + step;
-    int mode = db->wal_bytes < limit ? SQLITE_CHECKPOINT_PASSIVE : SQLITE_CHECKPOINT_TRUNCATE;
-    int code = sqlite3_wal_checkpoint_v2(db->db, "main", mode, NULL, NULL);
-    if (code == SQLITE_OK || rows_err(code) == ERR_BUSY)
-        return;
-    log_event(LOG_LEVEL_ERROR, "checkpoint_failed", LOG_TEXT("why", sqlite3_errmsg(db->db)));
-    judge(db, rows_err(code));
+    if (db->db && !db->doubtful)
+        (void)judge(db, writer_wal_checkpoint(&db->wal, db->db));
 }

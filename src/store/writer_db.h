@@ -9,6 +9,7 @@
 
 #include "config/config.h"
 #include "store/writer_frame.h"
+#include "store/writer_position.h"
 
 struct writer_db;
 
@@ -16,10 +17,14 @@ struct writer_db;
 struct writer_db_outcome {
     enum err err;
     bool found;
+    bool repeated; /* it is the answer to an earlier request with the same key */
+    bool kept;     /* to be committed although it was refused: the answer has been kept under its key */
     int64_t changes;
     int64_t outbox_id; /* 0: nothing went to the outbox */
     struct buf json, why;
 };
+
+void writer_db_outcome_clear(struct writer_db_outcome *outcome);
 
 /* Migrates the configured database, which is made where there is none, and opens it: WAL, synchronous=FULL, no
  * automatic checkpoints. The caller holds the writer's lock. CONFIG must outlive it. */
@@ -48,6 +53,24 @@ enum err writer_db_prepare(struct writer_db *db, struct str sql, struct buf *why
 
 /* PURGES, a list of outbox_encode, to the outbox, inside the transaction. */
 enum err writer_db_keep(struct writer_db *db, struct str purges, int64_t *outbox_id, struct buf *why) ERR_CHECKED;
+/* The same for purges that nobody but whoever drains the outbox will carry out: at once. */
+enum err writer_db_keep_left(struct writer_db *db, struct str purges, int64_t *outbox_id, struct buf *why) ERR_CHECKED;
+/* Whether a write was answered under REQUEST's key. Needs no transaction. */
+bool writer_db_knows(struct writer_db *db, const struct writer_frame_request *request);
+
+/* As writer_position, inside the transaction. */
+enum err writer_db_position(struct writer_db *db, const struct writer_position_journal *journal, uint64_t *upto,
+                            struct buf *why) ERR_CHECKED;
+enum err writer_db_advance(struct writer_db *db, uint64_t journal, uint64_t upto, struct buf *why) ERR_CHECKED;
+enum err writer_db_fail_behind(struct writer_db *db, uint64_t id, int64_t at_ms, struct str request, enum err error,
+                               struct str reason, struct buf *why) ERR_CHECKED;
+enum err writer_db_load_failed(struct writer_db *db, uint64_t id, struct buf *request, struct buf *why) ERR_CHECKED;
+enum err writer_db_resolve_failed(struct writer_db *db, uint64_t id, uint64_t successor, struct buf *why) ERR_CHECKED;
+
+/* Where the log of scores stands (schema.h); 0 where that cannot be told. */
+uint64_t writer_db_scores(struct writer_db *db);
+/* The log of scores up to NUMBER is nobody's any more: to be removed together with what writer_db_note_purged says. */
+void writer_db_note_followed(struct writer_db *db, uint64_t number);
 /* The rows IDS of the outbox have been carried out: to be removed by a transaction to come. ERR_LIMIT: too many are
  * waiting for one, and these are not remembered. */
 enum err writer_db_note_purged(struct writer_db *db, const int64_t *ids, size_t count) ERR_CHECKED;

@@ -21,15 +21,21 @@ enum member {
     VALUES = 1 << 6,
     IDS = 1 << 7,
     FLAGS = 1 << 8,
+    REPEAT = 1 << 9,
+    CONDITION = 1 << 10,
+    LABEL = 1 << 11,
 };
 
 static const unsigned members_of[] = {
-    [WRITER_FRAME_WRITE] = DEADLINE | FLAGS | SHAPE | NOW | CALLER | SQL | PURGES | VALUES,
+    [WRITER_FRAME_WRITE] = DEADLINE | FLAGS | SHAPE | NOW | CALLER | SQL | PURGES | VALUES | REPEAT | CONDITION | LABEL,
     [WRITER_FRAME_BATCH_BEGIN] = NOW | SQL,
     [WRITER_FRAME_BATCH_ROW] = VALUES,
     [WRITER_FRAME_BATCH_COMMIT] = PURGES,
     [WRITER_FRAME_PURGES] = DEADLINE | PURGES,
     [WRITER_FRAME_PURGED] = IDS,
+    [WRITER_FRAME_FOLLOWED] = IDS,
+    [WRITER_FRAME_REPEAT] = IDS,
+    [WRITER_FRAME_DROP] = IDS,
 };
 
 /* Where reading stands. */
@@ -70,6 +76,17 @@ static void add_ids(struct buf *out, const struct writer_frame_request *request)
     buf_add(out, request->ids, count * sizeof *request->ids);
 }
 
+static void add_condition(struct buf *out, const struct writer_frame_request *request)
+{
+    buf_add_char(out, (char)request->condition);
+    if (request->condition == WRITER_FRAME_ALWAYS)
+        return;
+    buf_add_char(out, (char)request->condition_shape);
+    add_text(out, request->condition_sql);
+    add_text(out, request->condition_hashes);
+    add_values(out, &request->condition_values);
+}
+
 /* Reserves a head; its length is set by end_frame. */
 static size_t begin_frame(struct buf *out, enum writer_frame_kind kind)
 {
@@ -87,15 +104,27 @@ static void end_frame(struct buf *out, size_t at)
     memcpy(out->p + at, &len, sizeof len);
 }
 
+static size_t measure_values(const struct params_values *values)
+{
+    size_t sum = 0;
+
+    for (size_t i = 0; i < values->count; i++)
+        sum += 32 + values->items[i].name.len + values->items[i].text.len;
+    return sum;
+}
+
 /* At least the bytes that REQUEST takes as a frame. */
 static size_t measure(const struct writer_frame_request *request)
 {
     const struct store_caller *caller = &request->caller;
-    size_t sum = 128 + request->sql.len + caller->address.len + caller->project.len + caller->key_id.len +
-                 request->purges.len + request->ids_count * sizeof *request->ids;
+    const struct str texts[] = {
+        request->sql,        request->purges,       caller->address,        caller->project,           caller->key_id,
+        request->repeat_key, request->repeat_print, request->condition_sql, request->condition_hashes, request->label};
+    size_t sum = 160 + request->ids_count * sizeof *request->ids + measure_values(&request->values) +
+                 measure_values(&request->condition_values);
 
-    for (size_t i = 0; i < request->values.count; i++)
-        sum += 32 + request->values.items[i].name.len + request->values.items[i].text.len;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        sum += texts[i].len;
     return sum;
 }
 
@@ -109,7 +138,7 @@ enum err writer_frame_add_request(const struct writer_frame_request *request, st
     if (members & DEADLINE)
         buf_add(out, &request->deadline_ms, sizeof request->deadline_ms);
     if (members & FLAGS)
-        buf_add_char(out, (char)request->tells_scores);
+        buf_add_char(out, (char)(request->tells_scores | request->behind << 1));
     if (members & SHAPE)
         buf_add_char(out, (char)request->shape);
     if (members & NOW)
@@ -125,6 +154,14 @@ enum err writer_frame_add_request(const struct writer_frame_request *request, st
         add_text(out, request->purges);
     if (members & VALUES)
         add_values(out, &request->values);
+    if (members & REPEAT) {
+        add_text(out, request->repeat_key);
+        add_text(out, request->repeat_print);
+    }
+    if (members & CONDITION)
+        add_condition(out, request);
+    if (members & LABEL)
+        add_text(out, request->label);
     if (members & IDS)
         add_ids(out, request);
     end_frame(out, at);
@@ -136,7 +173,7 @@ void writer_frame_add_answer(const struct writer_frame_answer *answer, struct bu
     size_t at = begin_frame(out, WRITER_FRAME_ANSWER);
 
     buf_add_char(out, (char)answer->err);
-    buf_add_char(out, (char)answer->found);
+    buf_add_char(out, (char)(answer->found | answer->repeated << 1));
     buf_add(out, &answer->changes, sizeof answer->changes);
     buf_add(out, &answer->failed_row, sizeof answer->failed_row);
     buf_add(out, &answer->outbox_id, sizeof answer->outbox_id);
@@ -212,6 +249,17 @@ static void take_ids(struct cursor *cursor, struct writer_frame_request *out)
     out->ids_count = count;
 }
 
+static void take_condition(struct cursor *cursor, struct writer_frame_request *out)
+{
+    out->condition = (enum writer_frame_condition)take_choice(cursor, WRITER_FRAME_IF_NONE_MATCH);
+    if (out->condition == WRITER_FRAME_ALWAYS)
+        return;
+    out->condition_shape = (enum catalog_shape)take_choice(cursor, CATALOG_VALUE);
+    out->condition_sql = take_text(cursor);
+    out->condition_hashes = take_text(cursor);
+    take_values(cursor, &out->condition_values);
+}
+
 enum err writer_frame_length(struct str bytes, size_t *len)
 {
     uint32_t rest;
@@ -258,11 +306,16 @@ enum err writer_frame_read_request(struct str frame, struct writer_frame_request
     out->shape = CATALOG_OBJECT;
     out->caller = (struct store_caller){.now_ms = 0};
     out->deadline_ms = 0;
-    out->sql = out->purges = STR("");
-    out->values.count = out->ids_count = 0;
+    out->sql = out->purges = out->repeat_key = out->repeat_print = out->label = STR("");
+    out->condition = WRITER_FRAME_ALWAYS;
+    out->condition_sql = out->condition_hashes = STR("");
+    out->condition_shape = CATALOG_OBJECT;
+    out->values.count = out->condition_values.count = out->ids_count = 0;
     if (members & DEADLINE)
         take_bytes(&cursor, &out->deadline_ms, sizeof out->deadline_ms);
-    out->tells_scores = (members & FLAGS) && take_choice(&cursor, 1);
+    const unsigned flags = members & FLAGS ? take_choice(&cursor, 3) : 0;
+    out->tells_scores = flags & 1;
+    out->behind = flags & 2;
     if (members & SHAPE)
         out->shape = (enum catalog_shape)take_choice(&cursor, CATALOG_VALUE);
     if (members & NOW)
@@ -278,6 +331,14 @@ enum err writer_frame_read_request(struct str frame, struct writer_frame_request
         out->purges = take_text(&cursor);
     if (members & VALUES)
         take_values(&cursor, &out->values);
+    if (members & REPEAT) {
+        out->repeat_key = take_text(&cursor);
+        out->repeat_print = take_text(&cursor);
+    }
+    if (members & CONDITION)
+        take_condition(&cursor, out);
+    if (members & LABEL)
+        out->label = take_text(&cursor);
     if (members & IDS)
         take_ids(&cursor, out);
     return close_frame(&cursor);
@@ -291,7 +352,9 @@ enum err writer_frame_read_answer(struct str frame, struct writer_frame_answer *
     if (kind != WRITER_FRAME_ANSWER)
         return ERR_SYNTAX;
     out->err = (enum err)take_choice(&cursor, ERR_COUNT - 1);
-    out->found = take_choice(&cursor, 1);
+    const unsigned flags = take_choice(&cursor, 3);
+    out->found = flags & 1;
+    out->repeated = flags & 2;
     take_bytes(&cursor, &out->changes, sizeof out->changes);
     take_bytes(&cursor, &out->failed_row, sizeof out->failed_row);
     take_bytes(&cursor, &out->outbox_id, sizeof out->outbox_id);

@@ -4,25 +4,32 @@
  * A frame is u32 length of what follows | u8 version | u8 kind | payload, native-endian: it never leaves the host. A
  * text is u32 length and bytes.
  *
- *   WRITE         i64 deadline | u8 flags | u8 shape | i64 now_ms | texts address, project, key id | text SQL | purges | values
- *   BATCH_BEGIN   i64 now_ms | text SQL
- *   BATCH_ROW     values
- *   BATCH_COMMIT  purges
- *   PURGES        i64 deadline | purges
- *   PURGED        u16 count, then each: i64 id
- *   ANSWER        u8 error | u8 found | i64 changes | u64 failed row | i64 outbox id | text why | text JSON
+ *   WRITE         i64 deadline | u8 flags | u8 shape | i64 now_ms | texts address, project, key id | text SQL | purges
+ * | values | repeat | condition | text label BATCH_BEGIN   i64 now_ms | text SQL BATCH_ROW     values BATCH_COMMIT
+ * purges PURGES        i64 deadline | purges PURGED        u16 count, then each: i64 id FOLLOWED      the same with one
+ * id: scores up to this change have been told (schema.h, larder_score_log) REPEAT, DROP  the same with one id: of a
+ * failed write behind (writer_journal.h) ANSWER        u8 error | u8 flags | i64 changes | u64 failed row | i64 outbox
+ * id | text why | text JSON
  *
  * values: u16 count, then each: text name | u8 type | u8 null | text | i64 integer | f64 number.
- * purges: a text, a list of outbox_encode, which is not looked at; empty: nothing goes to the outbox.
+ * purges: a text, a list of outbox_encode; empty: nothing goes to the outbox.
+ * repeat: text key | text print (writer_replay.h); an empty key: none.
+ * condition: u8 kind; and for any kind but 0: u8 shape | text SQL | text hashes | values.
  *
- * Every request but BATCH_ROW and PURGED is answered by one ANSWER, in order.
+ * Every request but BATCH_ROW, PURGED and FOLLOWED is answered by one ANSWER, in order.
  */
 #ifndef LARDER_WRITER_FRAME_H
 #define LARDER_WRITER_FRAME_H
 
 #include "store/store.h"
 
-enum { WRITER_FRAME_VERSION = 3, WRITER_FRAME_HEAD = 6, WRITER_FRAME_MAX = 64 << 20, WRITER_FRAME_IDS_MAX = 256 };
+enum {
+    WRITER_FRAME_VERSION = 3,
+    WRITER_FRAME_HEAD = 6,
+    WRITER_FRAME_MAX = 64 << 20,
+    WRITER_FRAME_IDS_MAX = 256,
+    WRITER_FRAME_HASH_LEN = 16
+};
 /* The failed row of what did not fail by a row. */
 #define WRITER_FRAME_NO_ROW UINT64_MAX
 
@@ -33,26 +40,42 @@ enum writer_frame_kind {
     WRITER_FRAME_BATCH_COMMIT,
     WRITER_FRAME_PURGES,
     WRITER_FRAME_PURGED,
+    WRITER_FRAME_FOLLOWED,
+    WRITER_FRAME_REPEAT,
+    WRITER_FRAME_DROP,
     WRITER_FRAME_ANSWER
 };
+
+enum writer_frame_condition { WRITER_FRAME_ALWAYS, WRITER_FRAME_IF_MATCH, WRITER_FRAME_IF_NONE_MATCH };
 
 /* What a client asks; which members hold depends on the kind. Views lie in the bytes. */
 struct writer_frame_request {
     enum writer_frame_kind kind;
     int64_t deadline_ms; /* monotonic: nobody waits for the answer any longer */
     bool tells_scores;   /* bit 0 of the flags */
+    bool behind;         /* bit 1 */
     enum catalog_shape shape;
     struct store_caller caller;
     struct str sql;
     struct str purges;
     struct params_values values;
+    struct str repeat_key, repeat_print;
+    /* Whether the write may be carried out depends on the answer of a reading statement: whether there is one, and its
+     * hash (WRITER_FRAME_HASH_LEN digits of sys_hash64, one after the other) is among HASHES; where these are empty,
+     * any is. */
+    enum writer_frame_condition condition;
+    struct str condition_sql, condition_hashes;
+    enum catalog_shape condition_shape;
+    struct params_values condition_values;
+    struct str label; /* what it is, for people */
     size_t ids_count;
     int64_t ids[WRITER_FRAME_IDS_MAX]; /* rows of the outbox */
 };
 
 struct writer_frame_answer {
     enum err err;
-    bool found;
+    bool found;    /* bit 0 of the flags */
+    bool repeated; /* bit 1: the answer that an earlier request with the same key was given */
     int64_t changes;
     uint64_t failed_row;
     int64_t outbox_id; /* 0: nothing went there */

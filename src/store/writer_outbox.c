@@ -88,13 +88,14 @@ static enum err run(struct writer_outbox *outbox, sqlite3 *db, sqlite3_stmt *sta
     return ERR_OK;
 }
 
-enum err writer_outbox_add(struct writer_outbox *outbox, sqlite3 *db, struct str items, int64_t *id, struct buf *why)
+enum err writer_outbox_add(struct writer_outbox *outbox, sqlite3 *db, int64_t at_ms, struct str items, int64_t *id,
+                           struct buf *why)
 {
     enum err err = writer_outbox_connect(outbox, db, why);
 
     if (err != ERR_OK)
         return err;
-    sqlite3_bind_int64(outbox->insert, 1, sys_now_ms());
+    sqlite3_bind_int64(outbox->insert, 1, at_ms);
     sqlite3_bind_blob64(outbox->insert, 2, items.p, items.len, SQLITE_STATIC);
     err = run(outbox, db, outbox->insert, why);
     if (err != ERR_OK)

@@ -23,8 +23,8 @@ void writer_outbox_disconnect(struct writer_outbox *outbox);
 
 /* Makes the table where there is none, and prepares the statements. */
 enum err writer_outbox_connect(struct writer_outbox *outbox, sqlite3 *db, struct buf *why) ERR_CHECKED;
-/* A new row of ITEMS (of outbox_encode). */
-enum err writer_outbox_add(struct writer_outbox *outbox, sqlite3 *db, struct str items, int64_t *id,
+/* A new row of ITEMS (of outbox_encode), committed AT_MS. */
+enum err writer_outbox_add(struct writer_outbox *outbox, sqlite3 *db, int64_t at_ms, struct str items, int64_t *id,
                            struct buf *why) ERR_CHECKED;
 
 /* Remembers rows to be removed. ERR_LIMIT, and none of them is, when there would be more than

@@ -40,6 +40,16 @@ static void check_purges(struct str bytes)
     arena_free(&arena);
 }
 
+static void check_values(const struct params_values *values, struct str frame)
+{
+    assert(values->count <= PARAMS_MAX);
+    for (size_t i = 0; i < values->count; i++) {
+        assert(values->items[i].type <= PARAMS_BOOLEAN);
+        lies_within(values->items[i].name, frame);
+        lies_within(values->items[i].text, frame);
+    }
+}
+
 static void check_request(struct str frame)
 {
     struct writer_frame_request request;
@@ -47,8 +57,8 @@ static void check_request(struct str frame)
 
     if (writer_frame_read_request(frame, &request) != ERR_OK)
         return;
-    assert(request.kind >= WRITER_FRAME_WRITE && request.kind <= WRITER_FRAME_PURGED);
-    assert(request.shape <= CATALOG_VALUE && request.values.count <= PARAMS_MAX);
+    assert(request.kind >= WRITER_FRAME_WRITE && request.kind < WRITER_FRAME_ANSWER);
+    assert(request.shape <= CATALOG_VALUE);
     assert(request.ids_count <= WRITER_FRAME_IDS_MAX);
     lies_within(request.sql, frame);
     lies_within(request.purges, frame);
@@ -56,11 +66,14 @@ static void check_request(struct str frame)
     lies_within(request.caller.address, frame);
     lies_within(request.caller.project, frame);
     lies_within(request.caller.key_id, frame);
-    for (size_t i = 0; i < request.values.count; i++) {
-        assert(request.values.items[i].type <= PARAMS_BOOLEAN);
-        lies_within(request.values.items[i].name, frame);
-        lies_within(request.values.items[i].text, frame);
-    }
+    lies_within(request.repeat_key, frame);
+    lies_within(request.repeat_print, frame);
+    lies_within(request.condition_sql, frame);
+    lies_within(request.condition_hashes, frame);
+    lies_within(request.label, frame);
+    check_values(&request.values, frame);
+    check_values(&request.condition_values, frame);
+    assert(request.condition <= WRITER_FRAME_IF_NONE_MATCH && request.condition_shape <= CATALOG_VALUE);
     if (writer_frame_add_request(&request, &again) == ERR_OK)
         is_written_again(&again, frame);
     buf_free(&again);

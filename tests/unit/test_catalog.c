@@ -314,7 +314,7 @@ static void what_is_wrong_is_named_with_line_and_column(void **state)
         {GET_A "-- auth: key:\nSELECT 1", "auth: `key:` must be"},
         {GET_A "-- limit: slow\nSELECT 1", "x.sql:3:11: limit: no policy named slow is configured"},
         {"-- name: a\n-- route: POST /a\n-- write: behind\nSELECT 1",
-         "x.sql:3:11: write: behind is not available in this build"},
+         "x.sql:3:11: write: behind needs a `purge:` line"},
         {"-- name: a\n-- route: POST /a\n-- write: maybe\nSELECT 1", "write: `maybe` must be through or behind"},
         {GET_A "-- write: through\nSELECT 1", "`write:` is only for routes that write"},
         {GET_A "-- purge: tag:x\nSELECT 1", "`purge:` is only for routes that write"},

@@ -1,0 +1,542 @@
+/*
+ * writer_behind: accepting and applying.
+ *
+ * Accepting is one insertion for each write and one commit of the journal for all of a round. Applying takes the frames
+ * back out, a batch at a time, and runs them as one transaction of the origin with a savepoint for each; in the same
+ * transaction stand the position that was reached, the failures, and in the outbox the purges of all of them. So a
+ * crash anywhere leaves a position that tells exactly which writes are in the data.
+ *
+ * A write that the data refuses, or that cannot run, has failed: it is put aside with the reason, and those behind it
+ * go on. What keeps anything from being written (a full disk, a lock, damage) is no failure of the write: the batch is
+ * taken back and tried again later, for as long as it takes.
+ *
+ * Invariant: what is acknowledged is synced in the journal, and stays there until the position behind it is synced in
+ * the origin. A number is shown as pending before its acknowledgement.
+ */
+#include "store/writer_behind.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "store/outbox.h"
+#include "store/receipt.h"
+#include "store/writer_journal.h"
+
+enum {
+    BATCH_MAX = 1000,
+    BATCH_MS = 50,
+    GATHER_MS = 10, /* for which the oldest waits at most while clients are served */
+    GATHER_WRITES = 256,
+    RETRY_MS = 500,
+    WRITE_TIMEOUT_MS = 5000,
+    SEEN_SLOTS = 4096, /* for the purges of a batch, each once */
+};
+
+struct writer_behind {
+    const struct config *config;
+    struct writer_db *db;
+    struct writer_shared *shared; /* the host's, or `own` */
+    struct writer_shared *own;
+    struct writer_pending *pending; /* of `shared` */
+    struct writer_journal *journal;
+    uint64_t applied;
+    int64_t oldest_ms; /* when the first that is not applied was accepted, or was seen; monotonic */
+    int64_t retry_ms;  /* not before; 0: at once */
+    bool failing;      /* has been logged */
+    struct buf frame, answer;
+    struct writer_frame_request request;
+    struct writer_db_outcome outcome;
+};
+
+/* A batch on its way. */
+struct batch {
+    uint64_t begun, upto; /* applied, or failed, before and so far */
+    uint64_t culprit;     /* has spoilt the transaction: not run again, and the last of its batch; 0: none has */
+    struct buf culprit_why;
+    enum err culprit_err;
+    unsigned count, failed;
+    int64_t outbox_id;
+    struct buf purges;
+    uint64_t seed;             /* drawn at random: nobody can find two items of one hash */
+    uint64_t seen[SEEN_SLOTS]; /* hashes of `purges`, the last one that fell into each slot; 0: none did */
+};
+
+struct writer_behind *writer_behind_new(const struct config *config, struct writer_db *db, struct writer_shared *shared)
+{
+    struct writer_behind *behind = sys_calloc(1, sizeof *behind);
+
+    behind->config = config;
+    behind->db = db;
+    behind->own = shared ? NULL : sys_calloc(1, sizeof *behind->own);
+    behind->shared = shared ? shared : behind->own;
+    behind->pending = &behind->shared->pending;
+    behind->journal = writer_journal_new(config);
+    return behind;
+}
+
+void writer_behind_free(struct writer_behind **behind)
+{
+    if (!*behind)
+        return;
+    writer_journal_free(&(*behind)->journal);
+    buf_free(&(*behind)->frame);
+    buf_free(&(*behind)->answer);
+    buf_free(&(*behind)->outcome.json);
+    buf_free(&(*behind)->outcome.why);
+    free((*behind)->own);
+    free(*behind);
+    *behind = NULL;
+}
+
+/* Applying does not go on for now. Frees WHY. */
+static void stall(struct writer_behind *behind, struct buf *why)
+{
+    if (!behind->failing)
+        log_event(LOG_LEVEL_WARNING, "journal_stalled", LOG_STR("why", buf_str(why)));
+    behind->failing = true;
+    behind->retry_ms = sys_monotonic_ms() + RETRY_MS;
+    atomic_store(&behind->pending->stalled, true);
+    buf_free(why);
+}
+
+static bool is_behind(const struct writer_behind *behind)
+{
+    return atomic_load(&behind->pending->accepted) > behind->applied;
+}
+
+/* A list of outbox_encode. */
+static const struct str everything = {"\5\0\0\0all:*", 9};
+
+void writer_behind_resume(struct writer_behind *behind)
+{
+    struct buf why = {0};
+    enum err err = writer_journal_open(behind->journal, false, &why);
+
+    if (err == ERR_OK) {
+        /* How much of it has been applied is found out by applying the rest. */
+        behind->applied = writer_journal_identity(behind->journal)->number;
+        if (atomic_load(&behind->pending->applied) < writer_journal_last(behind->journal))
+            writer_pending_add(behind->pending, everything, writer_journal_last(behind->journal));
+        else
+            behind->applied = atomic_load(&behind->pending->applied);
+        behind->oldest_ms = sys_monotonic_ms();
+    } else if (err != ERR_NOT_FOUND) {
+        /* There may be anything in it. */
+        stall(behind, &why);
+    }
+    buf_free(&why);
+}
+
+static void refuse(struct writer_commit_item *item, enum err err, struct str why)
+{
+    writer_commit_fail(&item->outcome, err, why);
+}
+
+/* The answer kept in BYTES is the outcome of ITEM. */
+static void take_kept(struct writer_commit_item *item, struct str bytes)
+{
+    struct writer_frame_answer kept;
+    struct writer_db_outcome *outcome = &item->outcome;
+
+    if (writer_frame_read_answer(bytes, &kept) != ERR_OK) {
+        refuse(item, ERR_VERSION, STR("what it was answered before was written by another version"));
+        return;
+    }
+    outcome->err = kept.err;
+    outcome->found = kept.found;
+    outcome->repeated = true;
+    outcome->changes = kept.changes;
+    buf_clear(&outcome->json);
+    buf_clear(&outcome->why);
+    buf_add_str(&outcome->json, kept.json);
+    buf_add_str(&outcome->why, kept.why);
+}
+
+/* ERR_NOT_FOUND when ITEM, which has a key, is new; otherwise its outcome is what it was answered, or the error. */
+static enum err recall(struct writer_behind *behind, struct writer_commit_item *item)
+{
+    const struct writer_frame_request *request = &item->request;
+    struct buf why = {0};
+
+    buf_clear(&behind->answer);
+    enum err err = writer_journal_recall(behind->journal, request->repeat_key, request->repeat_print,
+                                         request->caller.now_ms, &behind->answer, &why);
+    if (err == ERR_OK)
+        take_kept(item, buf_str(&behind->answer));
+    else if (err != ERR_NOT_FOUND)
+        refuse(item, err, buf_str(&why));
+    buf_free(&why);
+    return err;
+}
+
+bool writer_behind_knows(struct writer_behind *behind, struct writer_commit_item *item)
+{
+    struct buf why = {0};
+    enum err err = writer_journal_open(behind->journal, false, &why);
+
+    buf_free(&why);
+    return err == ERR_OK && recall(behind, item) != ERR_NOT_FOUND;
+}
+
+/* The journal's frame of REQUEST: what only mattered to who asked is left out. */
+static enum err make_frame(struct writer_behind *behind, const struct writer_frame_request *request)
+{
+    behind->request = *request;
+    behind->request.deadline_ms = 0;
+    behind->request.repeat_key = behind->request.repeat_print = STR("");
+    behind->request.condition = WRITER_FRAME_ALWAYS;
+    buf_clear(&behind->frame);
+    return writer_frame_add_request(&behind->request, &behind->frame);
+}
+
+/* Writes FRAME into the journal for ITEM, whose outcome then tells of the receipt. Inside the transaction. */
+static enum err enter(struct writer_behind *behind, struct writer_commit_item *item, struct str frame, struct buf *why)
+{
+    const struct writer_frame_request *request = &item->request;
+    struct writer_db_outcome *outcome = &item->outcome;
+    struct buf receipt = {0};
+
+    enum err err = writer_journal_add(behind->journal, frame, request->caller.now_ms, &item->number, why);
+    if (err != ERR_OK)
+        return err;
+    writer_db_outcome_clear(outcome);
+    outcome->found = true;
+    receipt_write(writer_journal_identity(behind->journal), item->number, &receipt);
+    buf_printf(&outcome->json, "{\"receipt\":\"%s\"}", receipt.p);
+    buf_free(&receipt);
+    if (request->repeat_key.len == 0)
+        return ERR_OK;
+    buf_clear(&behind->answer);
+    writer_frame_add_answer(
+        &(struct writer_frame_answer){
+            .found = true, .repeated = true, .failed_row = WRITER_FRAME_NO_ROW, .json = buf_str(&outcome->json)},
+        &behind->answer);
+    return writer_journal_keep(behind->journal, request->repeat_key, request->repeat_print, request->caller.now_ms,
+                               buf_str(&behind->answer), why);
+}
+
+/* One write of a round. An error is one of the journal, and everybody's. */
+static enum err accept(struct writer_behind *behind, struct writer_commit_item *item, struct buf *why)
+{
+    const struct writer_frame_request *request = &item->request;
+
+    item->number = 0;
+    if (request->repeat_key.len > 0) {
+        if (writer_db_knows(behind->db, request)) {
+            refuse(item, ERR_EXISTS, STR(""));
+            return ERR_OK;
+        }
+        if (recall(behind, item) != ERR_NOT_FOUND)
+            return ERR_OK;
+    }
+    if (request->deadline_ms <= sys_monotonic_ms()) {
+        refuse(item, ERR_BUSY, STR("it waited too long for its turn; nothing was written"));
+        return ERR_OK;
+    }
+    if (make_frame(behind, request) != ERR_OK) {
+        refuse(item, ERR_LIMIT, STR(""));
+        return ERR_OK;
+    }
+    if (!writer_journal_has_room(behind->journal, behind->frame.len)) {
+        refuse(item, ERR_BUSY, STR("the journal is full: too many writes are waiting to be applied"));
+        return ERR_OK;
+    }
+    return enter(behind, item, buf_str(&behind->frame), why);
+}
+
+static enum err accept_all(struct writer_behind *behind, struct writer_commit_item *const *items, size_t count,
+                           struct buf *why)
+{
+    enum err err = writer_journal_open(behind->journal, true, why);
+
+    if (err == ERR_OK)
+        err = writer_journal_begin(behind->journal, why);
+    if (err != ERR_OK)
+        return err;
+    for (size_t i = 0; err == ERR_OK && i < count; i++)
+        err = accept(behind, items[i], why);
+    if (err == ERR_OK)
+        return writer_journal_commit(behind->journal, why);
+    writer_journal_rollback(behind->journal);
+    return err;
+}
+
+/* ITEM stands in the journal. */
+static void show_pending(struct writer_behind *behind, struct str purges, uint64_t number)
+{
+    if (!is_behind(behind))
+        behind->oldest_ms = sys_monotonic_ms();
+    writer_pending_add(behind->pending, purges, number);
+}
+
+void writer_behind_accept(struct writer_behind *behind, struct writer_commit_item *const *items, size_t count)
+{
+    struct buf why = {0};
+    enum err err = accept_all(behind, items, count, &why);
+
+    for (size_t i = 0; i < count; i++) {
+        if (err != ERR_OK)
+            refuse(items[i], err, buf_str(&why));
+        else if (items[i]->number > 0)
+            show_pending(behind, items[i]->request.purges, items[i]->number);
+        writer_commit_answer(items[i], WRITER_FRAME_NO_ROW);
+    }
+    buf_free(&why);
+}
+
+/* The failed write with the frame FRAME once more, under a key of its own, so that it becomes one however often it is
+ * asked for. */
+static enum err accept_again(struct writer_behind *behind, struct writer_commit_item *item, struct str frame,
+                             struct buf *why)
+{
+    struct buf key = {0};
+    enum err err = writer_journal_open(behind->journal, true, why);
+
+    if (err == ERR_OK)
+        err = writer_journal_begin(behind->journal, why);
+    if (err != ERR_OK)
+        return err;
+    buf_printf(&key, "larder: repeat %" PRId64, item->request.ids[0]);
+    item->request.repeat_key = item->request.repeat_print = buf_str(&key);
+    item->request.caller.now_ms = sys_now_ms();
+    item->number = 0;
+    if (recall(behind, item) == ERR_NOT_FOUND)
+        err = enter(behind, item, frame, why);
+    if (err == ERR_OK)
+        err = writer_journal_commit(behind->journal, why);
+    else
+        writer_journal_rollback(behind->journal);
+    item->request.repeat_key = item->request.repeat_print = STR("");
+    buf_free(&key);
+    return err;
+}
+
+/* The number in the receipt that ITEM was answered. */
+static uint64_t successor_of(const struct writer_commit_item *item)
+{
+    struct str rest = buf_str(&item->outcome.json);
+
+    (void)str_cut(&rest, ':');
+    return receipt_number((struct str){rest.p + 1, rest.len - 3});
+}
+
+static enum err resolve(struct writer_behind *behind, struct writer_commit_item *item, struct buf *why)
+{
+    const uint64_t id = (uint64_t)item->request.ids[0];
+    const bool repeat = item->request.kind == WRITER_FRAME_REPEAT;
+    struct buf frame = {0};
+    enum err err = writer_db_begin(behind->db, why);
+
+    if (err != ERR_OK)
+        return err;
+    err = writer_db_load_failed(behind->db, id, &frame, why);
+    writer_db_outcome_clear(&item->outcome);
+    if (err == ERR_OK && repeat)
+        err = accept_again(behind, item, buf_str(&frame), why);
+    if (err == ERR_OK && item->outcome.err == ERR_OK)
+        err = writer_db_resolve_failed(behind->db, id, repeat ? successor_of(item) : 0, why);
+    if (err == ERR_OK)
+        err = writer_db_commit(behind->db, why);
+    else
+        writer_db_rollback(behind->db);
+    if (repeat && item->number > 0 && writer_frame_read_request(buf_str(&frame), &behind->request) == ERR_OK)
+        show_pending(behind, behind->request.purges, item->number);
+    buf_free(&frame);
+    return err;
+}
+
+void writer_behind_resolve(struct writer_behind *behind, struct writer_commit_item *item)
+{
+    struct buf why = {0};
+
+    item->number = 0;
+    enum err err = resolve(behind, item, &why);
+    if (err != ERR_OK)
+        refuse(item, err, buf_str(&why));
+    writer_commit_answer(item, WRITER_FRAME_NO_ROW);
+    buf_free(&why);
+}
+
+int64_t writer_behind_due_ms(const struct writer_behind *behind, bool busy)
+{
+    if (!is_behind(behind) && !behind->failing)
+        return INT64_MAX;
+    if (behind->retry_ms > 0)
+        return behind->retry_ms;
+    bool many = atomic_load(&behind->pending->accepted) - behind->applied >= GATHER_WRITES;
+    return busy && !many ? behind->oldest_ms + GATHER_MS : 0;
+}
+
+/* Adds the purges of a write to those of the batch, but for those that are known to stand there. */
+static void gather_purges(struct batch *batch, struct str purges)
+{
+    struct str rest = purges, item;
+
+    while (outbox_next(&rest, &item)) {
+        uint64_t hash = sys_hash64(item, batch->seed) | 1, *slot = &batch->seen[hash / 2 % SEEN_SLOTS];
+
+        if (*slot == hash)
+            continue;
+        *slot = hash;
+        outbox_encode(&item, 1, &batch->purges);
+    }
+}
+
+/* Whether ERR is about the database, and not about the write that met it. */
+static bool is_everybodys(enum err err)
+{
+    return err == ERR_FULL || err == ERR_BUSY || err == ERR_READ_ONLY || err == ERR_IO || err == ERR_CORRUPT ||
+           err == ERR_UNAVAILABLE;
+}
+
+/* The write that stands in behind->frame. */
+static enum err apply_one(struct writer_behind *behind, struct batch *batch, uint64_t number, int64_t at_ms,
+                          struct buf *why)
+{
+    struct writer_frame_request *request = &behind->request;
+    struct writer_db_outcome *outcome = &behind->outcome;
+    enum err err = writer_frame_read_request(buf_str(&behind->frame), request);
+
+    if (err != ERR_OK || request->kind != WRITER_FRAME_WRITE) {
+        writer_commit_fail(outcome, ERR_VERSION, STR("it was accepted by another version, which is not understood"));
+        request->purges = STR("");
+    } else if (number == batch->culprit) {
+        writer_commit_fail(outcome, batch->culprit_err, buf_str(&batch->culprit_why));
+    } else {
+        const struct str purges = request->purges;
+        request->purges = STR("");
+        writer_db_apply(behind->db, request, WRITE_TIMEOUT_MS, outcome);
+        request->purges = purges;
+    }
+    if (is_everybodys(outcome->err)) {
+        buf_add_str(why, buf_str(&outcome->why));
+        return outcome->err;
+    }
+    if (!writer_db_in_transaction(behind->db)) {
+        batch->culprit = number;
+        batch->culprit_err = outcome->err == ERR_OK ? ERR_STATEMENT : outcome->err;
+        buf_clear(&batch->culprit_why);
+        buf_add_str(&batch->culprit_why, buf_str(&outcome->why));
+        return ERR_AGAIN;
+    }
+    batch->count++;
+    batch->upto = number;
+    gather_purges(batch, request->purges);
+    if (outcome->err == ERR_OK)
+        return ERR_OK;
+    batch->failed++;
+    return writer_db_fail_behind(behind->db, number, at_ms, buf_str(&behind->frame), outcome->err,
+                                 buf_str(&outcome->why), why);
+}
+
+/* As many as a batch takes. */
+static enum err apply_some(struct writer_behind *behind, struct batch *batch, struct buf *why)
+{
+    const int64_t end_ms = sys_monotonic_ms() + BATCH_MS;
+    enum err err = ERR_OK;
+    uint64_t number;
+    int64_t at_ms;
+
+    while (err == ERR_OK && batch->count < BATCH_MAX && sys_monotonic_ms() < end_ms) {
+        buf_clear(&behind->frame);
+        err = writer_journal_next(behind->journal, batch->upto, &behind->frame, &number, &at_ms, why);
+        if (err == ERR_OK)
+            err = apply_one(behind, batch, number, at_ms, why);
+        if (err == ERR_OK && number == batch->culprit)
+            break;
+    }
+    if (err != ERR_NOT_FOUND)
+        return err;
+    /* Also where some of what was accepted is in neither: the database is older than what the journal has forgotten. */
+    batch->upto = writer_journal_last(behind->journal);
+    return ERR_OK;
+}
+
+/* One batch as one transaction. ERR_AGAIN: it is to be begun anew. */
+static enum err apply_batch(struct writer_behind *behind, struct batch *batch, struct buf *why)
+{
+    const struct writer_position_journal *journal = writer_journal_identity(behind->journal);
+    enum err err = writer_db_begin(behind->db, why);
+
+    if (err != ERR_OK)
+        return err;
+    batch->count = batch->failed = 0;
+    batch->outbox_id = 0;
+    buf_clear(&batch->purges);
+    memset(batch->seen, 0, sizeof batch->seen);
+    err = writer_db_position(behind->db, journal, &batch->begun, why);
+    batch->upto = batch->begun;
+    if (err == ERR_OK)
+        err = apply_some(behind, batch, why);
+    if (err == ERR_OK && batch->purges.len > 0)
+        err = writer_db_keep_left(behind->db, buf_str(&batch->purges), &batch->outbox_id, why);
+    if (err == ERR_OK && batch->upto > batch->begun)
+        err = writer_db_advance(behind->db, journal->number, batch->upto, why);
+    if (err == ERR_OK)
+        return writer_db_commit(behind->db, why);
+    writer_db_rollback(behind->db);
+    return err;
+}
+
+/* BATCH is on the disk. */
+static void settle(struct writer_behind *behind, const struct batch *batch)
+{
+    struct writer_pending *pending = behind->pending;
+    const int64_t outbox_id = batch->outbox_id ? batch->outbox_id : atomic_load(&pending->outbox_id);
+
+    if (batch->failed > 0)
+        log_event(LOG_LEVEL_WARNING, "writes_failed", LOG_INT("count", batch->failed), LOG_INT("of", batch->count),
+                  LOG_STR("why", buf_str(&behind->outcome.why)));
+    if (behind->failing)
+        log_event(LOG_LEVEL_NOTICE, "journal_goes_on", LOG_INT("applied", batch->count));
+    behind->failing = false;
+    behind->retry_ms = 0;
+    behind->applied = batch->upto;
+    behind->oldest_ms = sys_monotonic_ms();
+    writer_journal_forget(behind->journal, batch->upto);
+    writer_commit_note(behind->db, behind->shared, batch->count - batch->failed, true);
+    writer_pending_applied(pending, batch->upto, outbox_id);
+    writer_db_checkpoint(behind->db);
+}
+
+bool writer_behind_apply(struct writer_behind *behind)
+{
+    struct batch *batch = sys_calloc(1, sizeof *batch);
+    struct buf why = {0};
+    enum err err = writer_journal_open(behind->journal, false, &why);
+
+    sys_random(&batch->seed, sizeof batch->seed);
+    if (err == ERR_OK) {
+        do
+            err = apply_batch(behind, batch, &why);
+        while (err == ERR_AGAIN);
+    }
+    bool left = false;
+    if (err == ERR_OK) {
+        settle(behind, batch);
+        left = batch->upto < writer_journal_last(behind->journal);
+    } else if (err == ERR_NOT_FOUND) {
+        /* Whoever took the file away took what stood in it along. */
+        behind->applied = atomic_load(&behind->pending->accepted);
+        behind->failing = false;
+        writer_pending_applied(behind->pending, behind->applied, 0);
+        log_event(LOG_LEVEL_ERROR, "journal_gone", LOG_TEXT("database", behind->config->store.database));
+    } else {
+        stall(behind, &why);
+    }
+    buf_free(&why);
+    buf_free(&batch->purges);
+    buf_free(&batch->culprit_why);
+    free(batch);
+    return left;
+}
+
+bool writer_behind_catch_up(struct writer_behind *behind, uint64_t number)
+{
+    while (behind->applied < number)
+        if (!writer_behind_apply(behind) && behind->applied < number)
+            return false;
+    return true;
+}
