@@ -1,5 +1,6 @@
 """The examples of sql/examples, each served as it is: every route, what is cached, what purges it, what is refused."""
 
+import concurrent.futures
 import datetime
 import re
 import shutil
@@ -8,6 +9,7 @@ import sqlite3
 import time
 
 import pytest
+import requests
 
 from conftest import ROOT, assert_problem, copy_sql, wait_for
 
@@ -435,6 +437,23 @@ def test_hours_and_days_are_the_sums_of_their_points(metrics):
     assert [(hour["start"][8:13], hour["points"], hour["average"], hour["lowest"], hour["highest"]) for hour in hours] == [
         ("01T00", 2, 2.5, 1, 4), ("01T01", 1, -2.5, -2.5, -2.5), ("01T23", 1, 10, 10, 10), ("02T00", 1, 7, 7, 7)]
     assert aggregate(metrics, "sums/load", start="2026-01-02", end="2026-01-01").json()["items"] == []
+
+
+def test_points_of_many_clients_at_once_are_counted_once_each(metrics):
+    headers = {"Authorization": f"Bearer {metrics.admin_token}"}
+
+    def send(number):
+        session = requests.Session()
+        for value in range(25):
+            for _ in range(2):
+                answer = session.post(f"{metrics.url}/api/metrics/many/hits", json={"value": value, "at": DAY + value}, timeout=30,
+                                      headers=headers | {"Idempotency-Key": f"many-{number}-{value}"})
+                assert answer.status_code == 202, answer.text
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(send, range(8)))
+    day = aggregate(metrics, "many/hits", end="2026-01-01").json()["items"][0]
+    assert (day["points"], day["sum"], day["lowest"], day["highest"]) == (200, 8 * sum(range(25)), 0, 24)
 
 
 def test_points_of_the_last_hour_are_recent_and_those_of_last_week_are_gone(metrics):
