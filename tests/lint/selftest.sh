@@ -63,7 +63,7 @@ lines()
     awk -v n="$1" -v text="$2" 'BEGIN { while (n-- > 0) printf "%s\\n", text }'
 }
 
-for script in arrows.sh size.sh names.sh headers.sh words.sh; do
+for script in arrows.sh size.sh names.sh headers.sh words.sh manual.sh; do
     passes $script
 done
 
@@ -119,5 +119,10 @@ catches words.sh 'ends in a blank' sql/jar.sql 'SELECT 1;\t\n'
 catches words.sh 'holds a tab' src/base/jar.c 'int\tjar;\n'
 catches words.sh 'path of one machine' scripts/jar 'cd /ho''me/somebody/larder\n'
 catches words.sh 'larger than 1 MiB' sql/jar.sql "$(lines 1048577 '')"
+
+catches manual.sh 'no document body' man/jar.5 '.Dd November 1, 2026\n.Dt JAR 5\n.Os\n'
+catches manual.sh 'whitespace at end' man/jar.5 '.Dd November 1, 2026\n.Dt JAR 5\n.Os\n.Sh NAME\n.Nm jar\n.Nd a jar\n.Sh DESCRIPTION\nA jar. \n'
+catches manual.sh 'does not describe lid' src/config/catalog_draft.c 'static const char *const word_names[1] = {\n    "lid"};\n'
+catches manual.sh 'holds no words' src/config/catalog_draft.c 'static const char *const names[1] = {"lid"};\n'
 
 exit $failed
