@@ -8,11 +8,13 @@
 #ifndef LARDER_L2_BACKEND_H
 #define LARDER_L2_BACKEND_H
 
+#include "l2/l2_boards.h"
 #include "l2/l2_health.h"
 #include "l2/l2_job.h"
 #include "l2/l2_url.h"
 
 struct l2_backend;
+struct l2_boards_host;
 struct l2_memory;
 
 /* The struct itself is private memory, made before the fork and never changed; what it points to is shared. */
@@ -22,13 +24,48 @@ struct l2_shared {
     struct buf where;
     int64_t life_ms;
     struct l2_health *health;
+    struct l2_boards_host *boards;
     struct l2_memory *memory; /* of `memory:`, else NULL */
     uint32_t host;            /* drawn at random: what leases of this host have in common */
 };
 
+/* A thread's view. */
+struct l2 {
+    struct l2_shared *shared;
+    void *self; /* the backend's */
+};
+
+/* What makes an answer of boards believable, as it stood when the question was asked. */
+struct l2_boards_terms {
+    uint64_t epoch;    /* of distrust, when there was none; it must be the same by the time of the answer */
+    uint64_t required; /* the level must be at least this */
+    uint64_t pushed;   /* L2 must know of this number */
+};
+
+/* What a backend does for leaderboards, with the contracts of l2_boards.h. */
+struct l2_boards_backend {
+    void (*read)(void *self, const struct l2_boards_question *question, const struct l2_boards_terms *terms,
+                 l2_boards_fn *fn, void *context);
+    /* *WHOLE: every board that was concerned was. */
+    enum err (*push)(void *self, const struct l2_boards_change *changes, size_t count, bool *whole) ERR_CHECKED;
+    enum err (*level)(void *self, uint64_t *level) ERR_CHECKED;
+    enum err (*follow)(void *self, uint64_t from, const struct l2_boards_change *changes, size_t count, uint64_t upto,
+                       bool *whole) ERR_CHECKED;
+    enum err (*copy_begin)(void *self, struct str board) ERR_CHECKED;
+    enum err (*copy)(void *self, const struct l2_boards_change *rows, size_t count) ERR_CHECKED;
+    enum err (*replace)(void *self, uint64_t level) ERR_CHECKED;
+};
+
+/* A board was met that is not whole. */
+void l2_boards_lose(struct l2_boards_host *host);
+/* What the host's processes share of boards; ERR_FULL. */
+enum err l2_boards_host_new(struct l2_boards_host **out) ERR_CHECKED;
+void l2_boards_host_free(struct l2_boards_host **host);
+
 struct l2_backend {
     const char *name;
     bool has_log;
+    const struct l2_boards_backend *boards; /* NULL: it has none */
     void *(*open)(const struct config *config, struct l2_shared *shared, const struct loop *loop);
     void (*close)(void *self);
     /* EPOCH: of distrust, when there was none; when it is another one by the time of the answer, that is

@@ -60,7 +60,8 @@ struct l2_boards_answer {
 
 typedef void l2_boards_fn(void *context, const struct l2_boards_answer *answer);
 
-/* Whether the backend has boards at all; where it has none everything is UNKNOWN, and telling does nothing. */
+/* Whether the backend has boards at all; where it has none every question is UNKNOWN, pushing does nothing, and the
+ * follower's verbs are ERR_UNAVAILABLE. */
 bool l2_boards_exist(const struct l2_shared *shared);
 /* One round trip; as l2_read: FN is called exactly once, perhaps before this returns, and on an L2 without loop always.
  * QUESTION's views must live until then. */

@@ -76,7 +76,7 @@ static enum err draw(struct l2_redis *redis, uint64_t *number, size_t *removed)
 static void read_waiting(struct l2_redis *redis, struct str key, const struct str *tags, size_t tags_count,
                          uint64_t epoch, struct l2_read *read)
 {
-    uint64_t seen = l2_health_seen(redis->setup.health), now;
+    uint64_t seen = l2_health_seen(redis->setup.health);
     uint8_t places[L2_TAGS_MAX];
     struct l2_redis_numbers numbers;
     redisReply *replies[2];
@@ -90,7 +90,7 @@ static void read_waiting(struct l2_redis *redis, struct str key, const struct st
     hold(redis, replies[1]);
     if (l2_redis_wire_understand(replies[0], tags_count, &numbers) != ERR_OK) {
         (void)l2_redis_call_refuse(&redis->call);
-    } else if (!l2_health_distrusted(redis->setup.health, &now) && now == epoch) {
+    } else if (l2_health_holds(redis->setup.health, epoch)) {
         if (!numbers.lost)
             l2_health_saw(redis->setup.health, numbers.seq);
         *read = l2_redis_wire_judge(replies[1], key, &numbers, places, tags_count, seen);

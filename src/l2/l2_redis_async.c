@@ -276,9 +276,8 @@ static void answer_read(struct l2_redis_async *async, const redisReply *entry)
 {
     struct question question = pop(async);
     struct l2_read read = {.result = L2_UNAVAILABLE};
-    uint64_t epoch;
 
-    if (!l2_health_distrusted(async->setup->health, &epoch) && epoch == question.epoch)
+    if (l2_health_holds(async->setup->health, question.epoch))
         read = l2_redis_wire_judge(entry, question.key, &async->numbers, question.tags, question.tags_count, question.seen);
     question.fn(question.context, &read);
 }
