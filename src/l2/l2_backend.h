@@ -46,11 +46,13 @@ struct l2_boards_terms {
 struct l2_boards_backend {
     void (*read)(void *self, const struct l2_boards_question *question, const struct l2_boards_terms *terms,
                  l2_boards_fn *fn, void *context);
-    /* *WHOLE: every board that was concerned was. */
-    enum err (*push)(void *self, const struct l2_boards_change *changes, size_t count, bool *whole) ERR_CHECKED;
+    /* KNOWN: what this host has pushed before; an L2 that does not know of that takes nothing. *WHOLE: it took all. */
+    enum err (*push)(void *self, uint64_t known, const struct l2_boards_change *changes, size_t count,
+                     bool *whole) ERR_CHECKED;
     enum err (*level)(void *self, uint64_t *level) ERR_CHECKED;
     enum err (*follow)(void *self, uint64_t from, const struct l2_boards_change *changes, size_t count, uint64_t upto,
                        bool *whole) ERR_CHECKED;
+    void (*copy_drop)(void *self);
     enum err (*copy_begin)(void *self, struct str board) ERR_CHECKED;
     enum err (*copy)(void *self, const struct l2_boards_change *rows, size_t count) ERR_CHECKED;
     enum err (*replace)(void *self, uint64_t level) ERR_CHECKED;

@@ -87,7 +87,8 @@ void l2_boards_read(struct l2 *l2, const struct l2_boards_question *question, l2
     const struct l2_boards_backend *boards = l2->shared->backend->boards;
     struct l2_boards_terms terms;
 
-    if (!boards || !l2_health_usable(l2->shared->health, &terms.epoch)) {
+    if (!boards || question->limit > L2_BOARDS_BATCH_MAX || question->range > L2_BOARDS_BATCH_MAX ||
+        !l2_health_usable(l2->shared->health, &terms.epoch)) {
         fn(context, &(struct l2_boards_answer){.result = L2_BOARDS_UNKNOWN});
         return;
     }
@@ -110,7 +111,8 @@ void l2_boards_push(struct l2 *l2, const struct l2_boards_change *changes, size_
             highest = changes[i].number;
 
     bool told = l2_health_usable(l2->shared->health, &epoch) &&
-                boards->push(l2->self, changes, count, &whole) == ERR_OK && l2_health_holds(l2->shared->health, epoch);
+                boards->push(l2->self, host->pushed, changes, count, &whole) == ERR_OK &&
+                l2_health_holds(l2->shared->health, epoch);
 
     if (told && !whole)
         l2_boards_lose(host);
@@ -126,7 +128,7 @@ static enum err settle(enum err err)
 /* Whether the follower may ask. Distrust is no matter to it: what it tells is part of how that ends. */
 static bool admit(struct l2 *l2)
 {
-    return l2->shared->backend->boards && l2_health_admit(l2->shared->health, true);
+    return l2_boards_exist(l2->shared) && l2_health_admit(l2->shared->health, true);
 }
 
 enum err l2_boards_level(struct l2 *l2, uint64_t *level)
@@ -148,6 +150,12 @@ enum err l2_boards_follow(struct l2 *l2, uint64_t from, const struct l2_boards_c
     if (err == ERR_OK && !whole)
         l2_boards_lose(l2->shared->boards);
     return settle(err);
+}
+
+void l2_boards_copy_drop(struct l2 *l2)
+{
+    if (l2_boards_exist(l2->shared))
+        l2->shared->backend->boards->copy_drop(l2->self);
 }
 
 enum err l2_boards_copy_begin(struct l2 *l2, struct str board)
