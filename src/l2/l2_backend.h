@@ -9,12 +9,12 @@
 #define LARDER_L2_BACKEND_H
 
 #include "l2/l2_boards.h"
+#include "l2/l2_boards_host.h"
 #include "l2/l2_health.h"
 #include "l2/l2_job.h"
 #include "l2/l2_url.h"
 
 struct l2_backend;
-struct l2_boards_host;
 struct l2_memory;
 
 /* The struct itself is private memory, made before the fork and never changed; what it points to is shared. */
@@ -35,13 +35,6 @@ struct l2 {
     void *self; /* the backend's */
 };
 
-/* What makes an answer of boards believable, as it stood when the question was asked. */
-struct l2_boards_terms {
-    uint64_t epoch;    /* of distrust, when there was none; it must be the same by the time of the answer */
-    uint64_t required; /* the level must be at least this */
-    uint64_t pushed;   /* L2 must know of this number */
-};
-
 /* What a backend does for leaderboards, with the contracts of l2_boards.h. */
 struct l2_boards_backend {
     void (*read)(void *self, const struct l2_boards_question *question, const struct l2_boards_terms *terms,
@@ -57,12 +50,6 @@ struct l2_boards_backend {
     enum err (*copy)(void *self, const struct l2_boards_change *rows, size_t count) ERR_CHECKED;
     enum err (*replace)(void *self, uint64_t level) ERR_CHECKED;
 };
-
-/* A board was met that is not whole. */
-void l2_boards_lose(struct l2_boards_host *host);
-/* What the host's processes share of boards; ERR_FULL. */
-enum err l2_boards_host_new(struct l2_boards_host **out) ERR_CHECKED;
-void l2_boards_host_free(struct l2_boards_host **host);
 
 struct l2_backend {
     const char *name;

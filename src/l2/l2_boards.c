@@ -1,68 +1,23 @@
 /*
- * l2_boards: the door to leaderboards in L2: what this host knows that their copies must have been told, and the rules
- * that no backend may get wrong. The protocol is the backends' business (l2_backend.h).
+ * l2_boards: the door to leaderboards in L2, in the manner of l2: asks the breaker and the host's trust, hands on to
+ * the backend, which may have none.
  *
- * Invariant: a change that this host has made is either known to L2, which the number it was pushed with proves, or
- * `required` is at least its number, so that no copy is believed before it has been told of it in order. `pushed` is
- * proof only as long as L2 is the one that was told. So what is pushed while L2 is distrusted, or across a distrust,
- * counts as not told; and after each distrust, which every restart of L2 comes with, all that was pushed before is
- * required.
+ * Invariant: what L2 was told of may be believed only if it was told while it was trusted, all that time. What is
+ * pushed while L2 is distrusted, or across a distrust, counts as not told: it is required, and the follower brings it.
+ * What was asked before a distrust is not believed after it, which the backend sees to.
  *
- * Nothing here is undone by a process that dies: all of it are atomics that only grow, but for `lost`.
+ * What makes an answer believable is in l2_boards_host, what is asked of Redis in l2_redis_boards_script. No failure
+ * becomes an error of a reader: the answer is unknown, and the database gives it.
  */
 #include "l2/l2_boards.h"
 
 #include <assert.h>
-#include <stdatomic.h>
 
-#include "base/shm.h"
 #include "l2/l2_backend.h"
-
-struct l2_boards_host {
-    _Atomic uint64_t required, pushed;
-    _Atomic uint64_t epoch; /* of distrust, as the last reader met it */
-    _Atomic bool lost;
-};
-
-enum err l2_boards_host_new(struct l2_boards_host **out)
-{
-    void *mapping;
-    enum err err = shm_map(sizeof(struct l2_boards_host), &mapping);
-
-    if (err)
-        return err;
-    *out = mapping;
-    return ERR_OK;
-}
-
-void l2_boards_host_free(struct l2_boards_host **host)
-{
-    void *mapping = *host;
-
-    if (!mapping)
-        return;
-    *host = NULL;
-    shm_unmap(&mapping, sizeof(struct l2_boards_host));
-}
-
-static void raise_to(_Atomic uint64_t *number, uint64_t least)
-{
-    uint64_t present = *number;
-
-    while (present < least && !atomic_compare_exchange_weak(number, &present, least))
-        ;
-}
-
-void l2_boards_lose(struct l2_boards_host *host)
-{
-    /* Every reader of such a board comes here. */
-    if (!atomic_load_explicit(&host->lost, memory_order_relaxed))
-        host->lost = true;
-}
 
 bool l2_boards_lost(struct l2_shared *shared)
 {
-    return atomic_exchange(&shared->boards->lost, false);
+    return l2_boards_host_lost(shared->boards);
 }
 
 bool l2_boards_exist(const struct l2_shared *shared)
@@ -70,29 +25,18 @@ bool l2_boards_exist(const struct l2_shared *shared)
     return shared->backend->boards != NULL;
 }
 
-static void set_terms(struct l2_boards_host *host, uint64_t required, struct l2_boards_terms *terms)
-{
-    terms->pushed = host->pushed;
-    if (host->epoch != terms->epoch) {
-        raise_to(&host->required, terms->pushed);
-        host->epoch = terms->epoch;
-    }
-    terms->required = host->required;
-    if (terms->required < required)
-        terms->required = required;
-}
-
 void l2_boards_read(struct l2 *l2, const struct l2_boards_question *question, l2_boards_fn *fn, void *context)
 {
     const struct l2_boards_backend *boards = l2->shared->backend->boards;
     struct l2_boards_terms terms;
+    uint64_t epoch;
 
     if (!boards || question->limit > L2_BOARDS_BATCH_MAX || question->range > L2_BOARDS_BATCH_MAX ||
-        !l2_health_usable(l2->shared->health, &terms.epoch)) {
+        !l2_health_usable(l2->shared->health, &epoch)) {
         fn(context, &(struct l2_boards_answer){.result = L2_BOARDS_UNKNOWN});
         return;
     }
-    set_terms(l2->shared->boards, question->required, &terms);
+    terms = l2_boards_host_ask(l2->shared->boards, epoch, question->required);
     boards->read(l2->self, question, &terms, fn, context);
 }
 
@@ -111,12 +55,12 @@ void l2_boards_push(struct l2 *l2, const struct l2_boards_change *changes, size_
             highest = changes[i].number;
 
     bool told = l2_health_usable(l2->shared->health, &epoch) &&
-                boards->push(l2->self, host->pushed, changes, count, &whole) == ERR_OK &&
+                boards->push(l2->self, l2_boards_host_pushed(host), changes, count, &whole) == ERR_OK &&
                 l2_health_holds(l2->shared->health, epoch);
 
     if (told && !whole)
-        l2_boards_lose(host);
-    raise_to(told && whole ? &host->pushed : &host->required, highest);
+        l2_boards_host_lose(host);
+    l2_boards_host_push(host, highest, told && whole);
 }
 
 /* What l2_boards.h promises of a failure. */
@@ -148,7 +92,7 @@ enum err l2_boards_follow(struct l2 *l2, uint64_t from, const struct l2_boards_c
     enum err err = l2->shared->backend->boards->follow(l2->self, from, changes, count, upto, &whole);
 
     if (err == ERR_OK && !whole)
-        l2_boards_lose(l2->shared->boards);
+        l2_boards_host_lose(l2->shared->boards);
     return settle(err);
 }
 

@@ -388,7 +388,7 @@ static enum err answer_board(struct l2_redis_async *async, struct batch *batch, 
     if (l2_redis_boards_script_judge(reply, asked, state, async->link.replies, &answer, &lost) != ERR_OK)
         return senseless(async, reply);
     if (lost)
-        l2_boards_lose(async->setup->boards_host);
+        l2_boards_host_lose(async->setup->boards_host);
     if (!l2_health_holds(async->setup->health, asked->terms.epoch))
         answer = (struct l2_boards_answer){.result = L2_BOARDS_UNKNOWN};
     batch->answered++;

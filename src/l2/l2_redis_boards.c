@@ -57,7 +57,7 @@ static enum err understand(struct l2_redis_boards *boards, const redisReply *rep
     if (err == ERR_OK)
         err = l2_redis_boards_script_judge(reply->element[1], asked, &state, boards->places, answer, &lost);
     if (lost)
-        l2_boards_lose(boards->call->setup->boards_host);
+        l2_boards_host_lose(boards->call->setup->boards_host);
     return err;
 }
 

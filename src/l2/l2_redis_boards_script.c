@@ -61,7 +61,8 @@ enum { DIGITS = 16 };
     "end\n"                                                                                                            \
     "return answers\n"
 
-/* What SCRIPT LOAD answers to READ_SCRIPT: its SHA-1. With a wrong one everything is asked twice, which a test notices. */
+/* What SCRIPT LOAD answers to READ_SCRIPT: its SHA-1. With a wrong one everything is asked twice, which a test notices.
+ */
 #define READ_HASH "a0d5d45e39f5acf29935d83e7833945cc186b3a6"
 
 /* Has a board told of a change, or of the row of a copy: what is not newer than what it knows is no news. An empty
