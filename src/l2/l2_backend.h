@@ -39,7 +39,8 @@ struct l2 {
 struct l2_boards_backend {
     void (*read)(void *self, const struct l2_boards_question *question, const struct l2_boards_terms *terms,
                  l2_boards_fn *fn, void *context);
-    /* KNOWN: what this host has pushed before; an L2 that does not know of that takes nothing. *WHOLE: it took all. */
+    /* KNOWN: what this host has pushed before. *WHOLE: all boards that were concerned were, and took it. ERR_NOT_FOUND:
+     * there is no level, or L2 does not know of KNOWN. */
     enum err (*push)(void *self, uint64_t known, const struct l2_boards_change *changes, size_t count,
                      bool *whole) ERR_CHECKED;
     enum err (*level)(void *self, uint64_t *level) ERR_CHECKED;

@@ -84,8 +84,8 @@ void l2_redis_boards_read(struct l2_redis_boards *boards, const struct l2_redis_
     arena_reset(boards->places);
 }
 
-/* Exchanges what is answered by a number from LEAST on. */
-static enum err exchange_number(struct l2_redis_call *call, long long least, long long *out)
+/* Exchanges what is answered by a number from LEAST to MOST. */
+static enum err exchange_number(struct l2_redis_call *call, long long least, long long most, long long *out)
 {
     redisReply *reply;
     enum err err = l2_redis_call_exchange(call, "i", &reply);
@@ -94,7 +94,7 @@ static enum err exchange_number(struct l2_redis_call *call, long long least, lon
         return err;
     *out = reply->integer;
     l2_redis_call_free(&reply, 1);
-    return *out < least ? l2_redis_call_refuse(call) : ERR_OK;
+    return *out < least || *out > most ? l2_redis_call_refuse(call) : ERR_OK;
 }
 
 enum err l2_redis_boards_push(struct l2_redis_boards *boards, uint64_t known, const struct l2_boards_change *changes,
@@ -104,11 +104,12 @@ enum err l2_redis_boards_push(struct l2_redis_boards *boards, uint64_t known, co
 
     l2_redis_boards_script_push(&boards->call->commands, boards->call->setup, known, changes, count);
 
-    enum err err = exchange_number(boards->call, 0, &number);
+    enum err err = exchange_number(boards->call, -1, 1, &number);
 
-    if (err == ERR_OK)
-        *whole = number == 1;
-    return err;
+    if (err)
+        return err;
+    *whole = number == 1;
+    return number < 0 ? ERR_NOT_FOUND : ERR_OK;
 }
 
 enum err l2_redis_boards_level(struct l2_redis_boards *boards, uint64_t *level)
@@ -140,7 +141,7 @@ enum err l2_redis_boards_follow(struct l2_redis_boards *boards, uint64_t from, c
 
     l2_redis_boards_script_follow(&boards->call->commands, boards->call->setup, from, changes, count, upto);
 
-    enum err err = exchange_number(boards->call, -1, &number);
+    enum err err = exchange_number(boards->call, -1, 1, &number);
 
     if (err)
         return err;
@@ -154,10 +155,10 @@ void l2_redis_boards_copy_drop(struct l2_redis_boards *boards)
     boards->copies.begun = 0;
 }
 
-/* Exchanges a part of a copying, which is over when it fails. */
-static enum err carry_on(struct l2_redis_boards *boards, long long *number)
+/* Exchanges a part of a copying, which is over when it fails. The answer is 0, for failure, to MOST. */
+static enum err carry_on(struct l2_redis_boards *boards, long long most, long long *number)
 {
-    enum err err = exchange_number(boards->call, 0, number);
+    enum err err = exchange_number(boards->call, 0, most, number);
 
     if (err == ERR_OK && *number == 0)
         err = ERR_NOT_FOUND;
@@ -184,7 +185,7 @@ enum err l2_redis_boards_copy_begin(struct l2_redis_boards *boards, struct str b
     be_copying(boards);
     l2_redis_boards_script_begin(&boards->call->commands, &boards->copies, board);
 
-    enum err err = carry_on(boards, &number);
+    enum err err = carry_on(boards, (long long)boards->copies.begun + 1, &number);
 
     if (err == ERR_OK)
         boards->copies.begun = (uint64_t)number;
@@ -198,7 +199,7 @@ enum err l2_redis_boards_copy(struct l2_redis_boards *boards, const struct l2_bo
     if (boards->copies.begun == 0)
         return ERR_NOT_FOUND;
     l2_redis_boards_script_copy(&boards->call->commands, &boards->copies, rows, count);
-    return carry_on(boards, &number);
+    return carry_on(boards, 1, &number);
 }
 
 enum err l2_redis_boards_replace(struct l2_redis_boards *boards, uint64_t level)
@@ -208,7 +209,7 @@ enum err l2_redis_boards_replace(struct l2_redis_boards *boards, uint64_t level)
     be_copying(boards);
     l2_redis_boards_script_replace(&boards->call->commands, boards->call->setup, &boards->copies, level);
 
-    enum err err = carry_on(boards, &number);
+    enum err err = carry_on(boards, 1, &number);
 
     l2_redis_boards_copy_drop(boards);
     return err;

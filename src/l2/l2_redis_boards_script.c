@@ -125,7 +125,7 @@ enum { DIGITS = 16 };
 static const char push_script[] =
     TELL TELL_ALL "local state = call('HMGET', KEYS[1], 'level', 'pushed', ARGV[1])\n"
                   "local level = tonumber(state[1] or '')\n"
-                  "if not level or tonumber(highest(level, state[3])) < tonumber(ARGV[2]) then return 0 end\n"
+                  "if not level or tonumber(highest(level, state[3])) < tonumber(ARGV[2]) then return -1 end\n"
                   "local all = tell_all(level, 4, false)\n"
                   "if all == 1 then\n"
                   "  call('HSET', KEYS[1], 'pushed', highest(state[2], ARGV[3]), ARGV[1], highest(state[3], ARGV[3]))\n"

@@ -46,9 +46,8 @@ enum err l2_redis_boards_script_judge(const redisReply *reply, const struct l2_r
                                       const struct l2_redis_boards_state *state, struct arena *arena,
                                       struct l2_boards_answer *out, bool *lost) ERR_CHECKED;
 
-/* One reply each, an integer. Of pushing and following 1: done; 0: done but for boards that are not whole, or, of
- * pushing, nothing done, for there is no level or not what the host has pushed before, up to KNOWN; -1, of following:
- * the level is not FROM, and nothing was done. */
+/* One reply each, an integer. 1: done; 0: done but for boards that are not whole; -1: nothing done, for the level is
+ * not FROM or, of pushing, there is none, or Redis does not know of what the host has pushed before, up to KNOWN. */
 void l2_redis_boards_script_push(struct buf *out, const struct l2_redis_setup *setup, uint64_t known,
                                  const struct l2_boards_change *changes, size_t count);
 void l2_redis_boards_script_follow(struct buf *out, const struct l2_redis_setup *setup, uint64_t from,

@@ -341,6 +341,7 @@ BOTH_WAYS(a_server_back_from_an_old_snapshot_is_not_believed)
     assert_unknown(host, "b");
     push(host, 7, "b", "gus", 1);
     assert_unknown(host, "b");
+    assert_false(l2_boards_lost(host->shared));
     assert_int_equal(l2_boards_follow(host->waiting, 1, NULL, 0, 6), ERR_OK);
     assert_unknown(host, "b");
     assert_int_equal(l2_boards_follow(host->waiting, 6, NULL, 0, 7), ERR_OK);
