@@ -19,12 +19,6 @@
 #include "l2/l2_memory.h"
 #include "l2/l2_redis.h"
 
-struct l2 {
-    const struct l2_backend *backend;
-    void *self; /* the backend's */
-    struct l2_health *health;
-};
-
 enum err l2_shared_new(const struct config *config, int64_t life_ms, struct l2_shared **out, struct buf *why)
 {
     struct l2_shared *shared = sys_calloc(1, sizeof(*shared));
@@ -33,6 +27,8 @@ enum err l2_shared_new(const struct config *config, int64_t life_ms, struct l2_s
     shared->life_ms = life_ms;
     if (err == ERR_OK)
         err = l2_health_new(config, &shared->health);
+    if (err == ERR_OK)
+        err = l2_boards_host_new(&shared->boards);
     if (err == ERR_OK && shared->url.kind == L2_URL_MEMORY)
         err = l2_memory_new(config->memory.size, &shared->memory);
     if (err == ERR_FULL)
@@ -53,6 +49,7 @@ void l2_shared_free(struct l2_shared **shared)
     if (!*shared)
         return;
     l2_health_free(&(*shared)->health);
+    l2_boards_host_free(&(*shared)->boards);
     l2_memory_free(&(*shared)->memory);
     l2_url_fini(&(*shared)->url);
     buf_free(&(*shared)->where);
@@ -70,9 +67,8 @@ struct l2 *l2_open(const struct config *config, struct l2_shared *shared, const 
     struct l2 *l2 = sys_calloc(1, sizeof(*l2));
 
     l2_health_tune(shared->health, config);
-    l2->backend = shared->backend;
-    l2->health = shared->health;
-    l2->self = l2->backend->open(config, shared, loop);
+    l2->shared = shared;
+    l2->self = shared->backend->open(config, shared, loop);
     return l2;
 }
 
@@ -80,15 +76,9 @@ void l2_close(struct l2 **l2)
 {
     if (!*l2)
         return;
-    (*l2)->backend->close((*l2)->self);
+    (*l2)->shared->backend->close((*l2)->self);
     free(*l2);
     *l2 = NULL;
-}
-
-/* Whether L2 may be asked and what it says believed, as long as *EPOCH is that of distrust. */
-static bool usable(struct l2 *l2, uint64_t *epoch)
-{
-    return !l2_health_distrusted(l2->health, epoch) && l2_health_admit(l2->health, false);
 }
 
 void l2_read(struct l2 *l2, struct str key, const struct str *tags, size_t tags_count, l2_read_fn *fn, void *context)
@@ -96,8 +86,8 @@ void l2_read(struct l2 *l2, struct str key, const struct str *tags, size_t tags_
     static const struct l2_read unavailable = {.result = L2_UNAVAILABLE};
     uint64_t epoch;
 
-    if (usable(l2, &epoch))
-        l2->backend->read(l2->self, key, tags, tags_count, epoch, fn, context);
+    if (l2_health_usable(l2->shared->health, &epoch))
+        l2->shared->backend->read(l2->self, key, tags, tags_count, epoch, fn, context);
     else
         fn(context, &unavailable);
 }
@@ -116,16 +106,16 @@ void l2_claim(struct l2 *l2, struct str key, const struct str *tags, size_t tags
               int64_t life_ms, struct l2_claim *out)
 {
     struct l2_claim claim = {.result = L2_CLAIM_UNAVAILABLE};
-    uint64_t epoch, now;
+    uint64_t epoch;
 
     if (spent.len > L2_SPENT_MAX)
         spent.len = L2_SPENT_MAX;
-    if (usable(l2, &epoch)) {
+    if (l2_health_usable(l2->shared->health, &epoch)) {
         claim.lease.token = draw_token();
-        l2->backend->claim(l2->self, key, tags, tags_count, spent, life_ms > 0 ? life_ms : 1, &claim);
+        l2->shared->backend->claim(l2->self, key, tags, tags_count, spent, life_ms > 0 ? life_ms : 1, &claim);
     }
     /* A lease that was granted stands: its stamp is older than whatever L2 has yet to be told. */
-    if (claim.result == L2_CLAIM_FOUND && (l2_health_distrusted(l2->health, &now) || now != epoch))
+    if (claim.result == L2_CLAIM_FOUND && !l2_health_holds(l2->shared->health, epoch))
         claim.result = L2_CLAIM_UNAVAILABLE;
     *out = (struct l2_claim){.result = claim.result};
     if (claim.result == L2_CLAIM_TAKEN)
@@ -146,15 +136,15 @@ enum err l2_fill(struct l2 *l2, struct str key, const struct str *tags, size_t t
         *stored = false;
         return ERR_OK;
     }
-    if (!usable(l2, &epoch))
+    if (!l2_health_usable(l2->shared->health, &epoch))
         return ERR_UNAVAILABLE;
-    return l2->backend->fill(l2->self, key, tags, tags_count, bytes, ttl_ms, lease, stored);
+    return l2->shared->backend->fill(l2->self, key, tags, tags_count, bytes, ttl_ms, lease, stored);
 }
 
 void l2_release(struct l2 *l2, struct str key, const struct l2_lease *lease)
 {
-    if (lease->token != 0 && l2_health_admit(l2->health, false))
-        l2->backend->release(l2->self, key, lease);
+    if (lease->token != 0 && l2_health_admit(l2->shared->health, false))
+        l2->shared->backend->release(l2->self, key, lease);
 }
 
 /* PURGE, which has at most one name where that is a pattern, as the backends know it. */
@@ -189,13 +179,13 @@ enum err l2_purge(struct l2 *l2, const struct l2_purge *purge, size_t *removed, 
         struct l2_purge simple = simplify(&part);
 
         err = ERR_UNAVAILABLE;
-        if (l2_health_admit(l2->health, true))
-            err = l2->backend->purge(l2->self, &simple, &count, &job);
+        if (l2_health_admit(l2->shared->health, true))
+            err = l2->shared->backend->purge(l2->self, &simple, &count, &job);
         part.names += part.names_count;
         total += count;
     }
     if (err) {
-        l2_health_distrust(l2->health, "a purge could not be told to it");
+        l2_health_distrust(l2->shared->health, "a purge could not be told to it");
         return ERR_UNAVAILABLE;
     }
     if (removed)
@@ -210,9 +200,9 @@ enum err l2_scan(struct l2 *l2, struct str pattern, uint64_t *cursor, size_t lim
 {
     uint64_t epoch;
 
-    if (!usable(l2, &epoch))
+    if (!l2_health_usable(l2->shared->health, &epoch))
         return ERR_UNAVAILABLE;
-    return l2->backend->scan(l2->self, pattern, cursor, limit, arena, keys, count);
+    return l2->shared->backend->scan(l2->self, pattern, cursor, limit, arena, keys, count);
 }
 
 void l2_distrust(struct l2_shared *shared)
@@ -248,7 +238,7 @@ void l2_status(const struct l2_shared *shared, struct l2_status *out)
 
 enum err l2_ping(struct l2 *l2)
 {
-    return l2_health_admit(l2->health, true) ? l2->backend->ping(l2->self) : ERR_UNAVAILABLE;
+    return l2_health_admit(l2->shared->health, true) ? l2->shared->backend->ping(l2->self) : ERR_UNAVAILABLE;
 }
 
 /* What l2_job.h promises of a failure. */
@@ -259,21 +249,21 @@ static enum err settle_job(enum err err)
 
 enum err l2_job_read(struct l2 *l2, uint64_t id, struct arena *arena, struct l2_job *out)
 {
-    if (!l2_health_admit(l2->health, true))
+    if (!l2_health_admit(l2->shared->health, true))
         return ERR_UNAVAILABLE;
-    return settle_job(l2->backend->read_job(l2->self, id, arena, out));
+    return settle_job(l2->shared->backend->read_job(l2->self, id, arena, out));
 }
 
 enum err l2_job_take(struct l2 *l2, uint64_t worker, struct arena *arena, struct l2_job *out)
 {
-    if (!l2_health_admit(l2->health, true))
+    if (!l2_health_admit(l2->shared->health, true))
         return ERR_UNAVAILABLE;
-    return settle_job(l2->backend->take_job(l2->self, worker, arena, out));
+    return settle_job(l2->shared->backend->take_job(l2->self, worker, arena, out));
 }
 
 enum err l2_job_step(struct l2 *l2, uint64_t worker, size_t batch, struct l2_job *job)
 {
-    if (!l2_health_admit(l2->health, true))
+    if (!l2_health_admit(l2->shared->health, true))
         return ERR_UNAVAILABLE;
-    return settle_job(l2->backend->step_job(l2->self, worker, batch, job));
+    return settle_job(l2->shared->backend->step_job(l2->self, worker, batch, job));
 }

@@ -8,6 +8,8 @@
 #ifndef LARDER_L2_BACKEND_H
 #define LARDER_L2_BACKEND_H
 
+#include "l2/l2_boards.h"
+#include "l2/l2_boards_host.h"
 #include "l2/l2_health.h"
 #include "l2/l2_job.h"
 #include "l2/l2_url.h"
@@ -22,13 +24,38 @@ struct l2_shared {
     struct buf where;
     int64_t life_ms;
     struct l2_health *health;
+    struct l2_boards_host *boards;
     struct l2_memory *memory; /* of `memory:`, else NULL */
     uint32_t host;            /* drawn at random: what leases of this host have in common */
+};
+
+/* A thread's view. */
+struct l2 {
+    struct l2_shared *shared;
+    void *self; /* the backend's */
+};
+
+/* What a backend does for leaderboards, with the contracts of l2_boards.h. */
+struct l2_boards_backend {
+    void (*read)(void *self, const struct l2_boards_question *question, const struct l2_boards_terms *terms,
+                 l2_boards_fn *fn, void *context);
+    /* KNOWN: what this host has pushed before. *WHOLE: all boards that were concerned were, and took it. ERR_NOT_FOUND:
+     * there is no level, or L2 does not know of KNOWN. */
+    enum err (*push)(void *self, uint64_t known, const struct l2_boards_change *changes, size_t count,
+                     bool *whole) ERR_CHECKED;
+    enum err (*level)(void *self, uint64_t *level) ERR_CHECKED;
+    enum err (*follow)(void *self, uint64_t from, const struct l2_boards_change *changes, size_t count, uint64_t upto,
+                       bool *whole) ERR_CHECKED;
+    void (*copy_drop)(void *self);
+    enum err (*copy_begin)(void *self, struct str board) ERR_CHECKED;
+    enum err (*copy)(void *self, const struct l2_boards_change *rows, size_t count) ERR_CHECKED;
+    enum err (*replace)(void *self, uint64_t level) ERR_CHECKED;
 };
 
 struct l2_backend {
     const char *name;
     bool has_log;
+    const struct l2_boards_backend *boards; /* NULL: it has none */
     void *(*open)(const struct config *config, struct l2_shared *shared, const struct loop *loop);
     void (*close)(void *self);
     /* EPOCH: of distrust, when there was none; when it is another one by the time of the answer, that is

@@ -20,12 +20,12 @@
 
 enum { L2_BOARDS_BATCH_MAX = 1000 };
 
-/* One change: MEMBER has SCORE since NUMBER, or was removed by it. */
+/* One change: `member`, which is not empty, has `score` since `number`, or was removed by it. */
 struct l2_boards_change {
-    uint64_t number;
+    uint64_t number; /* up to 2^53 */
     struct str board, member;
     bool removed;
-    double score;
+    double score; /* finite */
 };
 
 enum l2_boards_kind { L2_BOARDS_TOP, L2_BOARDS_MEMBER, L2_BOARDS_AROUND };
@@ -34,8 +34,8 @@ struct l2_boards_question {
     struct str board;
     enum l2_boards_kind kind;
     struct str member;      /* of MEMBER and AROUND */
-    uint64_t offset, limit; /* of TOP */
-    uint64_t range;         /* of AROUND: places before and behind it */
+    uint64_t offset, limit; /* of TOP; the limit at most L2_BOARDS_BATCH_MAX, or it is not asked */
+    uint64_t range;         /* of AROUND: places before and behind it; the same */
     uint64_t required;      /* the level that the database stands at, as far as the asker must know */
 };
 
@@ -53,14 +53,15 @@ struct l2_boards_place {
 struct l2_boards_answer {
     enum l2_boards_result result;
     uint64_t members;                     /* of the board */
-    uint64_t rank;                        /* of the first of the places, from 0 */
+    uint64_t rank;                        /* of the first of the places, from 0; without any: how many are before */
     const struct l2_boards_place *places; /* views, valid until the callback returns */
     size_t places_count;                  /* TOP: perhaps 0; MEMBER: 1 */
 };
 
 typedef void l2_boards_fn(void *context, const struct l2_boards_answer *answer);
 
-/* Whether the backend has boards at all; where it has none everything is UNKNOWN, and telling does nothing. */
+/* Whether the backend has boards at all; where it has none every question is UNKNOWN, pushing does nothing, and the
+ * follower's verbs are ERR_UNAVAILABLE. */
 bool l2_boards_exist(const struct l2_shared *shared);
 /* One round trip; as l2_read: FN is called exactly once, perhaps before this returns, and on an L2 without loop always.
  * QUESTION's views must live until then. */
@@ -75,15 +76,20 @@ void l2_boards_push(struct l2 *l2, const struct l2_boards_change *changes, size_
 /* For the follower. *LEVEL: everything up to it has been told in order. ERR_NOT_FOUND: there is no level, so that all
  * boards are to be copied anew; likewise after a change that is no longer in the log. ERR_UNAVAILABLE. */
 enum err l2_boards_level(struct l2 *l2, uint64_t *level) ERR_CHECKED;
-/* CHANGES in order, behind a level of FROM; sets it to UPTO. ERR_NOT_FOUND: the level is not FROM. ERR_UNAVAILABLE. */
+/* CHANGES in order, behind a level of FROM; sets it to UPTO, at least the last one's number. ERR_NOT_FOUND: the level
+ * is not FROM. ERR_UNAVAILABLE: perhaps done. */
 enum err l2_boards_follow(struct l2 *l2, uint64_t from, const struct l2_boards_change *changes, size_t count,
                           uint64_t upto) ERR_CHECKED;
-/* Copying: a board's scores go beside the old ones in batches, and l2_boards_replace puts all boards that were begun
- * since the last one in their place, at level LEVEL, which stood when the first was begun; boards that were not are
- * gone. */
+/* Copying: a board's rows go beside the old ones in batches, and l2_boards_replace puts all boards that were begun
+ * since the last one in their place, as one step, at level LEVEL, which stood before the first row was read; boards
+ * that were not begun are gone. None is believed again before the level has got to what was pushed meanwhile. A verb
+ * that fails ends the copying, as l2_boards_copy_drop does: the next l2_boards_copy_begin begins another.
+ * ERR_NOT_FOUND: what was copied is gone, or nothing was begun. ERR_UNAVAILABLE. */
 enum err l2_boards_copy_begin(struct l2 *l2, struct str board) ERR_CHECKED;
 enum err l2_boards_copy(struct l2 *l2, const struct l2_boards_change *rows, size_t count) ERR_CHECKED;
 enum err l2_boards_replace(struct l2 *l2, uint64_t level) ERR_CHECKED;
+/* For whoever gives up in between for another reason, and before he copies again. */
+void l2_boards_copy_drop(struct l2 *l2);
 /* Whether somebody on this host has met a board that is not whole since the last call: they are to be copied anew. */
 bool l2_boards_lost(struct l2_shared *shared);
 

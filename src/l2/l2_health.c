@@ -191,6 +191,18 @@ bool l2_health_distrusted(const struct l2_health *health, uint64_t *epoch)
     return *epoch != health->made_good;
 }
 
+bool l2_health_usable(struct l2_health *health, uint64_t *epoch)
+{
+    return !l2_health_distrusted(health, epoch) && l2_health_admit(health, false);
+}
+
+bool l2_health_holds(const struct l2_health *health, uint64_t epoch)
+{
+    uint64_t now;
+
+    return !l2_health_distrusted(health, &now) && now == epoch;
+}
+
 void l2_health_trust(struct l2_health *health, uint64_t epoch)
 {
     uint64_t made_good = health->made_good;

@@ -33,9 +33,12 @@ void l2_health_note(struct l2_health *health, const char *why);
 /* L2 may hold what has been purged: nothing in it may be used until it has been told all that it missed. WHY is for the
  * log. */
 void l2_health_distrust(struct l2_health *health, const char *why);
-/* Whether that is so. EPOCH says which distrust l2_health_trust would end, and changes with every new one: what was
- * asked of L2 while it was trusted may be believed if the epoch is still the same when the answer is there. */
+/* Whether that is so. EPOCH says which distrust l2_health_trust would end, and changes with every new one. */
 bool l2_health_distrusted(const struct l2_health *health, uint64_t *epoch);
+/* Whether L2 may be asked now, and what it says believed as long as l2_health_holds of *EPOCH when the answer is there.
+ */
+bool l2_health_usable(struct l2_health *health, uint64_t *epoch);
+bool l2_health_holds(const struct l2_health *health, uint64_t epoch);
 /* L2 has been told everything that it had missed when EPOCH was read. Ends the distrust unless there was a reason for a
  * new one since. */
 void l2_health_trust(struct l2_health *health, uint64_t epoch);

@@ -1,6 +1,6 @@
 /*
  * l2_redis: the verbs of L2 on Redis, for threads that may wait. Reads on the event thread are handed on to
- * l2_redis_async, jobs to l2_redis_jobs.
+ * l2_redis_async, jobs to l2_redis_jobs, what concerns leaderboards to l2_redis_boards.
  *
  * Each verb is one exchange (l2_redis_call), but for pages of keys, and for a claim that finds the sequence lost: it
  * has it begun anew, and claims again. Invariant: what a verb lends out lies in `held` and lives until the next verb.
@@ -14,6 +14,7 @@
 
 #include "base/sys.h"
 #include "l2/l2_redis_async.h"
+#include "l2/l2_redis_boards.h"
 #include "l2/l2_redis_jobs.h"
 #include "l2/l2_redis_script.h"
 
@@ -24,6 +25,7 @@ struct l2_redis {
     struct l2_redis_call call;
     redisReply *held;             /* the reply whose bytes the last verb lent out */
     struct l2_redis_async *async; /* NULL without a loop */
+    struct l2_redis_boards *boards;
 };
 
 static void *open_redis(const struct config *config, struct l2_shared *shared, const struct loop *loop)
@@ -32,6 +34,7 @@ static void *open_redis(const struct config *config, struct l2_shared *shared, c
 
     l2_redis_wire_init(&redis->setup, config, shared);
     redis->call.setup = &redis->setup;
+    redis->boards = l2_redis_boards_open(&redis->call);
     if (loop)
         redis->async = l2_redis_async_open(&redis->setup, loop);
     return redis;
@@ -51,6 +54,7 @@ static void close_redis(void *self)
 
     l2_redis_async_close(&redis->async);
     hold(redis, NULL);
+    l2_redis_boards_close(&redis->boards);
     l2_redis_call_fini(&redis->call);
     l2_redis_wire_fini(&redis->setup);
     free(redis);
@@ -76,7 +80,7 @@ static enum err draw(struct l2_redis *redis, uint64_t *number, size_t *removed)
 static void read_waiting(struct l2_redis *redis, struct str key, const struct str *tags, size_t tags_count,
                          uint64_t epoch, struct l2_read *read)
 {
-    uint64_t seen = l2_health_seen(redis->setup.health), now;
+    uint64_t seen = l2_health_seen(redis->setup.health);
     uint8_t places[L2_TAGS_MAX];
     struct l2_redis_numbers numbers;
     redisReply *replies[2];
@@ -90,7 +94,7 @@ static void read_waiting(struct l2_redis *redis, struct str key, const struct st
     hold(redis, replies[1]);
     if (l2_redis_wire_understand(replies[0], tags_count, &numbers) != ERR_OK) {
         (void)l2_redis_call_refuse(&redis->call);
-    } else if (!l2_health_distrusted(redis->setup.health, &now) && now == epoch) {
+    } else if (l2_health_holds(redis->setup.health, epoch)) {
         if (!numbers.lost)
             l2_health_saw(redis->setup.health, numbers.seq);
         *read = l2_redis_wire_judge(replies[1], key, &numbers, places, tags_count, seen);
@@ -364,9 +368,70 @@ static enum err step_job(void *self, uint64_t worker, size_t batch, struct l2_jo
     return l2_redis_jobs_step(&((struct l2_redis *)self)->call, worker, batch, job);
 }
 
+static void read_board(void *self, const struct l2_boards_question *question, const struct l2_boards_terms *terms,
+                       l2_boards_fn *fn, void *context)
+{
+    struct l2_redis *redis = self;
+    struct l2_redis_boards_asked asked = {.question = *question, .terms = *terms, .fn = fn, .context = context};
+
+    if (redis->async)
+        l2_redis_async_ask(redis->async, &asked);
+    else
+        l2_redis_boards_read(redis->boards, &asked);
+}
+
+static enum err push_boards(void *self, uint64_t known, const struct l2_boards_change *changes, size_t count,
+                            bool *whole)
+{
+    return l2_redis_boards_push(((struct l2_redis *)self)->boards, known, changes, count, whole);
+}
+
+static enum err read_boards_level(void *self, uint64_t *level)
+{
+    return l2_redis_boards_level(((struct l2_redis *)self)->boards, level);
+}
+
+static enum err follow_boards(void *self, uint64_t from, const struct l2_boards_change *changes, size_t count,
+                              uint64_t upto, bool *whole)
+{
+    return l2_redis_boards_follow(((struct l2_redis *)self)->boards, from, changes, count, upto, whole);
+}
+
+static void drop_copies(void *self)
+{
+    l2_redis_boards_copy_drop(((struct l2_redis *)self)->boards);
+}
+
+static enum err begin_copy(void *self, struct str board)
+{
+    return l2_redis_boards_copy_begin(((struct l2_redis *)self)->boards, board);
+}
+
+static enum err copy_rows(void *self, const struct l2_boards_change *rows, size_t count)
+{
+    return l2_redis_boards_copy(((struct l2_redis *)self)->boards, rows, count);
+}
+
+static enum err replace_boards(void *self, uint64_t level)
+{
+    return l2_redis_boards_replace(((struct l2_redis *)self)->boards, level);
+}
+
+static const struct l2_boards_backend boards_backend = {
+    .read = read_board,
+    .push = push_boards,
+    .level = read_boards_level,
+    .follow = follow_boards,
+    .copy_drop = drop_copies,
+    .copy_begin = begin_copy,
+    .copy = copy_rows,
+    .replace = replace_boards,
+};
+
 const struct l2_backend l2_redis_backend = {
     .name = "redis",
     .has_log = true,
+    .boards = &boards_backend,
     .open = open_redis,
     .close = close_redis,
     .read = read_entry,

@@ -3,19 +3,17 @@
  * questions.
  *
  * States: closed; connecting (questions gather); open. The first question opens it. Any failure (connecting, time-out,
- * end of stream, an answer that makes no sense) closes it and answers everything that was asked on it with
- * L2_UNAVAILABLE, each a failure for the breaker, which decides when the next question may open it again. So a Redis
- * that hangs costs each event thread one time-out.
+ * end of stream, an answer that makes no sense) closes it and answers everything that was asked on it as unavailable,
+ * each a failure for the breaker, which decides when the next question may open it again. So a Redis that hangs costs
+ * each event thread one time-out.
  *
- * Invariant: the queue holds exactly the questions whose answers are still to come, oldest first; each is answered
- * once. Before a callback runs, its question has left the queue, and on failure the connection is closed, so callbacks
- * may ask again.
+ * Questions gather in batches, one for each kind, until the loop's tick at the end of each round; so all questions of a
+ * round leave together. A batch of reads is two commands: one for the numbers of all the tags concerned, whose answer
+ * judges the reads, and one that reads. A batch about leaderboards is one script. Deadlines are looked at in the tick.
  *
- * Writing waits for the loop's tick, at the end of each round, so that all questions of a round leave together, as two
- * commands: one for the numbers of all the tags concerned, whose answer judges the reads, and one that reads. Deadlines
- * are looked at in the tick as well.
- *
- * Both answers lie in an arena until the last read of their round has been answered.
+ * Invariant: the queue holds exactly the batches whose answers are still to come, in the order of these; each question
+ * is answered once. Before a callback runs, its question counts as answered, and on failure the connection is closed
+ * and the queue empty, so callbacks may ask again. Answers lie in an arena until the last one of their batch was given.
  */
 #include "l2/l2_redis_async.h"
 
@@ -25,20 +23,36 @@
 #include "base/sys.h"
 #include "l2/l2_redis_link.h"
 
-enum { QUEUE_FIRST = 64, RECEIVES_MAX = 64, READS_MAX = 32, REPLIES_FIRST = 64 << 10 };
+enum { RECEIVES_MAX = 64, BATCH_MAX = 32, REPLIES_FIRST = 64 << 10 };
 
 /* One read. */
-struct question {
-    uint64_t connection; /* on which it was asked */
-    int64_t asked_ms;
+struct read {
     l2_read_fn *fn;
     void *context;
-    struct str key; /* borrowed until it is answered */
+    struct str key;                        /* borrowed until it is answered */
     uint64_t seen, epoch;                  /* the highest number known, and distrust's epoch, when it was asked */
-    uint8_t tags_count, tags[L2_TAGS_MAX]; /* where its tags stand among those of its round */
-    /* Of the first one of those asked together: */
-    bool awaits_numbers; /* their answer comes before the reads' */
-    size_t tags_asked, reads_asked;
+    uint8_t tags_count, tags[L2_TAGS_MAX]; /* where its tags stand among those of its batch */
+};
+
+enum kind { READS, BOARDS, KINDS };
+
+/* What is asked together and answered together. */
+struct batch {
+    struct batch *next;
+    enum kind kind;
+    int64_t asked_ms;       /* when the first of its questions was */
+    size_t count, answered; /* of its questions */
+    size_t tags_count;      /* READS: different ones in all */
+    bool judged;            /* READS: the numbers that judge them have come */
+    bool whole_text;        /* BOARDS: asked with the script's text */
+    union {
+        struct read reads[BATCH_MAX];
+        struct l2_redis_boards_asked boards[BATCH_MAX];
+    };
+};
+
+struct batches {
+    struct batch *first, *last;
 };
 
 struct l2_redis_async {
@@ -46,18 +60,17 @@ struct l2_redis_async {
     const struct loop *loop;
     struct loop_watch watch;
     struct l2_redis_link link;
-    uint64_t connection;    /* counts them */
-    int64_t since_ms;       /* connecting or open since */
-    struct question *queue; /* a ring of CAPACITY, a power of two */
-    size_t capacity, first, count;
-    /* The reads of this round, at the end of the queue and not yet sent; their keys, and their tags, each once. */
-    size_t unsent, tags_count;
+    int64_t since_ms; /* connecting or open since */
+    struct batches asked;
+    struct batch *gathering[KINDS]; /* of this round, not asked yet; NULL without one */
+    struct batch *spare;
+    /* Of the reads that gather: the entries' names as they are sent, and the tags, each once. */
     struct buf keys;
     struct {
         size_t start, len; /* in tag_bytes */
     } tags[L2_REDIS_WIRE_TAGS_MAX];
     struct buf tag_bytes;
-    struct l2_redis_numbers numbers; /* of the round that is being answered; views in its reply */
+    struct l2_redis_numbers numbers; /* of the reads that are being answered; views in their reply */
 };
 
 static void ready(void *context, unsigned events);
@@ -70,47 +83,57 @@ struct l2_redis_async *l2_redis_async_open(const struct l2_redis_setup *setup, c
     async->setup = setup;
     async->loop = loop;
     async->watch = (struct loop_watch){.fn = ready, .context = async, .fd = -1};
-    async->capacity = QUEUE_FIRST;
-    async->queue = sys_calloc(async->capacity, sizeof(*async->queue));
     async->link.replies = arena_new(REPLIES_FIRST, SIZE_MAX / 4);
     loop->tick(loop->self, tick, async);
     return async;
 }
 
-static struct question *at(struct l2_redis_async *async, size_t place)
+static void append(struct batches *list, struct batch *batch)
 {
-    return &async->queue[(async->first + place) & (async->capacity - 1)];
+    batch->next = NULL;
+    if (list->last)
+        list->last->next = batch;
+    else
+        list->first = batch;
+    list->last = batch;
 }
 
-static struct question *oldest(struct l2_redis_async *async)
+static struct batch *take_first(struct batches *list)
 {
-    return at(async, 0);
+    struct batch *batch = list->first;
+
+    if (!batch)
+        return NULL;
+    list->first = batch->next;
+    if (!list->first)
+        list->last = NULL;
+    return batch;
 }
 
-static void push(struct l2_redis_async *async, struct question question)
+static void put_away(struct l2_redis_async *async, struct batch *batch)
 {
-    if (async->count == async->capacity) {
-        struct question *wider = sys_calloc(async->capacity * 2, sizeof(*wider));
-
-        for (size_t i = 0; i < async->count; i++)
-            wider[i] = *at(async, i);
-        free(async->queue);
-        async->queue = wider;
-        async->first = 0;
-        async->capacity *= 2;
-    }
-    question.connection = async->connection;
-    question.asked_ms = sys_monotonic_ms();
-    *at(async, async->count++) = question;
+    batch->next = async->spare;
+    async->spare = batch;
 }
 
-static struct question pop(struct l2_redis_async *async)
+/* The batch of KIND that gathers, begun if there is none. */
+static struct batch *gather(struct l2_redis_async *async, enum kind kind)
 {
-    struct question question = *oldest(async);
+    struct batch *batch = async->gathering[kind];
 
-    async->first = (async->first + 1) & (async->capacity - 1);
-    async->count--;
-    return question;
+    if (batch)
+        return batch;
+    batch = async->spare;
+    if (batch)
+        async->spare = batch->next;
+    else
+        batch = sys_calloc(1, sizeof(*batch));
+    batch->kind = kind;
+    batch->asked_ms = sys_monotonic_ms();
+    batch->count = batch->answered = batch->tags_count = 0;
+    batch->judged = batch->whole_text = false;
+    async->gathering[kind] = batch;
+    return batch;
 }
 
 static void watch(struct l2_redis_async *async, unsigned events)
@@ -126,23 +149,43 @@ static void disconnect(struct l2_redis_async *async)
     watch(async, 0);
     l2_redis_link_close(&async->link);
     arena_reset(async->link.replies);
-    async->unsent = async->tags_count = 0;
     buf_clear(&async->keys);
     buf_clear(&async->tag_bytes);
 }
 
-/* Answers everything asked on the connection that has just been closed; with WHY, as a failure of L2. */
-static void give_up(struct l2_redis_async *async, const char *why)
+/* Answers BATCH's next question without a word of Redis. */
+static void disappoint(struct batch *batch)
 {
     static const struct l2_read unavailable = {.result = L2_UNAVAILABLE};
-    uint64_t lost = async->connection;
+    static const struct l2_boards_answer unknown = {.result = L2_BOARDS_UNKNOWN};
+    size_t i = batch->answered++;
 
-    while (async->count > 0 && oldest(async)->connection <= lost) {
-        struct question question = pop(async);
+    if (batch->kind == READS)
+        batch->reads[i].fn(batch->reads[i].context, &unavailable);
+    else
+        batch->boards[i].fn(batch->boards[i].context, &unknown);
+}
 
-        if (why)
-            l2_health_failed(async->setup->health, why);
-        question.fn(question.context, &unavailable);
+/* Answers everything asked on the connection that has just been closed; with WHY, as a failure of L2. What is asked
+ * meanwhile is asked on another. */
+static void give_up(struct l2_redis_async *async, const char *why)
+{
+    struct batches lost = async->asked;
+    struct batch *batch;
+
+    async->asked = (struct batches){NULL, NULL};
+    for (size_t kind = 0; kind < KINDS; kind++) {
+        if (async->gathering[kind])
+            append(&lost, async->gathering[kind]);
+        async->gathering[kind] = NULL;
+    }
+    while ((batch = take_first(&lost))) {
+        while (batch->answered < batch->count) {
+            if (why)
+                l2_health_failed(async->setup->health, why);
+            disappoint(batch);
+        }
+        put_away(async, batch);
     }
 }
 
@@ -157,6 +200,8 @@ static void drop(struct l2_redis_async *async)
 
 void l2_redis_async_close(struct l2_redis_async **async)
 {
+    struct batch *batch;
+
     if (!*async)
         return;
     disconnect(*async);
@@ -165,7 +210,10 @@ void l2_redis_async_close(struct l2_redis_async **async)
     buf_free(&(*async)->keys);
     buf_free(&(*async)->tag_bytes);
     arena_free(&(*async)->link.replies);
-    free((*async)->queue);
+    while ((batch = (*async)->spare)) {
+        (*async)->spare = batch->next;
+        free(batch);
+    }
     free(*async);
     *async = NULL;
 }
@@ -179,7 +227,6 @@ static bool connect_link(struct l2_redis_async *async)
         l2_health_failed(async->setup->health, async->link.why);
         return false;
     }
-    async->connection++;
     async->since_ms = sys_monotonic_ms();
     async->watch.fd = async->link.context->fd;
     watch(async, LOOP_READ | LOOP_WRITE);
@@ -191,61 +238,89 @@ static struct str tag_at(const struct l2_redis_async *async, size_t i)
     return (struct str){async->tag_bytes.p + async->tags[i].start, async->tags[i].len};
 }
 
-/* The place of TAG among those of the round, where it is added if it is new. */
-static uint8_t place_tag(struct l2_redis_async *async, struct str tag)
+/* The place of TAG among those of BATCH, where it is added if it is new. */
+static uint8_t place_tag(struct l2_redis_async *async, struct batch *batch, struct str tag)
 {
     size_t i = 0;
 
-    while (i < async->tags_count && !str_equal(tag_at(async, i), tag))
+    while (i < batch->tags_count && !str_equal(tag_at(async, i), tag))
         i++;
-    if (i == async->tags_count) {
+    if (i == batch->tags_count) {
         async->tags[i].start = async->tag_bytes.len;
         async->tags[i].len = tag.len;
-        async->tags_count++;
+        batch->tags_count++;
         buf_add_str(&async->tag_bytes, tag);
     }
     return (uint8_t)i;
 }
 
-/* Asks for the numbers that judge the round's reads, and then for what these read. */
-static void ask(struct l2_redis_async *async)
+/* Asks for the numbers that judge BATCH's reads, and then for what these read. */
+static void ask_reads(struct l2_redis_async *async, const struct batch *batch)
 {
     struct str tags[L2_REDIS_WIRE_TAGS_MAX];
 
-    if (async->unsent == 0)
-        return;
-    for (size_t i = 0; i < async->tags_count; i++)
+    for (size_t i = 0; i < batch->tags_count; i++)
         tags[i] = tag_at(async, i);
-    l2_redis_wire_numbers(&async->link.out, async->setup, tags, async->tags_count);
-    l2_redis_wire_mget(&async->link.out, buf_str(&async->keys), async->unsent);
-
-    struct question *opening = at(async, async->count - async->unsent);
-
-    opening->awaits_numbers = true;
-    opening->tags_asked = async->tags_count;
-    opening->reads_asked = async->unsent;
-    async->unsent = async->tags_count = 0;
+    l2_redis_wire_numbers(&async->link.out, async->setup, tags, batch->tags_count);
+    l2_redis_wire_mget(&async->link.out, buf_str(&async->keys), batch->count);
     buf_clear(&async->keys);
     buf_clear(&async->tag_bytes);
+}
+
+static void ask_boards(struct l2_redis_async *async, const struct batch *batch)
+{
+    l2_redis_boards_script_ask(&async->link.out, async->setup, batch->boards, batch->count, batch->whole_text);
+}
+
+/* Asks what has gathered of KIND. */
+static void ask(struct l2_redis_async *async, enum kind kind)
+{
+    struct batch *batch = async->gathering[kind];
+
+    if (!batch)
+        return;
+    async->gathering[kind] = NULL;
+    append(&async->asked, batch);
+    if (kind == READS)
+        ask_reads(async, batch);
+    else
+        ask_boards(async, batch);
 }
 
 void l2_redis_async_read(struct l2_redis_async *async, struct str key, const struct str *tags, size_t tags_count,
                          uint64_t epoch, l2_read_fn *fn, void *context)
 {
-    struct question question = {
+    struct read read = {
         .fn = fn, .context = context, .key = key, .seen = l2_health_seen(async->setup->health), .epoch = epoch};
+    struct batch *batch;
 
     if (!connect_link(async)) {
         fn(context, &(struct l2_read){.result = L2_UNAVAILABLE});
         return;
     }
-    if (async->tags_count + tags_count > L2_REDIS_WIRE_TAGS_MAX || async->unsent == READS_MAX)
-        ask(async);
+    batch = gather(async, READS);
+    if (batch->tags_count + tags_count > L2_REDIS_WIRE_TAGS_MAX || batch->count == BATCH_MAX) {
+        ask(async, READS);
+        batch = gather(async, READS);
+    }
     for (size_t i = 0; i < tags_count; i++)
-        question.tags[question.tags_count++] = place_tag(async, tags[i]);
+        read.tags[read.tags_count++] = place_tag(async, batch, tags[i]);
     l2_redis_wire_entry(&async->keys, async->setup, key);
-    push(async, question);
-    async->unsent++;
+    batch->reads[batch->count++] = read;
+}
+
+void l2_redis_async_ask(struct l2_redis_async *async, const struct l2_redis_boards_asked *asked)
+{
+    struct batch *batch;
+
+    if (!connect_link(async)) {
+        asked->fn(asked->context, &(struct l2_boards_answer){.result = L2_BOARDS_UNKNOWN});
+        return;
+    }
+    batch = gather(async, BOARDS);
+    batch->boards[batch->count++] = *asked;
+    if (batch->count == BATCH_MAX)
+        ask(async, BOARDS);
 }
 
 static enum err senseless(struct l2_redis_async *async, const redisReply *reply)
@@ -257,45 +332,100 @@ static enum err senseless(struct l2_redis_async *async, const redisReply *reply)
     return ERR_CORRUPT;
 }
 
-/* The numbers that judge the reads which follow. */
-static enum err take_numbers(struct l2_redis_async *async, const redisReply *reply)
+/* The oldest batch has been answered. */
+static void finish(struct l2_redis_async *async)
 {
-    struct question *opening = oldest(async);
+    put_away(async, take_first(&async->asked));
+    arena_reset(async->link.replies);
+}
 
-    if (l2_redis_wire_understand(reply, opening->tags_asked, &async->numbers) != ERR_OK)
+/* The numbers that judge the reads which follow. */
+static enum err take_numbers(struct l2_redis_async *async, struct batch *batch, const redisReply *reply)
+{
+    if (l2_redis_wire_understand(reply, batch->tags_count, &async->numbers) != ERR_OK)
         return senseless(async, reply);
-    opening->awaits_numbers = false;
+    batch->judged = true;
     l2_health_succeeded(async->setup->health);
     if (!async->numbers.lost)
         l2_health_saw(async->setup->health, async->numbers.seq);
     return ERR_OK;
 }
 
-/* The oldest question's entry has come. */
-static void answer_read(struct l2_redis_async *async, const redisReply *entry)
+static enum err answer_reads(struct l2_redis_async *async, struct batch *batch, const redisReply *reply)
 {
-    struct question question = pop(async);
-    struct l2_read read = {.result = L2_UNAVAILABLE};
-    uint64_t epoch;
+    if (!batch->judged)
+        return take_numbers(async, batch, reply);
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != batch->count)
+        return senseless(async, reply);
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct read *asked = &batch->reads[i];
+        struct l2_read read = {.result = L2_UNAVAILABLE};
 
-    if (!l2_health_distrusted(async->setup->health, &epoch) && epoch == question.epoch)
-        read = l2_redis_wire_judge(entry, question.key, &async->numbers, question.tags, question.tags_count, question.seen);
-    question.fn(question.context, &read);
+        if (l2_health_holds(async->setup->health, asked->epoch))
+            read = l2_redis_wire_judge(reply->element[i], asked->key, &async->numbers, asked->tags, asked->tags_count,
+                                       asked->seen);
+        batch->answered++;
+        asked->fn(asked->context, &read);
+    }
+    finish(async);
+    return ERR_OK;
+}
+
+/* Redis does not know the script, which it was to run by its hash. */
+static bool is_unknown_script(const struct batch *batch, const redisReply *reply)
+{
+    return !batch->whole_text && reply->type == REDIS_REPLY_ERROR &&
+           str_starts((struct str){reply->str, reply->len}, STR("NOSCRIPT"));
+}
+
+static enum err answer_board(struct l2_redis_async *async, struct batch *batch, const redisReply *reply,
+                             const struct l2_redis_boards_state *state)
+{
+    const struct l2_redis_boards_asked *asked = &batch->boards[batch->answered];
+    struct l2_boards_answer answer;
+    bool lost;
+
+    if (l2_redis_boards_script_judge(reply, asked, state, async->link.replies, &answer, &lost) != ERR_OK)
+        return senseless(async, reply);
+    if (lost)
+        l2_boards_host_lose(async->setup->boards_host);
+    if (!l2_health_holds(async->setup->health, asked->terms.epoch))
+        answer = (struct l2_boards_answer){.result = L2_BOARDS_UNKNOWN};
+    batch->answered++;
+    asked->fn(asked->context, &answer);
+    return ERR_OK;
+}
+
+static enum err answer_boards(struct l2_redis_async *async, struct batch *batch, const redisReply *reply)
+{
+    struct l2_redis_boards_state state;
+    enum err err = ERR_OK;
+
+    if (is_unknown_script(batch, reply)) {
+        append(&async->asked, take_first(&async->asked));
+        batch->whole_text = true;
+        ask_boards(async, batch);
+        return ERR_OK;
+    }
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 1 + batch->count ||
+        l2_redis_boards_script_state(reply->element[0], batch->count, &state) != ERR_OK)
+        return senseless(async, reply);
+    for (size_t i = 0; err == ERR_OK && i < batch->count; i++)
+        err = answer_board(async, batch, reply->element[1 + i], &state);
+    if (err)
+        return err;
+    l2_health_succeeded(async->setup->health);
+    finish(async);
+    return ERR_OK;
 }
 
 static enum err answer(struct l2_redis_async *async, const redisReply *reply)
 {
-    /* The reads of this round have not been sent yet: nothing that comes now can answer them. */
-    const struct question *next = async->count > async->unsent ? oldest(async) : NULL;
+    struct batch *batch = async->asked.first;
 
-    if (next && next->awaits_numbers)
-        return take_numbers(async, reply);
-    if (!next || reply->type != REDIS_REPLY_ARRAY || reply->elements != next->reads_asked)
+    if (!batch)
         return senseless(async, reply);
-    for (size_t i = 0; i < reply->elements; i++)
-        answer_read(async, reply->element[i]);
-    arena_reset(async->link.replies);
-    return ERR_OK;
+    return batch->kind == READS ? answer_reads(async, batch, reply) : answer_boards(async, batch, reply);
 }
 
 /* Everything that has come, up to a bound that leaves the others their turn. */
@@ -310,7 +440,7 @@ static enum err receive(struct l2_redis_async *async)
         while (err == ERR_OK && (err = l2_redis_link_next(&async->link, &reply)) == ERR_OK && reply)
             err = answer(async, reply);
         /* With everything answered that was sent, another look would find nothing. */
-        if (async->count == async->unsent)
+        if (!async->asked.first)
             break;
     }
     return err == ERR_AGAIN ? ERR_OK : err;
@@ -339,10 +469,10 @@ static bool is_overdue(struct l2_redis_async *async, int64_t now_ms)
 
     if (async->link.connecting)
         return now_ms - async->since_ms > config->redis.connect_timeout_ms;
-    if (async->count == 0)
+    if (!async->asked.first)
         return false;
 
-    int64_t asked_ms = oldest(async)->asked_ms;
+    int64_t asked_ms = async->asked.first->asked_ms;
 
     return now_ms - (asked_ms > async->since_ms ? asked_ms : async->since_ms) > config->redis.timeout_ms;
 }
@@ -362,8 +492,8 @@ static void tick(void *context, int64_t now_ms)
                  async->link.connecting ? "connect" : "answer");
         err = ERR_TIMEOUT;
     }
-    if (err == ERR_OK)
-        ask(async);
+    for (size_t kind = 0; err == ERR_OK && kind < KINDS; kind++)
+        ask(async, (enum kind)kind);
     if (err == ERR_OK && !async->link.connecting) {
         err = l2_redis_link_send(&async->link);
         if (err == ERR_OK)

@@ -4,7 +4,7 @@
 #ifndef LARDER_L2_REDIS_ASYNC_H
 #define LARDER_L2_REDIS_ASYNC_H
 
-#include "l2/l2_redis_wire.h"
+#include "l2/l2_redis_boards_script.h"
 
 struct l2_redis_async;
 
@@ -17,5 +17,7 @@ void l2_redis_async_close(struct l2_redis_async **async);
  * again. */
 void l2_redis_async_read(struct l2_redis_async *async, struct str key, const struct str *tags, size_t tags_count,
                          uint64_t epoch, l2_read_fn *fn, void *context);
+/* As the backend's read of boards, with ASKED's function called as above. */
+void l2_redis_async_ask(struct l2_redis_async *async, const struct l2_redis_boards_asked *asked);
 
 #endif

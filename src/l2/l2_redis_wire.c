@@ -20,13 +20,18 @@ enum {
 
 void l2_redis_wire_init(struct l2_redis_setup *setup, const struct config *config, const struct l2_shared *shared)
 {
-    struct buf *names[] = {&setup->entries, &setup->leases, &setup->jobs, &setup->purged, &setup->log};
-    static const char *const ends[] = {"e:", "l:", "job:", "purged", "log"};
+    struct buf *names[] = {&setup->entries, &setup->leases, &setup->jobs,       &setup->purged,       &setup->log,
+                           &setup->boards,  &setup->copies, &setup->board_sets, &setup->board_members};
+    static const char *const ends[] = {"e:", "l:", "job:", "purged", "log", "boards", "copy:", "board:", "reached:"};
 
-    *setup =
-        (struct l2_redis_setup){.config = config, .url = &shared->url, .health = shared->health, .host = shared->host};
+    *setup = (struct l2_redis_setup){.config = config,
+                                     .url = &shared->url,
+                                     .health = shared->health,
+                                     .boards_host = shared->boards,
+                                     .host = shared->host};
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
         buf_printf(names[i], "%s%lld:%s", config->redis.prefix, (long long)config->redis.cache_version, ends[i]);
+    buf_printf(&setup->board_pushed, "pushed:%lu", (unsigned long)setup->host);
     l2_redis_wire_add(&setup->numbers, STR("HMGET"));
     l2_redis_wire_add(&setup->numbers, buf_str(&setup->purged));
     l2_redis_wire_add(&setup->numbers, STR("seq"));
@@ -43,6 +48,11 @@ void l2_redis_wire_fini(struct l2_redis_setup *setup)
     buf_free(&setup->jobs);
     buf_free(&setup->purged);
     buf_free(&setup->log);
+    buf_free(&setup->boards);
+    buf_free(&setup->copies);
+    buf_free(&setup->board_sets);
+    buf_free(&setup->board_members);
+    buf_free(&setup->board_pushed);
     buf_free(&setup->numbers);
 }
 

@@ -9,6 +9,9 @@
  *              patterns whose keys are still being removed (l2_bans.h), absent when there are none
  *   P log      a stream, a record for each number N that was drawn, with the id N-0 (l2_redis_script.h)
  *   P job:N    a hash: how the removing for pattern N goes; P job:N:owner says who is at it (l2_redis_jobs.h)
+ *   P boards   a hash: which leaderboards there are, and what they have been told (l2_redis_boards_script.h)
+ *   P board:B  a sorted set: leaderboard B; P reached:B, a hash, says when each of its members got its score
+ *   P copy:*   boards that are being copied; forgotten when nothing was copied for an hour
  * (no blank behind P). All numbers stand in one hash, so that it is read with every entry and no eviction policy finds
  * it cold, and so that losing it loses all of it: then it begins anew at Redis's time in microseconds, above every
  * number drawn before, and every older entry is invalid. The same happens when it is found lower than this host has
@@ -28,11 +31,15 @@ struct l2_redis_setup {
     const struct config *config;
     const struct l2_url *url;
     struct l2_health *health;
+    struct l2_boards_host *boards_host;
     uint32_t host;
     struct buf entries, leases, jobs; /* what their keys begin with */
     struct buf purged, log;           /* names */
-    struct buf numbers;               /* the command of l2_redis_wire_numbers, from behind its length up to the tags */
-    int64_t keep_ms;                  /* how long what is known of purges outlives the last fill and purge */
+    struct buf boards, copies;        /* a name, and what names begin with */
+    struct buf board_sets, board_members;
+    struct buf board_pushed; /* this host's field of `boards` */
+    struct buf numbers;      /* the command of l2_redis_wire_numbers, from behind its length up to the tags */
+    int64_t keep_ms;         /* how long what is known of purges outlives the last fill and purge */
 };
 
 void l2_redis_wire_init(struct l2_redis_setup *setup, const struct config *config, const struct l2_shared *shared);
@@ -68,9 +75,9 @@ struct l2_redis_numbers {
 
 /* ERR_CORRUPT: no answer to a question about TAGS_COUNT tags. */
 enum err l2_redis_wire_understand(const redisReply *reply, size_t tags_count, struct l2_redis_numbers *out) ERR_CHECKED;
-/* Judges ENTRY, KEY's string or nil (anything else counts as nil), whose tags stand at TAGS in NUMBERS: found, with views
- * of ENTRY, or absent. It is absent, too, when the hash is lost or older than SEEN: whoever claims KEY then begins it
- * anew. */
+/* Judges ENTRY, KEY's string or nil (anything else counts as nil), whose tags stand at TAGS in NUMBERS: found, with
+ * views of ENTRY, or absent. It is absent, too, when the hash is lost or older than SEEN: whoever claims KEY then
+ * begins it anew. */
 struct l2_read l2_redis_wire_judge(const redisReply *entry, struct str key, const struct l2_redis_numbers *numbers,
                                    const uint8_t *tags, size_t tags_count, uint64_t seen);
 /* Whether an entry that begins with HEAD, a string or nil, is still there by everything but its tags. */

@@ -1,5 +1,5 @@
 /* Something that answers as Redis never would: to every verb, and to whoever follows the log. */
-#include "l2_redis_fixture.h"
+#include "l2_boards_fixture.h"
 
 #include "l2/l2_log.h"
 
@@ -33,6 +33,25 @@ static pid_t speak(const char *socket_path, const char *bytes, size_t len, bool 
 }
 
 #define BYTES(literal) literal, sizeof(literal) - 1
+#define STATE "*2\r\n*4\r\n$1\r\n5\r\n$-1\r\n$-1\r\n$0\r\n\r\n"
+#define ANN "$19\r\n0000000000000001ann\r\n"
+
+/* What is asked and told of boards comes to nothing. */
+static void try_boards(struct host *host)
+{
+    struct l2_boards_change change = change_to(1, "b", "ann", 1);
+    uint64_t level;
+
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(top_of(host, "b", 0, 3)->result, L2_BOARDS_UNKNOWN);
+        assert_int_equal(around(host, "b", "bob", 1)->result, L2_BOARDS_UNKNOWN);
+        assert_int_equal(member_of(host, "b", "bob")->result, L2_BOARDS_UNKNOWN);
+    }
+    l2_boards_push(host->waiting, &change, 1);
+    (void)!l2_boards_follow(host->waiting, 0, &change, 1, 1);
+    assert_int_not_equal(l2_boards_level(host->waiting, &level), ERR_OK);
+    assert_int_not_equal(l2_boards_copy(host->waiting, &change, 1), ERR_OK);
+}
 
 static void nonsense_is_a_failure_and_never_worse(void **state)
 {
@@ -72,6 +91,26 @@ static void nonsense_is_a_failure_and_never_worse(void **state)
         {BYTES("x")},
         {BYTES("$-1\r\n*2\r\n$-1\r\n$-1\r\n:5\r\n:5\r\n:5\r\n")},
         {BYTES("%1\r\n+a\r\n+b\r\n")},
+        {BYTES("-NOSCRIPT No matching script\r\n")},
+        /* Of leaderboards: states, and what is no answer, however whole the board is said to be. */
+        {BYTES("*2\r\n*4\r\n$1\r\nx\r\n$-1\r\n$-1\r\n$0\r\n\r\n*1\r\n:0\r\n")},
+        {BYTES("*2\r\n*4\r\n$2\r\n-1\r\n$-1\r\n$-1\r\n$0\r\n\r\n*1\r\n:0\r\n")},
+        {BYTES("*2\r\n*3\r\n$1\r\n5\r\n$-1\r\n$-1\r\n*1\r\n:0\r\n")},
+        {BYTES(STATE "*1\r\n:-1\r\n")},
+        {BYTES(STATE "*1\r\n$1\r\n1\r\n")},
+        {BYTES(STATE "*2\r\n:1\r\n:0\r\n")},
+        {BYTES(STATE "$2\r\n10\r\n")},
+        {BYTES(STATE "*3\r\n:1\r\n:0\r\n*1\r\n" ANN)},
+        {BYTES(STATE "*3\r\n:0\r\n:0\r\n*2\r\n" ANN "$1\r\n0\r\n")},
+        {BYTES(STATE "*3\r\n:1\r\n:1\r\n*2\r\n" ANN "$1\r\n0\r\n")},
+        {BYTES(STATE "*3\r\n:1\r\n:-1\r\n*2\r\n" ANN "$1\r\n0\r\n")},
+        {BYTES(STATE "*3\r\n:1\r\n:0\r\n*2\r\n" ANN "$3\r\ninf\r\n")},
+        {BYTES(STATE "*3\r\n:1\r\n:0\r\n*2\r\n" ANN ":0\r\n")},
+        {BYTES(STATE "*3\r\n:1\r\n:0\r\n*2\r\n:7\r\n$1\r\n0\r\n")},
+        {BYTES(STATE "*3\r\n:1\r\n:0\r\n*2\r\n$16\r\n0000000000000001\r\n$1\r\n0\r\n")},
+        {BYTES(STATE "*3\r\n:5\r\n:0\r\n*8\r\n" ANN "$1\r\n0\r\n" ANN "$1\r\n0\r\n" ANN "$1\r\n0\r\n" ANN
+                     "$1\r\n0\r\n")},
+        {BYTES(STATE "*3\r\n:5\r\n:0\r\n$2\r\nno\r\n")},
     };
     (void)state;
 
@@ -103,6 +142,7 @@ static void nonsense_is_a_failure_and_never_worse(void **state)
         assert_int_not_equal(l2_job_read(host.waiting, 1, arena, &job), ERR_OK);
         assert_int_not_equal(l2_job_take(host.waiting, 1, arena, &job), ERR_OK);
         assert_int_not_equal(l2_job_step(host.waiting, 1, 10, &job), ERR_OK);
+        try_boards(&host);
         assert_false(status_of(&host).distrusted);
         assert_int_not_equal(purge_as(host.waiting, L2_PURGE_ALL, false, NULL, NULL, NULL), ERR_OK);
         assert_int_not_equal(purge_as(host.waiting, L2_PURGE_KEYS, false, "key", NULL, NULL), ERR_OK);
