@@ -160,6 +160,21 @@ def test_an_import_fills_the_stock_boards_and_keeps_the_place_of_who_has_not_mov
     assert [item["ticker"] for item in shared] == [member for member, _ in before[:200]]
 
 
+def test_what_an_import_changes_is_on_the_board_when_it_has_ended(boards, tmp_path):
+    header = ("Symbol,Name,Sector,Price,Price/Earnings,Dividend Yield,Earnings/Share,52 Week Low,52 Week High,Market Cap,EBITDA,"
+              "Price/Sales,Price/Book,SEC Filings\n")
+    for price in range(60, 80):
+        file = tmp_path / "one.csv"
+        file.write_text(header + f"IMPB,Imported,Anvils,{price},,,6,0,100,,,,,\n")
+        assert boards.larder("import", "stocks", file).returncode == 0
+        assert ask(boards, "momentum/IMPB").json()["score"] == price
+    file.write_text(header + "IMPB,Imported,Anvils,,,,6,0,100,,,,,\n")
+    assert boards.larder("import", "stocks", file).returncode == 0
+    assert_problem(ask(boards, "momentum/IMPB"), 404, "no score")
+    assert_agrees(boards, "momentum")
+    assert boards.request("DELETE", "/api/stocks/IMPB", admin=True).status_code == 200
+
+
 def test_a_period_that_has_ended_stays_as_it_is(boards):
     db = database(boards)
     db.execute("INSERT OR REPLACE INTO larder_scores (board, member, score) VALUES ('league@2020-01-01', 'old', 3), ('league@2020-01-01', 'hat', 4)")
@@ -432,6 +447,28 @@ def test_a_log_that_has_grown_too_long_is_cut_and_the_boards_are_copied(redis_bo
     for rank in (1, 2, 977, 50000, len(expected)):
         answer = ask(stack, f"total/{expected[rank - 1][0]}")
         assert (answer.json()["rank"], source(answer)) == (rank, "L2")
+
+
+def test_a_database_that_was_put_back_takes_the_boards_back_with_it(redis_boards):
+    stack = redis_boards
+    fill(stack)
+    db, copy = database(stack), sqlite3.connect(stack.dir / "copy.db")
+    db.backup(copy)
+    copy.close()
+    db.close()
+    expected = standing(stack, "game")
+    submit(stack, "game", [("m1", 77), ("new", 78)])
+    stack.request("DELETE", "/api/leaderboards/game/m2", admin=True)
+    wait_for_l2(stack, "game")
+    stack.redis().save()
+    stack.down()
+    for ending in ("-wal", "-shm"):
+        (stack.dir / f"larder.db{ending}").unlink(missing_ok=True)
+    (stack.dir / "copy.db").rename(stack.dir / "larder.db")
+    stack.up()
+    assert_agrees(stack, "game", expected)
+    wait_for_l2(stack, "game")
+    assert_agrees(stack, "game", expected)
 
 
 def test_another_host_has_the_same_boards(make_stack):
