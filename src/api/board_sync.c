@@ -274,6 +274,15 @@ static bool check_mark(struct board_sync *sync)
     return result == L2_BOARDS_FOUND;
 }
 
+/* The database was put back to where it once was. Its numbers will come again, for other changes. */
+static void start_over(struct board_sync *sync, uint64_t newest)
+{
+    if (l2_boards_forget(sync->l2) == ERR_OK)
+        begin_copying(sync, newest, "the database is older than the copy");
+    else
+        lose_level(sync);
+}
+
 /* Finds out where L2 stands. False when that cannot be known now. */
 static bool look(struct board_sync *sync, uint64_t oldest, uint64_t newest)
 {
@@ -297,7 +306,7 @@ static bool look(struct board_sync *sync, uint64_t oldest, uint64_t newest)
     if (err == ERR_NOT_FOUND)
         begin_copying(sync, newest, "there is no copy");
     else if (level > newest)
-        begin_copying(sync, newest, "the database is older than the copy");
+        start_over(sync, newest);
     else if (level < newest && (oldest == 0 || oldest > level + 1))
         begin_copying(sync, newest, "the log does not reach back");
     else if (sync->must_copy || (*sync->print != sync->app->config->boards.print && !check_mark(sync)))
