@@ -71,6 +71,10 @@ FROM (VALUES
 ) WHERE true
 ON CONFLICT (ticker) DO NOTHING;
 
-DELETE FROM scores WHERE board IN ('momentum', 'value');
+DELETE FROM larder_scores
+WHERE board IN ('momentum', 'value') AND (board, member) NOT IN (SELECT board, member FROM stock_scores);
 
-INSERT INTO scores (board, member, score, updated_at) SELECT board, member, score, unixepoch() FROM stock_scores;
+INSERT INTO larder_scores (board, member, score, updated_at)
+SELECT board, member, score, unixepoch() FROM stock_scores WHERE true
+ON CONFLICT (board, member) DO UPDATE SET score = excluded.score, updated_at = excluded.updated_at
+WHERE larder_scores.score <> excluded.score;

@@ -12,7 +12,12 @@ ON CONFLICT (ticker) DO UPDATE SET
     week_52_high = excluded.week_52_high, market_cap = excluded.market_cap, ebitda = excluded.ebitda,
     price_sales = excluded.price_sales, price_book = excluded.price_book, sec_filings = excluded.sec_filings;
 
-DELETE FROM scores WHERE board IN ('momentum', 'value') AND member = :symbol;
+-- A score that stays as it is keeps its place among equal ones; one that cannot be computed any more goes.
+DELETE FROM larder_scores
+WHERE board IN ('momentum', 'value') AND member = :symbol
+  AND board NOT IN (SELECT board FROM stock_scores WHERE member = :symbol);
 
-INSERT INTO scores (board, member, score, updated_at)
-SELECT board, member, score, :larder_now FROM stock_scores WHERE member = :symbol;
+INSERT INTO larder_scores (board, member, score, updated_at)
+SELECT board, member, score, :larder_now FROM stock_scores WHERE member = :symbol
+ON CONFLICT (board, member) DO UPDATE SET score = excluded.score, updated_at = excluded.updated_at
+WHERE larder_scores.score <> excluded.score;

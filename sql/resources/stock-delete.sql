@@ -5,6 +5,6 @@
 -- shape:     object
 -- purge:     tag:stock:{ticker} tag:stocks:lists
 
-DELETE FROM scores WHERE board IN ('momentum', 'value') AND member = :ticker;
+DELETE FROM larder_scores WHERE board IN ('momentum', 'value') AND member = :ticker;
 
 DELETE FROM stocks WHERE ticker = :ticker RETURNING ticker;

@@ -12,14 +12,14 @@
 -- negative:  30s
 -- tags:      leaderboards stocks:lists
 
--- Equal scores share a rank. With a sector, the rank is among the stocks of that sector. Only the page is ranked: its
+-- Equal scores share a rank, in the order in which they were reached. With a sector, the rank is among the stocks of that sector. Only the page is ranked: its
 -- first score may have equals on the page before, every other row stands at its place.
 WITH members AS NOT MATERIALIZED (
-    SELECT member, score
-    FROM scores
+    SELECT member, score, reached
+    FROM larder_scores
     WHERE board = :board AND (:sector IS NULL OR member IN (SELECT ticker FROM stocks WHERE sector = :sector))
 ), page AS MATERIALIZED (
-    SELECT member, score FROM members ORDER BY score DESC, member LIMIT :limit OFFSET :offset
+    SELECT member, score, reached FROM members ORDER BY score DESC, reached LIMIT :limit OFFSET :offset
 ), first AS MATERIALIZED (
     SELECT max(score) AS score FROM page
 )
@@ -31,4 +31,4 @@ SELECT CASE page.score
        page.member AS ticker, stocks.name, stocks.sector, stocks.price, round(page.score, 4) AS score,
        (SELECT count(*) FROM members) AS ":total"
 FROM page LEFT JOIN stocks ON stocks.ticker = page.member
-ORDER BY page.score DESC, page.member;
+ORDER BY page.score DESC, page.reached;

@@ -20,6 +20,9 @@
 #include "api/body.h"
 #include "api/guard.h"
 #include "api/memo.h"
+#include "api/route_board.h"
+#include "api/route_board_list.h"
+#include "api/route_board_write.h"
 #include "api/route_cache.h"
 #include "api/route_explain.h"
 #include "api/route_meta.h"
@@ -47,6 +50,17 @@
     X(GET, "/api/cache/keys", ADMIN, route_cache_keys, true)                                                           \
     X(GET, "/api/cache/key/{key...}", ADMIN, route_cache_key_get, true)                                                \
     X(DELETE, "/api/cache/key/{key...}", ADMIN, route_purge_key, true)                                                 \
+    X(GET, "/api/leaderboards", NONE, route_board_list_all, false)                                                     \
+    X(GET, "/api/leaderboards/{board}/periods", NONE, route_board_list_periods, true)                                  \
+    X(DELETE, "/api/leaderboards/{board}/periods", KEY, route_board_write_remove, true)                                \
+    X(GET, "/api/leaderboards/{board}/scores", NONE, route_board_member, false)                                        \
+    X(POST, "/api/leaderboards/{board}/scores", KEY, route_board_write_submit, true)                                   \
+    X(DELETE, "/api/leaderboards/{board}/scores", KEY, route_board_write_remove, true)                                 \
+    X(GET, "/api/leaderboards/{board}/top", NONE, route_board_top, false)                                              \
+    X(DELETE, "/api/leaderboards/{board}/top", KEY, route_board_write_remove, true)                                    \
+    X(GET, "/api/leaderboards/{board}/{member}/around", NONE, route_board_around, false)                               \
+    X(GET, "/api/leaderboards/{board}/{member...}", NONE, route_board_member, false)                                   \
+    X(DELETE, "/api/leaderboards/{board}/{member...}", KEY, route_board_write_remove, true)                            \
     X(GET, "/api/writes", ADMIN, route_receipts_list, true)                                                            \
     X(GET, "/api/writes/{receipt}", NONE, route_receipts_get, true)                                                    \
     X(POST, "/api/writes/{receipt}/repeat", ADMIN, route_receipts_repeat, true)                                        \
@@ -137,6 +151,7 @@ struct app_thread *app_thread_open(const struct app *app, const struct loop *loo
         thread->memo = memo_new();
     } else {
         thread->store = store_open(config->store.database, config->store.busy_timeout_ms);
+        thread->scores = scores_open(config->store.database, config->store.busy_timeout_ms);
         thread->writer = writer_client_new(config, app->shared->writer);
     }
     return thread;
@@ -149,6 +164,7 @@ void app_thread_close(struct app_thread **thread)
     cache_close(&(*thread)->cache);
     memo_free(&(*thread)->memo);
     store_close(&(*thread)->store);
+    scores_close(&(*thread)->scores);
     writer_client_free(&(*thread)->writer);
     receipt_close(&(*thread)->receipts);
     free(*thread);

@@ -13,6 +13,7 @@
 #include "config/config.h"
 #include "http/http.h"
 #include "http/router.h"
+#include "store/scores.h"
 #include "store/store.h"
 #include "store/writer_client.h"
 
@@ -36,10 +37,11 @@ struct app_thread {
     const struct app *app;
     const struct loop *loop; /* NULL but on the event thread */
     struct cache *cache;
-    struct memo *memo;            /* on the event thread alone */
-    struct store *store;          /* NULL on the event thread */
-    struct writer_client *writer; /* NULL on the event thread */
-    struct receipts *receipts;    /* opened when needed, and never on the event thread */
+    struct memo *memo;   /* on the event thread alone */
+    struct store *store; /* NULL on the event thread, as are those below */
+    struct scores *scores;
+    struct writer_client *writer;
+    struct receipts *receipts; /* opened when needed */
 };
 
 /* One request on its way; in the request's arena, at http->app. */

@@ -243,6 +243,13 @@ static enum err take_object(struct walk *walk, struct body *out)
         if (err == ERR_OK && !skip_char(walk, '}'))
             err = complain(walk, "lacks a comma or the closing brace");
     }
+    return err;
+}
+
+static enum err take_whole(struct walk *walk, struct body *out)
+{
+    enum err err = take_object(walk, out);
+
     skip_blanks(walk);
     if (err == ERR_OK && walk->at < walk->text.len)
         err = complain(walk, "goes on after its end");
@@ -265,7 +272,7 @@ enum err body_parse(struct str text, struct arena *arena, struct body *out, stru
         err = complain(&walk, "is no JSON");
     } else {
         walk.at = 0;
-        err = take_object(&walk, out);
+        err = take_whole(&walk, out);
     }
     free_tokener(walk.tokener);
     if (err == ERR_OK && arena_overflowed(arena)) {
@@ -327,6 +334,60 @@ enum err body_strings(const struct body_member *member, size_t max, struct arena
     if (err == ERR_OK) {
         *out = strings;
         *count = len;
+    }
+    return err;
+}
+
+/* Walks through a list that is known to be JSON. */
+static enum err take_objects(struct walk *walk, size_t max, body_object_fn *fn, void *context)
+{
+    struct body object;
+    struct buf why = {0};
+    size_t index = 0;
+    enum err err = ERR_OK;
+
+    if (!skip_char(walk, '['))
+        return ERR_TYPE;
+    if (skip_char(walk, ']'))
+        return ERR_OK;
+    do {
+        struct buf *list_why = walk->why;
+
+        if (index == max) {
+            buf_printf(list_why, "has more than %zu items", max);
+            return ERR_LIMIT;
+        }
+        walk->why = &why;
+        err = take_object(walk, &object);
+        if (err == ERR_OK)
+            err = fn(context, index, &object, &why);
+        walk->why = list_why;
+        index++;
+    } while (err == ERR_OK && skip_char(walk, ','));
+    if (err != ERR_OK)
+        buf_printf(walk->why, "item %zu %.*s", index, STR_ARG(buf_str(&why)));
+    buf_free(&why);
+    return err;
+}
+
+enum err body_objects(const struct body_member *member, size_t max, struct arena *arena, body_object_fn *fn,
+                      void *context, struct buf *why)
+{
+    struct walk walk = {.text = member->text, .arena = arena, .why = why};
+
+    if (member->type != BODY_ARRAY) {
+        buf_add_str(why, STR("is no list"));
+        return ERR_TYPE;
+    }
+    if (!(walk.tokener = make_tokener())) {
+        buf_add_str(why, STR("is too large"));
+        return ERR_LIMIT;
+    }
+    enum err err = take_objects(&walk, max, fn, context);
+    free_tokener(walk.tokener);
+    if (err == ERR_OK && arena_overflowed(arena)) {
+        buf_add_str(why, STR("is too large"));
+        err = ERR_LIMIT;
     }
     return err;
 }

@@ -24,6 +24,9 @@ struct body {
     size_t count;
 };
 
+/* Takes one object of a list, of which INDEX have come before. */
+typedef enum err body_object_fn(void *context, size_t index, const struct body *object, struct buf *why);
+
 /* Whether a Content-Type field says JSON. */
 bool body_is_json_type(struct str content_type);
 /* Whether TEXT is one JSON value, nested at most BODY_DEPTH_MAX deep. ARENA for what that takes. */
@@ -36,6 +39,11 @@ const struct body_member *body_find(const struct body *body, struct str name);
 /* The strings of a BODY_ARRAY of nothing else, at most MAX. ERR_TYPE, ERR_LIMIT. */
 enum err body_strings(const struct body_member *member, size_t max, struct arena *arena, struct str **out,
                       size_t *count) ERR_CHECKED;
+/* Gives FN each object of a BODY_ARRAY of nothing else, in order, until it fails. ERR_TYPE;
+ * ERR_LIMIT (more than MAX, or as body_parse); ERR_SYNTAX (a name twice in one), or FN's error. WHY tells which object
+ * it is. */
+enum err body_objects(const struct body_member *member, size_t max, struct arena *arena, body_object_fn *fn,
+                      void *context, struct buf *why) ERR_CHECKED;
 /* Checks each member against the one of SPECS that has its name; RAW gets those that are not null, NULLS (one for each
  * of SPECS) tells those that are. ERR_TYPE (unknown, of another type, null where that is not allowed), or as
  * params_check; WHY names the member and what is allowed. RAW has room for BODY_MEMBERS_MAX. */

@@ -11,13 +11,15 @@
  * host has contact. A row that is younger than GRACE_MS is left to the worker that wrote it while L2 is trusted.
  * Purging twice does no harm, so a row is purged before it is removed, and may be purged by two hosts.
  *
- * Jobs are worked off a batch at a time between two looks at the log, so that a long one delays no purge.
+ * Jobs are worked off a batch at a time between two looks at the log, so that a long one delays no purge; so are the
+ * leaderboards that L2 is told of (board_sync).
  */
 #include "api/housekeeper.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "api/board_sync.h"
 #include "base/sys.h"
 #include "cache/purge.h"
 #include "l2/l2_log.h"
@@ -44,6 +46,8 @@ struct housekeeper {
     struct l2_log *log; /* NULL where there is none to follow */
     struct outbox *outbox;
     struct writer_client *writer;
+    struct board_sync *boards;
+    bool boards_due; /* there is more to tell L2 of them at once */
     struct arena *arena, *job_arena;
     uint64_t self; /* drawn at random, for jobs */
     bool in_contact;
@@ -75,6 +79,8 @@ struct housekeeper *housekeeper_new(const struct app *app)
     }
     housekeeper->outbox = outbox_open(app->config->store.database);
     housekeeper->writer = writer_client_new(app->config, app->shared->writer);
+    housekeeper->boards =
+        board_sync_new(app, cache_l2(housekeeper->cache), housekeeper->writer, &housekeeper->shared->boards);
     housekeeper->arena = arena_new(ARENA_FIRST, ARENA_MAX);
     housekeeper->job_arena = arena_new(ARENA_FIRST, ARENA_MAX);
     sys_random(&housekeeper->self, sizeof housekeeper->self);
@@ -89,6 +95,7 @@ void housekeeper_free(struct housekeeper **housekeeper_ptr)
     if (!housekeeper)
         return;
     l2_log_close(&housekeeper->log);
+    board_sync_free(&housekeeper->boards);
     cache_close(&housekeeper->cache);
     outbox_close(&housekeeper->outbox);
     writer_client_free(&housekeeper->writer);
@@ -325,15 +332,17 @@ void housekeeper_round(struct housekeeper *housekeeper, int64_t wait_ms)
     if (!housekeeper->log) {
         /* Nobody else purges, but an import may have left purges in the outbox. */
         (void)drain_left(housekeeper);
+        (void)board_sync_step(housekeeper->boards, false);
         housekeeper->shared->state = HOUSEKEEPER_READY;
         usleep((useconds_t)wait_ms * 1000);
         return;
     }
     int64_t now_ms = sys_monotonic_ms();
     bool job_due = housekeeper->has_job && now_ms >= housekeeper->job_due_ms;
-    follow(housekeeper, job_due ? 0 : wait_ms);
+    follow(housekeeper, job_due || housekeeper->boards_due ? 0 : wait_ms);
     if (housekeeper->in_contact)
         work(housekeeper, sys_monotonic_ms());
+    housekeeper->boards_due = board_sync_step(housekeeper->boards, housekeeper->in_contact);
 }
 
 int housekeeper_run(const struct app *app, const volatile sig_atomic_t *stop)

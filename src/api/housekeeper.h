@@ -1,9 +1,9 @@
 /*
  * housekeeper: the process that keeps this host coherent with the others.
  *
- * It follows L2's purge log into the host's tables, drains the outbox, says when L2 and L1 may be trusted, and works
- * off the purges by pattern. There is one of it on a host; while there is none, L1 is not read and L2 neither read nor
- * filled.
+ * It follows L2's purge log into the host's tables, drains the outbox, says when L2 and L1 may be trusted, works off
+ * the purges by pattern, and keeps L2's leaderboards like the database's. There is one of it on a host; while there is
+ * none, L1 is not read and L2 neither read nor filled.
  */
 #ifndef LARDER_HOUSEKEEPER_H
 #define LARDER_HOUSEKEEPER_H
@@ -22,6 +22,7 @@ struct housekeeper_shared {
     _Atomic uint64_t records, gaps, breaks; /* of the log, since the start */
     _Atomic bool warmed;                    /* the warmer of this generation has been started */
     _Atomic uint64_t outbox;                /* rows seen waiting when it was last looked at */
+    _Atomic uint64_t boards; /* print (config_board.h) of the leaderboards that L2's copies are of; 0: not known */
 };
 
 /* The process. Returns its exit code. */

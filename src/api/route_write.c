@@ -155,7 +155,7 @@ static bool is_unknown(enum err err)
     return err == ERR_TIMEOUT || err == ERR_IO;
 }
 
-static void answer_failed(struct exchange *exchange, enum err err, struct str why)
+void route_write_fail(struct exchange *exchange, enum err err, struct str why)
 {
     struct http *http = exchange->http;
 
@@ -216,7 +216,7 @@ enum http_step route_write_handle(struct exchange *exchange)
     if (ask.purges_count > 0 && !ask.behind && (err == ERR_OK || is_unknown(err)))
         (void)!route_purge_items(exchange, ask.purges, ask.purges_count, false, told.outbox_id, &purged);
     if (err != ERR_OK)
-        answer_failed(exchange, err, buf_str(&why));
+        route_write_fail(exchange, err, buf_str(&why));
     else if (ask.behind)
         answer_accepted(exchange, told.row.json);
     else

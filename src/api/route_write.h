@@ -9,5 +9,7 @@
 
 /* First step of a writing resource. May block. */
 enum http_step route_write_handle(struct exchange *exchange);
+/* For whoever writes: answers with ERR, of writer_client_write, and lets the log have WHY. */
+void route_write_fail(struct exchange *exchange, enum err err, struct str why);
 
 #endif

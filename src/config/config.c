@@ -65,6 +65,8 @@ struct draft {
     struct str rest;
     unsigned line;
     bool skip; /* in a section that was reported */
+    struct config_boards boards;
+    struct config_board *board; /* whose section it is in; NULL: none's */
 };
 
 static void keep(struct given *given, struct str text, struct str place, unsigned line)
@@ -125,7 +127,7 @@ static void refuse_section(struct draft *draft, struct str name)
         report_add(draft->report, draft->file, draft->line, 0, "there is no section [%.*s]; did you mean [%s]?",
                    STR_ARG(name), nearest);
     else
-        report_add(draft->report, draft->file, draft->line, 0, "there is no section [%.*s]; there are %s",
+        report_add(draft->report, draft->file, draft->line, 0, "there is no section [%.*s]; there are %s [board.NAME]",
                    STR_ARG(name), all.p);
     buf_free(&all);
 }
@@ -165,6 +167,10 @@ static int take_setting(void *user, const char *section, const char *name, const
 
     if (draft->skip)
         return 1;
+    if (draft->board) {
+        config_board_set(draft->board, str_from(name), str_from(value), draft->file, draft->line, draft->report);
+        return 1;
+    }
     at = find_setting(str_from(section), str_from(name), &is_file);
     if (section[0] == '\0') {
         report_add(draft->report, draft->file, draft->line, 0, "`%s` stands before the first [section]", name);
@@ -190,9 +196,16 @@ static size_t pass_section(struct draft *draft, struct str line, char *out, size
 
     behind = str_trim(behind);
     draft->skip = true;
+    draft->board = NULL;
     if (!end || (behind.len > 0 && behind.p[0] != ';' && behind.p[0] != '#')) {
         report_add(draft->report, draft->file, draft->line, 0, "a section is one name in brackets alone, as [server]");
         return 0;
+    }
+    if (config_board_is_section(name)) {
+        draft->board = config_board_begin(&draft->boards, name, draft->file, draft->line, draft->report);
+        draft->skip = !draft->board;
+        /* inih cuts long names; which board it is, we know. */
+        return (size_t)snprintf(out, room, "[board]");
     }
     if (!is_section(name)) {
         refuse_section(draft, name);
@@ -274,6 +287,7 @@ static void read_file(struct draft *draft, struct str text, const char *file)
     failed = ini_parse_stream(feed, draft, take_setting, draft);
     if (failed)
         report_add(draft->report, file, failed > 0 ? (unsigned)failed : 0, 0, "this line is not understood");
+    config_board_finish(&draft->boards, file, draft->report);
 }
 
 static void refuse_variable(struct draft *draft, const char *variable, struct str lower)
@@ -445,6 +459,7 @@ enum err config_parse(struct str text, const char *file, char *const *environmen
         forget(&draft.values[i]);
         forget(&draft.files[i]);
     }
+    config->boards = draft.boards;
     *out = config;
     return report_count(report) > before ? ERR_USAGE : ERR_OK;
 }
@@ -481,6 +496,7 @@ void config_free(struct config **config)
         explicit_bzero(*field, strlen(*field));
         free(*field);
     }
+    config_board_free(&(*config)->boards);
     free(*config);
     *config = NULL;
 }
@@ -522,5 +538,6 @@ void config_print(const struct config *config, struct buf *out)
         print_setting(&settings[i], (const char *)config + settings[i].offset,
                       (const char *)fallback + settings[i].offset, out);
     }
+    config_board_print(&config->boards, out);
     config_free(&fallback);
 }

@@ -2,8 +2,8 @@
  * config: larder.conf (INI, by inih) and the environment to struct config.
  *
  * Every setting stands once, in CONFIG_TABLE of config.c, with its default and description; the file,
- * LARDER_SECTION_SETTING in the environment and `larder check --print` all come from there. Unknown sections and
- * settings are errors. Everything wrong is reported at once.
+ * LARDER_SECTION_SETTING in the environment and `larder check --print` all come from there; boards, of which there may
+ * be any number, come from config_board. Unknown sections and settings are errors. Everything wrong is reported at once.
  */
 #ifndef LARDER_CONFIG_H
 #define LARDER_CONFIG_H
@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/report.h"
 #include "base/str.h"
+#include "config/config_board.h"
 
 /* Whether other hosts use the same Redis. */
 enum config_hosts { CONFIG_HOSTS_SEVERAL, CONFIG_HOSTS_ONE };
@@ -67,6 +68,7 @@ struct config {
         enum log_level level;
         enum log_format format;
     } log;
+    struct config_boards boards; /* [board.NAME] */
 };
 
 /* Reads PATH (NULL or empty: defaults and environment alone) and the environment. Problems go to REPORT, each with file

@@ -44,6 +44,7 @@ struct l2_boards_backend {
     enum err (*push)(void *self, uint64_t known, const struct l2_boards_change *changes, size_t count,
                      bool *whole) ERR_CHECKED;
     enum err (*level)(void *self, uint64_t *level) ERR_CHECKED;
+    enum err (*forget)(void *self) ERR_CHECKED;
     enum err (*follow)(void *self, uint64_t from, const struct l2_boards_change *changes, size_t count, uint64_t upto,
                        bool *whole) ERR_CHECKED;
     void (*copy_drop)(void *self);

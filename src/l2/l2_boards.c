@@ -80,6 +80,11 @@ enum err l2_boards_level(struct l2 *l2, uint64_t *level)
     return admit(l2) ? settle(l2->shared->backend->boards->level(l2->self, level)) : ERR_UNAVAILABLE;
 }
 
+enum err l2_boards_forget(struct l2 *l2)
+{
+    return admit(l2) ? settle(l2->shared->backend->boards->forget(l2->self)) : ERR_UNAVAILABLE;
+}
+
 enum err l2_boards_follow(struct l2 *l2, uint64_t from, const struct l2_boards_change *changes, size_t count,
                           uint64_t upto)
 {

@@ -76,6 +76,9 @@ void l2_boards_push(struct l2 *l2, const struct l2_boards_change *changes, size_
 /* For the follower. *LEVEL: everything up to it has been told in order. ERR_NOT_FOUND: there is no level, so that all
  * boards are to be copied anew; likewise after a change that is no longer in the log. ERR_UNAVAILABLE. */
 enum err l2_boards_level(struct l2 *l2, uint64_t *level) ERR_CHECKED;
+/* The database was put back: its numbers come again. There is no level from then on, and no number is required any more
+ * that was told before. ERR_UNAVAILABLE. */
+enum err l2_boards_forget(struct l2 *l2) ERR_CHECKED;
 /* CHANGES in order, behind a level of FROM; sets it to UPTO, at least the last one's number. ERR_NOT_FOUND: the level
  * is not FROM. ERR_UNAVAILABLE: perhaps done. */
 enum err l2_boards_follow(struct l2 *l2, uint64_t from, const struct l2_boards_change *changes, size_t count,

@@ -391,6 +391,11 @@ static enum err read_boards_level(void *self, uint64_t *level)
     return l2_redis_boards_level(((struct l2_redis *)self)->boards, level);
 }
 
+static enum err forget_boards(void *self)
+{
+    return l2_redis_boards_forget(((struct l2_redis *)self)->boards);
+}
+
 static enum err follow_boards(void *self, uint64_t from, const struct l2_boards_change *changes, size_t count,
                               uint64_t upto, bool *whole)
 {
@@ -421,6 +426,7 @@ static const struct l2_boards_backend boards_backend = {
     .read = read_board,
     .push = push_boards,
     .level = read_boards_level,
+    .forget = forget_boards,
     .follow = follow_boards,
     .copy_drop = drop_copies,
     .copy_begin = begin_copy,

@@ -134,6 +134,21 @@ enum err l2_redis_boards_level(struct l2_redis_boards *boards, uint64_t *level)
     return err;
 }
 
+enum err l2_redis_boards_forget(struct l2_redis_boards *boards)
+{
+    static const struct str fields[] = {{"level", 5}, {"pushed", 6}, {"required", 8}};
+    struct l2_redis_call *call = boards->call;
+    long long removed;
+
+    l2_redis_wire_command(&call->commands, 2 + sizeof fields / sizeof *fields);
+    l2_redis_wire_add(&call->commands, STR("HDEL"));
+    l2_redis_wire_add(&call->commands, buf_str(&call->setup->boards));
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        l2_redis_wire_add(&call->commands, fields[i]);
+    /* What boards there are stays: replacing them has to know what to remove. */
+    return exchange_number(call, 0, 3, &removed);
+}
+
 enum err l2_redis_boards_follow(struct l2_redis_boards *boards, uint64_t from, const struct l2_boards_change *changes,
                                 size_t count, uint64_t upto, bool *whole)
 {

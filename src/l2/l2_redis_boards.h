@@ -18,6 +18,7 @@ void l2_redis_boards_read(struct l2_redis_boards *boards, const struct l2_redis_
 enum err l2_redis_boards_push(struct l2_redis_boards *boards, uint64_t known, const struct l2_boards_change *changes,
                               size_t count, bool *whole) ERR_CHECKED;
 enum err l2_redis_boards_level(struct l2_redis_boards *boards, uint64_t *level) ERR_CHECKED;
+enum err l2_redis_boards_forget(struct l2_redis_boards *boards) ERR_CHECKED;
 enum err l2_redis_boards_follow(struct l2_redis_boards *boards, uint64_t from, const struct l2_boards_change *changes,
                                 size_t count, uint64_t upto, bool *whole) ERR_CHECKED;
 void l2_redis_boards_copy_drop(struct l2_redis_boards *boards);

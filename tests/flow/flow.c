@@ -7,6 +7,7 @@
 #include "../unit/store_fixture.h"
 #include "api/housekeeper.h"
 #include "base/shm.h"
+#include "l2/l2_boards.h"
 #include "store/migrate.h"
 #include "store/writer.h"
 
@@ -147,7 +148,10 @@ static void load(struct flow *flow)
     buf_printf(&text,
                "[store]\ndatabase = %s\nsql = %s/sql\nbusy_timeout = 50ms\nwrite_timeout = 2s\n[redis]\nurl = %s\n"
                "connect_timeout = 1s\ntimeout = 1s\n[breaker]\nopen = 100ms\n[memory]\nsize = 4M\n"
-               "[auth]\nadmin_token = " FLOW_TOKEN "\n",
+               "[auth]\nadmin_token = " FLOW_TOKEN "\n"
+               "[board.momentum]\nmode = last\n[board.value]\nmode = last\n[board.game]\n[board.total]\nmode = sum\n"
+               "[board.days]\nperiod = daily\n[board.league]\nperiod = season\nseasons = 2023-01-01 2023-11-15\n"
+               "[board.future]\nperiod = season\nseasons = 2030-01-01\n",
                flow->files->database, flow->files->dir, flow->url.p);
     print_report(&report, config_parse(buf_str(&text), "larder.conf", NULL, report, &flow->config));
     report = report_new();
@@ -187,12 +191,19 @@ void flow_hold_background(struct flow *flow, bool hold)
     run_background(flow);
 }
 
+/* Whether the copies of leaderboards have been made, where there are any. */
+static bool has_boards(const struct flow *flow)
+{
+    return !l2_boards_exist(flow->shared.cache->l2) ||
+           atomic_load(&flow->shared.housekeeper->boards) == flow->config->boards.print;
+}
+
 void flow_keep_house(struct flow *flow)
 {
     /* Twice in contact: what was there when the first one was asked for has been dealt with. */
     for (int i = 0, settled = 0; i < ROUNDS_MAX && settled < 2; i++) {
         housekeeper_round(flow->housekeeper, 1);
-        settled += atomic_load(&flow->shared.housekeeper->state) == HOUSEKEEPER_READY;
+        settled += atomic_load(&flow->shared.housekeeper->state) == HOUSEKEEPER_READY && has_boards(flow);
     }
 }
 

@@ -26,7 +26,17 @@ static const struct params_spec *make_specs(void)
     return specs;
 }
 
-static void check_members(const struct body *body, struct arena *arena)
+static enum err count_object(void *context, size_t index, const struct body *object, struct buf *why)
+{
+    size_t *count = context;
+
+    (void)why;
+    assert(index == *count && object->count <= BODY_MEMBERS_MAX);
+    ++*count;
+    return ERR_OK;
+}
+
+static void check_members(const struct body *body, struct arena *arena, struct buf *why)
 {
     for (size_t i = 0; i < body->count; i++) {
         const struct body_member *member = &body->members[i];
@@ -40,6 +50,12 @@ static void check_members(const struct body *body, struct arena *arena)
             assert(member->text.p[0] == '-' || (member->text.p[0] >= '0' && member->text.p[0] <= '9'));
         if (body_strings(member, 8, arena, &strings, &count) == ERR_OK)
             assert(member->type == BODY_ARRAY && count <= 8);
+        count = 0;
+        buf_clear(why);
+        if (body_objects(member, 8, arena, count_object, &count, why) == ERR_OK)
+            assert(member->type == BODY_ARRAY && count <= 8);
+        else
+            assert(why->len > 0 && str_is_utf8(buf_str(why)));
     }
 }
 
@@ -69,7 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (err == ERR_OK) {
         assert(rows_json_valid(text) && body_is_json(text, arena));
-        check_members(&body, arena);
+        check_members(&body, arena, &why);
         check_binding(&body, arena, &why);
     } else {
         struct str start = text;

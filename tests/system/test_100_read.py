@@ -68,7 +68,7 @@ class Csv:
                 scores.append((row["ticker"], max(0.0, min(100.0, 100 * (price - low) / (high - low)))))
             if name == "value" and None not in (price, earnings) and price > 0:
                 scores.append((row["ticker"], 100 * earnings / price))
-        return sorted(scores, key=lambda score: (-score[1], score[0]))
+        return sorted(scores, key=lambda score: -score[1])  # of equals, the one that was imported first
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,7 @@ def rows(stack, sql="SELECT * FROM stocks ORDER BY ticker", *arguments):
 
 
 def scores(stack, ticker):
-    return dict(rows(stack, "SELECT board, score FROM scores WHERE member = ?", ticker))
+    return dict(rows(stack, "SELECT board, score FROM larder_scores WHERE member = ?", ticker))
 
 
 def write_csv(path, *lines, header=None):
@@ -94,7 +94,7 @@ def test_delete_answers_with_what_went_and_then_404(writable):
     assert answer.status_code == 200 and answer.json() == {"ticker": "ACME"}
     assert_problem(writable.get("/api/stocks/ACME"), 404)
     assert_problem(delete(writable, "ACME"), 404)
-    assert rows(writable, "SELECT * FROM scores WHERE member = 'ACME'") == []
+    assert rows(writable, "SELECT * FROM larder_scores WHERE member = 'ACME'") == []
 
 
 def test_a_write_is_seen_at_once_by_whoever_has_cached_the_old_row(writable):
@@ -270,7 +270,7 @@ def test_readers_among_writers_never_see_less_than_was_acknowledged(writable):
 @pytest.fixture(scope="module")
 def notes(make_session_stack, tmp_path_factory):
     sql = copy_sql(tmp_path_factory.mktemp("notes") / "sql", **{"add-note": ADD_NOTE, "clear-notes": CLEAR_NOTES, "count-notes": COUNT_NOTES})
-    (sql / "migrations" / "0003-notes.sql").write_text(NOTES)
+    (sql / "migrations" / "0004-notes.sql").write_text(NOTES)
     return make_session_stack("--sql", sql)
 
 
@@ -314,7 +314,7 @@ def test_import_of_the_real_data_over_the_sample(writable):
     assert result.stdout == "503 rows imported\n"
     assert writable.get("/api/stocks/BF.B").json()["name"] == "Brown–Forman"
     assert rows(writable, "SELECT count(*) FROM stocks WHERE ticker = 'BF.B' AND price IS NULL") == [(1,)]
-    assert rows(writable, "SELECT count(*) FROM scores") == rows(writable, "SELECT count(*) FROM stock_scores")
+    assert rows(writable, "SELECT count(*) FROM larder_scores") == rows(writable, "SELECT count(*) FROM stock_scores")
 
 
 @pytest.mark.parametrize("lines, number, words", [

@@ -182,10 +182,10 @@ def test_everything_wrong_in_several_files_is_said_at_once(place):
 
 
 @pytest.mark.parametrize("name, text, beginning, words", [
-    ("0003-broken.sql", "CREATE TABLE a (b INTEGER);\nCREATE TABEL c (d INTEGER);\n", "sql/migrations/0003-broken.sql:2:", "syntax error"),
-    ("0003-again.sql", "CREATE TABLE stocks (a INTEGER);\n", "sql/migrations/0003-again.sql:1:", "already exists"),
-    ("0003-commit.sql", "CREATE TABLE a (b INTEGER);\nCOMMIT;\n", "sql/migrations/0003-commit.sql:2:", "not allowed"),
-    ("0004-gap.sql", "CREATE TABLE a (b INTEGER);\n", "sql/migrations/0004-gap.sql: ", "0003 is missing"),
+    ("0004-broken.sql", "CREATE TABLE a (b INTEGER);\nCREATE TABEL c (d INTEGER);\n", "sql/migrations/0004-broken.sql:2:", "syntax error"),
+    ("0004-again.sql", "CREATE TABLE stocks (a INTEGER);\n", "sql/migrations/0004-again.sql:1:", "already exists"),
+    ("0004-commit.sql", "CREATE TABLE a (b INTEGER);\nCOMMIT;\n", "sql/migrations/0004-commit.sql:2:", "not allowed"),
+    ("0005-gap.sql", "CREATE TABLE a (b INTEGER);\n", "sql/migrations/0005-gap.sql: ", "0004 is missing"),
     ("0002-second.sql", "CREATE TABLE a (b INTEGER);\n", "sql/migrations/0002-second.sql: ", "two migrations"),
     ("third.sql", "CREATE TABLE a (b INTEGER);\n", "sql/migrations/third.sql: ", "NNNN-name.sql"),
 ])
@@ -200,11 +200,11 @@ def test_a_wrong_migration_is_named(place, name, text, beginning, words):
 
 def test_statements_are_checked_against_the_database_as_it_will_be(place):
     assert place.run("migrate").returncode == 0
-    (place.sql / "migrations" / "0003-notes.sql").write_text("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT);\n")
+    (place.sql / "migrations" / "0004-notes.sql").write_text("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT);\n")
     place.resource("notes", "-- name: notes\n-- route: GET /api/notes\n-- key: notes\n-- ttl: 5m\n-- shape: list\nSELECT id, text FROM notes;")
     assert place.run("check").returncode == 0
     with sqlite3.connect(place.database) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        assert db.execute("PRAGMA user_version").fetchone() == (3,)
 
 
 def test_a_missing_directory_or_file_is_said(place):
@@ -347,7 +347,7 @@ def test_a_right_configuration_changes_what_runs(served):
 
 
 def test_a_new_migration_is_applied_on_reload(served, sql):
-    (sql / "migrations" / "0003-colours.sql").write_text("CREATE TABLE colours (name TEXT PRIMARY KEY) STRICT;\nINSERT INTO colours VALUES ('red'), ('green');\n")
+    (sql / "migrations" / "0004-colours.sql").write_text("CREATE TABLE colours (name TEXT PRIMARY KEY) STRICT;\nINSERT INTO colours VALUES ('red'), ('green');\n")
     (sql / "resources" / "colours.sql").write_text("-- name: colours\n-- route: GET /api/colours\n-- key: colours\n-- ttl: 5m\n-- shape: list\nSELECT name FROM colours ORDER BY name;\n")
     assert served.larder("check").returncode == 0
     reload(served, "reloading")
@@ -358,13 +358,13 @@ def test_a_new_migration_is_applied_on_reload(served, sql):
 
 
 def test_a_wrong_migration_on_reload_keeps_what_ran(served, sql):
-    (sql / "migrations" / "0004-wrong.sql").write_text("CREATE TABLE more (a INTEGER);\nINSERT INTO nowhere VALUES (1);\n")
+    (sql / "migrations" / "0005-wrong.sql").write_text("CREATE TABLE more (a INTEGER);\nINSERT INTO nowhere VALUES (1);\n")
     try:
-        assert "0004-wrong.sql:2:" in reload(served, "reload_refused")
+        assert "0005-wrong.sql:2:" in reload(served, "reload_refused")
         assert served.get("/api/stocks/AAPL").status_code == 200
         assert served.request("PUT", "/api/stocks/AFTER", admin=True, json={"name": "After", "sector": "Afters"}).status_code == 200
     finally:
-        (sql / "migrations" / "0004-wrong.sql").unlink()
+        (sql / "migrations" / "0005-wrong.sql").unlink()
 
 
 def test_reloads_drop_no_request(served):

@@ -419,12 +419,16 @@ static void secrets_are_not_printed(void **state)
     config_free(&it);
 }
 
-/* The shipped sample is what is printed of the defaults, save the paths that were chosen when larder was built. */
+/* The shipped sample is what is printed of the defaults and the boards of the shipped SQL, save the paths that were
+ * chosen when larder was built. */
 static void the_sample_is_the_default(void **state)
 {
     const char *source = getenv("LARDER_SOURCE");
     struct buf path = {0}, sample = {0};
-    struct config *it = parse("", NULL);
+    struct config *it = parse("[board.momentum]\nmode = last\ndoc = Where the price of a stock stands between the lowest "
+                              "(0) and the highest (100) of 52 weeks.\n[board.value]\nmode = last\n"
+                              "doc = The earnings yield of a stock in percent.\n",
+                              NULL);
     char *printed = print(it);
     struct str there, here = str_from(printed);
 

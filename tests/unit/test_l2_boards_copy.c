@@ -71,6 +71,30 @@ static void what_was_pushed_before_copies_came_is_required(void **state)
     host_close(&host);
 }
 
+/* Without forgetting, the copies would have to get to numbers that other changes had. */
+static void copies_of_a_database_that_was_put_back_are_believed_at_its_own_numbers(void **state)
+{
+    struct host host, started_again = {.asynchronous = true};
+    uint64_t level;
+    (void)state;
+
+    open_at(&host, 8);
+    push(&host, 9, "b", "late", 9);
+    follow(&host, 8, change_to(9, "b", "late", 9));
+    host_close(&host);
+    configure(&started_again);
+    assert_int_equal(l2_boards_forget(started_again.waiting), ERR_OK);
+    assert_int_equal(l2_boards_level(started_again.waiting, &level), ERR_NOT_FOUND);
+    assert_unknown(&started_again, "b");
+    assert_int_equal(l2_boards_copy_begin(started_again.waiting, STR("b")), ERR_OK);
+    copy_row(&started_again, 1, "b", "ann", 1);
+    assert_int_equal(l2_boards_replace(started_again.waiting, 2), ERR_OK);
+    assert_board(&started_again, "b", "ann");
+    push(&started_again, 3, "b", "bob", 2);
+    assert_board(&started_again, "b", "bob ann");
+    host_close(&started_again);
+}
+
 static void a_copying_that_failed_leaves_nothing_to_the_next(void **state)
 {
     struct l2_boards_change row = change_to(1, "gone", "ann", 1);
@@ -467,6 +491,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(copies_take_the_place_of_all_boards_at_once),
         CASE(what_was_pushed_before_copies_came_is_required),
+        CASE(copies_of_a_database_that_was_put_back_are_believed_at_its_own_numbers),
         CASE(a_copying_that_failed_leaves_nothing_to_the_next),
         CASE(a_copy_that_lost_a_part_takes_no_place),
         CASE(two_that_copy_do_not_meet),

@@ -271,8 +271,8 @@ static void equal_scores_share_a_rank_across_pages(void **state)
     expect_tickers(shipped, "stocks-leaderboard", "", "AAA BBB CCC \"count\":3,\"total\":3}");
     assert_non_null(strstr(read_json(shipped, "stocks-leaderboard", "offset=2").p, "{\"rank\":1,\"ticker\":\"CCC\""));
     sqlite3_exec(shipped->writer,
-                 "UPDATE scores SET score = 90 WHERE board = 'momentum' AND member = 'CCC';"
-                 "INSERT INTO scores VALUES ('momentum', 'ZZZ', 10, 0)",
+                 "UPDATE larder_scores SET score = 90 WHERE board = 'momentum' AND member = 'CCC';"
+                 "INSERT INTO larder_scores (board, member, score) VALUES ('momentum', 'ZZZ', 10)",
                  NULL, NULL, NULL);
     struct str json = read_json(shipped, "stocks-leaderboard", "offset=2");
     assert_non_null(strstr(json.p, "{\"rank\":2,\"ticker\":\"BBB\""));
@@ -298,7 +298,7 @@ static void a_stock_that_is_put_moves_on_its_boards(void **state)
     assert_int_equal(write_json(shipped, "stock-put", "ticker=AAA&name=New&sector=Beta", &json), ERR_OK);
     expect_tickers(shipped, "stocks-leaderboard", "board=value", "BBB CCC \"count\":2,\"total\":2}");
     expect_tickers(shipped, "stocks-leaderboard", "", "BBB CCC \"count\":2,\"total\":2}");
-    assert_int_equal(fixture_integer(shipped->fixture->database, "SELECT max(updated_at) FROM scores"), 7);
+    assert_int_equal(fixture_integer(shipped->fixture->database, "SELECT max(updated_at) FROM larder_scores"), 7);
     buf_free(&json);
 }
 
@@ -359,7 +359,7 @@ static void the_sample_can_be_loaded_twice_and_keeps_what_is_there(void **state)
     assert_int_equal(fixture_integer(shipped->fixture->database, "SELECT count(*) FROM stocks"), 30 + 3);
     assert_non_null(strstr(read_json(shipped, "stock", "ticker=BF.B").p, "\"price\":null"));
     assert_int_equal(fixture_integer(shipped->fixture->database, "SELECT count(*) FROM stock_scores"),
-                     fixture_integer(shipped->fixture->database, "SELECT count(*) FROM scores"));
+                     fixture_integer(shipped->fixture->database, "SELECT count(*) FROM larder_scores"));
     buf_free(&path);
     buf_free(&sql);
 }

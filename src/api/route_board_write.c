@@ -1,0 +1,258 @@
+/*
+ * route_board_write: POST of scores and DELETE of a member.
+ *
+ * All scores of a request are one write: two statements that the writer runs in one transaction, with the scores as one
+ * JSON value. The first changes what has to change; the second tells what then stands there. Which of them have changed
+ * follows from their numbers: the writer is alone, so those that the first statement drew are the highest, without a
+ * gap, and changes() says how many. L2 is told of them before the client is, so that who has the answer finds it in L2.
+ *
+ * A removal's number is in no row, so L2 cannot be told of it at once: the writer makes this host require the copies to
+ * have followed it, and until then the database answers.
+ *
+ * Invariant: what is answered as written is durable, and either all scores of a request are or none.
+ */
+#include "api/route_board_write.h"
+
+#include "api/body.h"
+#include "api/route_board.h"
+#include "api/route_resource.h"
+#include "api/route_write.h"
+#include "api/terms.h"
+#include "base/metrics.h"
+#include "l2/l2_boards.h"
+
+/* What a member's score becomes. A sum that reaches 2^53 would swallow what is added to it: it becomes what the table
+ * refuses. */
+#define NEW_SCORE                                                                                                      \
+    "CASE :mode WHEN 'best' THEN max(score, excluded.score) "                                                          \
+    "WHEN 'sum' THEN iif(abs(score + excluded.score) < 9007199254740992.0, score + excluded.score, 9e999) "            \
+    "ELSE excluded.score END"
+
+static const char submit_sql[] =
+    "INSERT INTO larder_scores (board, member, score, updated_at) "
+    "SELECT :board, value ->> 0, value ->> 1, :larder_now FROM json_each(:scores) WHERE true "
+    "ON CONFLICT (board, member) DO UPDATE SET score = " NEW_SCORE ", updated_at = excluded.updated_at "
+    "WHERE score <> " NEW_SCORE ";"
+    "SELECT s.board, s.member, s.score, s.reached, s.reached > max(s.reached) OVER () - changes() AS \"changed:bool\" "
+    "FROM json_each(:scores) AS given CROSS JOIN larder_scores AS s ON s.board = :board AND s.member = given.value ->> "
+    "0 "
+    "ORDER BY given.key";
+
+static const char remove_sql[] =
+    "DELETE FROM larder_scores WHERE board = :board AND member = :member RETURNING member, score";
+
+/* The board of the path as it is now; false: answered. */
+static bool find_board(struct exchange *exchange, struct board *out)
+{
+    const struct config_board *config = route_board_find(exchange);
+    struct params_values none;
+    struct buf why = {0};
+
+    if (!config || !route_board_bind(exchange, NULL, 0, &none))
+        return false;
+    enum err err = board_now(config, exchange->http->now_ms, exchange->http->arena, out, &why);
+    if (err == ERR_NOT_FOUND)
+        app_problem(exchange->http, 409, "%.*s Nothing was written.", STR_ARG(buf_str(&why)));
+    else if (err != ERR_OK)
+        app_unavailable(exchange->http, 1, "The request needs more memory than one may have.");
+    buf_free(&why);
+    return err == ERR_OK;
+}
+
+static bool read_scores(struct exchange *exchange, struct board_scores *scores)
+{
+    struct http *http = exchange->http;
+    struct buf why = {0};
+
+    if (!body_is_json_type(http->in.content_type)) {
+        app_problem(http, 415, "The body must be JSON. Send it with `Content-Type: application/json`.");
+        return false;
+    }
+    enum err err = board_read_scores(http->body, http->arena, scores, &why);
+    if (err != ERR_OK)
+        app_problem(http, err == ERR_SYNTAX || err == ERR_LIMIT ? 400 : 422, "The body %.*s. Nothing was written.",
+                    STR_ARG(buf_str(&why)));
+    buf_free(&why);
+    return err == ERR_OK;
+}
+
+/* The scores as the statements take them: [["member", 1], ...]. */
+static struct str list_scores(const struct board_scores *scores, struct arena *arena)
+{
+    struct buf list = {0};
+
+    for (size_t i = 0; i < scores->count; i++) {
+        buf_add_str(&list, i == 0 ? STR("[[") : STR(",["));
+        buf_add_json(&list, scores->items[i].member);
+        buf_add_char(&list, ',');
+        buf_add_double(&list, scores->items[i].score);
+        buf_add_char(&list, ']');
+    }
+    buf_add_char(&list, ']');
+    return arena_take_buf(arena, &list);
+}
+
+static struct params_value text_value(struct str name, struct str text)
+{
+    return (struct params_value){.name = name, .type = PARAMS_TEXT, .text = text};
+}
+
+/* What has come of a write, as the writer has answered: what the client is told, and what L2 is. A request that is
+ * repeated may have been written in an earlier period. */
+struct outcome {
+    struct str stored; /* the board's name in the database */
+    struct buf items;
+    struct l2_boards_change *changes;
+    size_t count;
+};
+
+/* One row of the second statement. */
+static enum err take_row(void *context, size_t index, const struct body *row, struct buf *why)
+{
+    struct outcome *outcome = context;
+    const struct body_member *stored = body_find(row, STR("board")), *member = body_find(row, STR("member"));
+    const struct body_member *score = body_find(row, STR("score")), *reached = body_find(row, STR("reached"));
+    const struct body_member *changed = body_find(row, STR("changed"));
+    struct l2_boards_change *change = &outcome->changes[outcome->count];
+    int64_t number;
+
+    if (!stored || !member || !score || !reached || !changed || str_to_int64(reached->text, &number) != ERR_OK ||
+        str_to_double(score->text, &change->score) != ERR_OK) {
+        buf_add_str(why, STR("is no score"));
+        return ERR_SYNTAX;
+    }
+    buf_add_str(&outcome->items, index == 0 ? STR("{\"member\":") : STR(",{\"member\":"));
+    buf_add_json(&outcome->items, member->text);
+    buf_printf(&outcome->items, ",\"score\":%.*s,\"changed\":%.*s}", STR_ARG(score->text), STR_ARG(changed->text));
+    outcome->stored = change->board = stored->text;
+    change->member = member->text;
+    change->number = (uint64_t)number;
+    outcome->count += str_equal(changed->text, STR("true"));
+    return ERR_OK;
+}
+
+static enum err read_outcome(struct str written, struct arena *arena, struct outcome *outcome)
+{
+    struct body body;
+    struct buf why = {0};
+    enum err err = body_parse(written, arena, &body, &why);
+    const struct body_member *items = err == ERR_OK ? body_find(&body, STR("items")) : NULL;
+
+    outcome->changes = arena_calloc(arena, BOARD_SCORES_MAX + 1, sizeof *outcome->changes);
+    if (err == ERR_OK)
+        err =
+            items && outcome->changes ? body_objects(items, BOARD_SCORES_MAX, arena, take_row, outcome, &why) : ERR_IO;
+    buf_free(&why);
+    return err;
+}
+
+static void answer_submitted(struct exchange *exchange, const struct config_board *config, enum config_board_mode mode,
+                             struct str written)
+{
+    struct http *http = exchange->http;
+    struct outcome outcome = {.count = 0};
+    struct board board = {.config = config};
+    struct buf json = {0};
+    enum err err = read_outcome(written, http->arena, &outcome);
+
+    metrics_add(METRIC_writes, 1);
+    if (err == ERR_OK) {
+        l2_boards_push(cache_l2(exchange->thread->cache), outcome.changes, outcome.count);
+        board.period = outcome.stored;
+        (void)str_cut(&board.period, '@');
+        buf_printf(&json, "{\"board\":\"%s\",\"period\":", config->name);
+        board_add_period(&board, &json);
+        buf_printf(&json, ",\"mode\":\"%s\",\"scores\":[", config_board_mode_name(mode));
+        buf_add_str(&json, buf_str(&outcome.items));
+        buf_add_str(&json, STR("]}"));
+        app_json(http, 200, arena_take_buf(http->arena, &json));
+    } else {
+        /* It is written, and the follower will tell L2; only what has come of it cannot be said here. */
+        route_write_fail(exchange, ERR_IO, STR("the writer's answer cannot be read"));
+    }
+    buf_free(&outcome.items);
+}
+
+/* The database takes no score that is too large, whatever it is the sum of. */
+static enum http_step refuse_written(struct exchange *exchange, enum err err, struct buf *why)
+{
+    if (err == ERR_CONSTRAINT)
+        app_problem(exchange->http, 409,
+                    "A sum would reach 2^53 (9007199254740992), where whole numbers are not exact. Nothing was "
+                    "written.");
+    else
+        route_write_fail(exchange, err, buf_str(why));
+    buf_free(why);
+    return HTTP_DONE;
+}
+
+enum http_step route_board_write_submit(struct exchange *exchange)
+{
+    struct store_caller caller = route_resource_caller(exchange->http);
+    struct params_values values = {.count = 3};
+    struct writer_client_ask ask = {
+        .sql = STR(submit_sql), .shape = CATALOG_LIST, .values = &values, .caller = &caller, .tells_scores = true};
+    struct writer_client_told told;
+    struct board_scores scores;
+    struct board board;
+    struct buf why = {0};
+
+    if (!find_board(exchange, &board) || !read_scores(exchange, &scores) || !terms_read(exchange, &ask))
+        return HTTP_DONE;
+    enum config_board_mode mode = scores.mode < CONFIG_BOARD_MODES ? scores.mode : board.config->mode;
+    values.items[0] = text_value(STR("board"), board.stored);
+    values.items[1] = text_value(STR("mode"), str_from(config_board_mode_name(mode)));
+    values.items[2] = text_value(STR("scores"), list_scores(&scores, exchange->http->arena));
+    if (arena_overflowed(exchange->http->arena)) {
+        app_unavailable(exchange->http, 1, "The request needs more memory than one may have.");
+        return HTTP_DONE;
+    }
+    enum err err = writer_client_write(exchange->thread->writer, &ask, exchange->http->arena, &told, &why);
+    if (err != ERR_OK)
+        return refuse_written(exchange, err, &why);
+    buf_free(&why);
+    answer_submitted(exchange, board.config, mode, told.row.json);
+    if (told.repeated)
+        http_header(exchange->http, "Idempotency-Replayed", STR("true"));
+    return HTTP_DONE;
+}
+
+static void answer_removed(struct exchange *exchange, const struct board *board, const struct store_answer *row)
+{
+    struct buf json = {0};
+
+    metrics_add(METRIC_writes, 1);
+    if (!row->found) {
+        app_problem(exchange->http, 404, "This member has no score on the board `%s`, so nothing was removed.",
+                    board->config->name);
+        return;
+    }
+    buf_printf(&json, "{\"board\":\"%s\",\"period\":", board->config->name);
+    board_add_period(board, &json);
+    buf_printf(&json, ",\"removed\":%.*s}", STR_ARG(row->json));
+    app_json(exchange->http, 200, arena_take_buf(exchange->http->arena, &json));
+}
+
+enum http_step route_board_write_remove(struct exchange *exchange)
+{
+    struct params_values values = {.count = 2};
+    struct writer_client_ask ask = {.sql = STR(remove_sql), .shape = CATALOG_OBJECT, .values = &values};
+    struct writer_client_told told;
+    struct board board;
+    struct str member;
+    struct buf why = {0};
+
+    if (!find_board(exchange, &board) || !route_board_take_member(exchange, &member) || !terms_read(exchange, &ask))
+        return HTTP_DONE;
+    values.items[0] = text_value(STR("board"), board.stored);
+    values.items[1] = text_value(STR("member"), member);
+    enum err err = writer_client_write(exchange->thread->writer, &ask, exchange->http->arena, &told, &why);
+    if (err == ERR_OK)
+        answer_removed(exchange, &board, &told.row);
+    else
+        route_write_fail(exchange, err, buf_str(&why));
+    if (err == ERR_OK && told.repeated)
+        http_header(exchange->http, "Idempotency-Replayed", STR("true"));
+    buf_free(&why);
+    return HTTP_DONE;
+}
