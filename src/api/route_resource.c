@@ -512,7 +512,7 @@ static uint64_t find_pending(struct exchange *exchange)
     const struct resource *resource = exchange->route->resource;
     struct reading *reading = exchange->state;
 
-    if (!writer || !writer_pending_any(&writer->pending))
+    if (!writer_pending_any(&writer->pending))
         return 0;
     /* Nothing says what it depends on. */
     if (resource->key.len == 0 && resource->tags_count == 0)

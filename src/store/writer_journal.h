@@ -30,7 +30,7 @@ uint64_t writer_journal_last(const struct writer_journal *journal);
 bool writer_journal_has_room(const struct writer_journal *journal, size_t len);
 
 /* A transaction: everything that is added between is on the disk when the commit returns ERR_OK; otherwise nothing of
- * it. The commit also removes what was forgotten. */
+ * it. It also removes what was forgotten before it began. */
 enum err writer_journal_begin(struct writer_journal *journal, struct buf *why) ERR_CHECKED;
 enum err writer_journal_commit(struct writer_journal *journal, struct buf *why) ERR_CHECKED;
 void writer_journal_rollback(struct writer_journal *journal);

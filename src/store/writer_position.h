@@ -4,7 +4,7 @@
  * together: that is what "exactly once" rests on.
  *
  * Tables larder_journals and larder_failures (store/schema). Everything runs on the connection that is handed in and
- * inside the transaction that is open there. Read by store/receipts.
+ * inside the transaction that is open there. Read by store/receipt.
  */
 #ifndef LARDER_WRITER_POSITION_H
 #define LARDER_WRITER_POSITION_H
