@@ -26,7 +26,7 @@ enum err writer_journal_open(struct writer_journal *journal, bool make, struct b
 const struct writer_position_journal *writer_journal_identity(const struct writer_journal *journal);
 /* The highest number given; the journal's own before the first. */
 uint64_t writer_journal_last(const struct writer_journal *journal);
-/* Whether it takes LEN bytes more. */
+/* Whether it takes LEN bytes more, in the transaction that is open. */
 bool writer_journal_has_room(const struct writer_journal *journal, size_t len);
 
 /* A transaction: everything that is added between is on the disk when the commit returns ERR_OK; otherwise nothing of

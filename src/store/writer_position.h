@@ -26,7 +26,7 @@ void writer_position_free(struct writer_position **position);
 /* The connection is about to be closed. */
 void writer_position_disconnect(struct writer_position *position);
 
-/* How far JOURNAL has been applied: its own number when nothing of it has been. */
+/* How far JOURNAL has been applied: its own number when nothing of it has been. Its receipts are known from then on. */
 enum err writer_position_find(struct writer_position *position, struct sqlite3 *db,
                               const struct writer_position_journal *journal, uint64_t *upto,
                               struct buf *why) ERR_CHECKED;
