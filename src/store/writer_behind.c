@@ -125,6 +125,8 @@ static enum err introduce(struct writer_behind *behind, struct buf *why)
         return err;
     }
     err = writer_db_commit(behind->db, why);
+    if (err == ERR_OK)
+        err = writer_journal_skip(behind->journal, upto, why);
     if (err != ERR_OK)
         return err;
     behind->known = journal->number;

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <sqlite3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -226,6 +227,20 @@ const struct writer_position_journal *writer_journal_identity(const struct write
 uint64_t writer_journal_last(const struct writer_journal *journal)
 {
     return journal->last;
+}
+
+enum err writer_journal_skip(struct writer_journal *journal, uint64_t number, struct buf *why)
+{
+    char sql[96];
+
+    if (number <= journal->last)
+        return ERR_OK;
+    snprintf(sql, sizeof sql, "UPDATE sqlite_sequence SET seq = %llu WHERE name = 'writes'",
+             (unsigned long long)number);
+    enum err err = execute(journal, sql, why);
+    if (err == ERR_OK)
+        journal->last = number;
+    return err;
 }
 
 bool writer_journal_has_room(const struct writer_journal *journal, size_t len)

@@ -26,6 +26,8 @@ enum err writer_journal_open(struct writer_journal *journal, bool make, struct b
 const struct writer_position_journal *writer_journal_identity(const struct writer_journal *journal);
 /* The highest number given; the journal's own before the first. */
 uint64_t writer_journal_last(const struct writer_journal *journal);
+/* The next number is above NUMBER too: the origin knows of writes that an older copy of the journal does not. */
+enum err writer_journal_skip(struct writer_journal *journal, uint64_t number, struct buf *why) ERR_CHECKED;
 /* Whether it takes LEN bytes more, in the transaction that is open. */
 bool writer_journal_has_room(const struct writer_journal *journal, size_t len);
 

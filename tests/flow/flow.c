@@ -66,6 +66,8 @@ static const struct {
                  "-- param: id integer 1..\n-- param: title text 1..20\n-- param: stars integer = 0\n"
                  "-- purge: tag:note:{id}\nINSERT INTO notes (id, title, stars) VALUES (:id, :title, :stars) "
                  "ON CONFLICT (id) DO UPDATE SET title = excluded.title, stars = excluded.stars;\n"},
+    {"live", "-- name: live\n-- route: GET /api/live/{id}\n-- param: id integer 1..\n-- key: live:{id}\n-- ttl: 0s\n"
+             "SELECT title FROM notes WHERE id = :id;\n"},
     {"unread", "-- name: unread\n-- route: PUT /api/unread\n-- auth: none\nUPDATE notes SET stars = 5;\n"},
     {"me", "-- name: me\n-- route: GET /api/me\n-- key: me\n-- ttl: 1m\n-- shape: object\n"
            "SELECT :larder_address AS address;\n"},

@@ -118,6 +118,20 @@ static void the_caches_are_used_again_once_the_purges_have_been_carried_out(void
     flow_assert_body_has(flow, "\"new\"");
 }
 
+static void what_is_never_cached_and_names_no_tags_waits_for_every_write(void **state)
+{
+    struct flow *flow = *state;
+    char body[64], receipt[RECEIPT_MAX];
+
+    for (int i = 0; i < 30; i++) {
+        snprintf(body, sizeof body, "{\"title\":\"number %d\"}", i);
+        must_put(flow, 1, body, receipt);
+        assert_int_equal(flow_get(flow, "/api/live/1"), 200);
+        snprintf(body, sizeof body, "{\"title\":\"number %d\"}", i);
+        assert_string_equal(flow_body(flow), body);
+    }
+}
+
 static void a_row_that_is_accepted_ends_its_remembered_absence(void **state)
 {
     struct flow *flow = *state;
@@ -339,6 +353,7 @@ int main(void)
         TEST(an_accepted_write_is_answered_with_where_to_ask_about_it),
         BOTH(who_reads_after_the_answer_reads_what_was_accepted),
         BOTH(the_caches_are_used_again_once_the_purges_have_been_carried_out),
+        TEST(what_is_never_cached_and_names_no_tags_waits_for_every_write),
         BOTH(a_row_that_is_accepted_ends_its_remembered_absence),
         TEST(while_nothing_can_be_applied_reads_answer_what_there_is),
         TEST(a_write_that_fails_is_told_with_its_reason_and_can_be_repeated),

@@ -238,6 +238,31 @@ static void an_older_copy_of_the_database_is_brought_as_far_as_the_journal_reach
     assert_int_equal(behind_fixture_value(it, "a"), value + 1);
 }
 
+static void an_older_copy_of_the_journal_gives_no_number_again(void **state)
+{
+    struct writer_fixture *it = *state;
+    char path[128], sql[160];
+
+    behind_fixture_must(it, ONE_MORE);
+    behind_fixture_await_all(it);
+    behind_fixture_path(it, path, sizeof path);
+    snprintf(sql, sizeof sql, "VACUUM INTO '%s.copy'", path);
+    fixture_execute(path, sql);
+    uint64_t last = 0;
+    for (int i = 0; i < 10; i++)
+        last = behind_fixture_must(it, ONE_MORE);
+    behind_fixture_await_all(it);
+    assert_int_equal(writer_fixture_end(it, SIGTERM), 0);
+    snprintf(sql, sizeof sql, "%s.copy", path);
+    assert_int_equal(rename(sql, path), 0);
+    memset(&it->shared->pending, 0, sizeof it->shared->pending);
+    writer_fixture_start(it);
+    uint64_t next = behind_fixture_must(it, ONE_MORE);
+    assert_true(next > last);
+    behind_fixture_await(it, next);
+    assert_int_equal(behind_fixture_value(it, "a"), 12);
+}
+
 static void a_journal_taken_away_takes_along_what_stood_in_it_and_no_more(void **state)
 {
     struct writer_fixture *it = *state;
@@ -324,6 +349,7 @@ int main(void)
         TEST(what_is_left_of_a_journal_covers_everything_until_it_is_applied),
         TEST(a_writer_that_died_in_between_leaves_no_purge_to_be_overlooked),
         TEST(an_older_copy_of_the_database_is_brought_as_far_as_the_journal_reaches),
+        TEST(an_older_copy_of_the_journal_gives_no_number_again),
         TEST(a_journal_taken_away_takes_along_what_stood_in_it_and_no_more),
         TEST(a_journal_that_is_none_refuses_writes_behind_and_no_others),
         TEST(a_full_disk_refuses_what_the_journal_cannot_take),
