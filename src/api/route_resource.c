@@ -512,10 +512,10 @@ static uint64_t find_pending(struct exchange *exchange)
     const struct resource *resource = exchange->route->resource;
     struct reading *reading = exchange->state;
 
-    if (!writer || !writer_pending_any(&writer->pending))
+    if (!writer_pending_any(&writer->pending))
         return 0;
-    /* Nothing says what it depends on. */
-    if (resource->key.len == 0 && resource->tags_count == 0)
+    /* Nothing says what it depends on: where nothing is cached no tag is needed. */
+    if (resource->ttl_ms == 0 && resource->tags_count == 0)
         return atomic_load(&writer->pending.accepted);
     cache_find_tags(&reading->ask);
     return writer_pending_covers(&writer->pending, reading->ask.key, reading->ask.tags, reading->ask.tags_count);

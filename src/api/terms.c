@@ -64,20 +64,26 @@ static bool read_key(struct exchange *exchange, struct writer_client_ask *ask)
     return true;
 }
 
-/* The hashes in the entity tags of LIST: of strong ones alone when STRONG (RFC 9110, section 8.8.3.2). */
-static struct str read_hashes(struct str list, bool strong, struct arena *arena)
+/* The hashes in the entity tags of LIST: of strong ones alone when STRONG (RFC 9110, section 8.8.3.2). False when it is
+ * neither a list of them nor `*`, which is all of them. */
+static bool read_hashes(struct str list, bool strong, struct arena *arena, struct str *out)
 {
     struct buf hashes = {0};
     struct str tag, digits;
+    size_t count = 0;
     bool weak;
 
+    *out = STR("");
     if (str_equal(str_trim(list), STR("*")))
-        return STR("");
-    while ((tag = caching_next_tag(&list, &weak)).len > 0)
+        return true;
+    for (; (tag = caching_next_tag(&list, &weak)).len > 0; count++)
         if (!(weak && strong) && entry_etag_hash(tag, &digits) && digits.len == WRITER_FRAME_HASH_LEN)
             buf_add_str(&hashes, digits);
     buf_add_str(&hashes, no_hash);
-    return arena_take_buf(arena, &hashes);
+    *out = arena_take_buf(arena, &hashes);
+    while (list.len > 0 && memchr(", \t", list.p[0], 3))
+        list = (struct str){list.p + 1, list.len - 1};
+    return count > 0 && list.len == 0;
 }
 
 /* The reading resource of the request's path, and its parameters there. False without one. */
@@ -123,6 +129,11 @@ static bool read_condition(struct exchange *exchange, struct writer_client_ask *
                     match ? "If-Match" : "If-None-Match");
         return false;
     }
+    if (!read_hashes(match ? http->in.if_match : http->in.if_none_match, match, http->arena, &ask->condition_hashes)) {
+        app_problem(http, 400, "%s must be * or a list of ETags in their quotes, as they were sent.",
+                    match ? "If-Match" : "If-None-Match");
+        return false;
+    }
     if (!find_reading(exchange, ask)) {
         app_problem(http, 412,
                     "Nothing can be read at this path, so there is nothing to hold %s against. Nothing was written.",
@@ -130,7 +141,6 @@ static bool read_condition(struct exchange *exchange, struct writer_client_ask *
         return false;
     }
     ask->condition = match ? WRITER_FRAME_IF_MATCH : WRITER_FRAME_IF_NONE_MATCH;
-    ask->condition_hashes = read_hashes(match ? http->in.if_match : http->in.if_none_match, match, http->arena);
     return true;
 }
 

@@ -34,9 +34,9 @@ struct config {
         char *database; /* path of the SQLite file */
         char *sql;      /* directory with resources/, migrations/, import/ */
         int64_t busy_timeout_ms, write_timeout_ms;
-        int64_t write_queue; /* writes waiting at most */
+        int64_t write_queue;    /* writes waiting at most */
         uint64_t journal_limit; /* bytes of writes behind that wait to be applied */
-        uint64_t wal_limit;  /* bytes after which the writer checkpoints and truncates */
+        uint64_t wal_limit;     /* bytes after which the writer checkpoints and truncates */
     } store;
     struct {
         char *url; /* redis://, unix://, memory: */

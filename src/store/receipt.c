@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <sqlite3.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "base/sys.h"
 #include "store/rows.h"
@@ -22,6 +23,8 @@ enum { MAC_DIGITS = 16, BUSY_TIMEOUT_MS = 1000 };
 struct receipts {
     char *path;
     sqlite3 *db; /* NULL: to be opened by the next question */
+    dev_t device;
+    ino_t inode;
 };
 
 static const char *const state_names[] = {
@@ -87,12 +90,20 @@ static enum err fail(struct receipts *receipts, struct buf *why)
     return ERR_UNAVAILABLE;
 }
 
-/* SQL prepared, on a connection that is made for it where there is none. ERR_NOT_FOUND where there are no such tables
+/* SQL prepared, on a connection to the file that stands at the path now. ERR_NOT_FOUND where there are no such tables
  * yet. */
 static enum err prepare(struct receipts *receipts, const char *sql, sqlite3_stmt **out, struct buf *why)
 {
+    struct stat status = {0};
+
+    /* Before the opening, so that a file replaced in between is noticed by the next look. */
+    bool is_there = stat(receipts->path, &status) == 0;
+    if (receipts->db && (!is_there || status.st_dev != receipts->device || status.st_ino != receipts->inode))
+        disconnect(receipts);
     if (!receipts->db) {
         int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX;
+        receipts->device = status.st_dev;
+        receipts->inode = status.st_ino;
         if (sqlite3_open_v2(receipts->path, &receipts->db, flags, NULL) != SQLITE_OK)
             return fail(receipts, why);
         sqlite3_busy_timeout(receipts->db, BUSY_TIMEOUT_MS);

@@ -30,7 +30,8 @@ struct receipt_status {
     struct str successor; /* REPEATED: the receipt it goes by now */
 };
 
-/* A thread's view; read-only, opened by the first question and again after trouble. */
+/* A thread's view; read-only, opened by the first question, again after trouble, and when there is another file at the
+ * path. */
 struct receipts;
 struct receipts *receipt_open(const char *database);
 void receipt_close(struct receipts **receipts);

@@ -6,9 +6,10 @@
  * larder_scores      the boards' scores, the only ones that statements may read and write; larder_boards counts them
  * larder_score_log   what changed in them, in order: whoever follows it has the same scores; see below
  * larder_replays     what writes with an idempotency key were answered (store/writer_replay)
- * larder_journals    journals of writes behind, and how far each has been applied; larder_failures, the writes of them
- * that could not be (store/writer_journal) larder_state       one row: `own` is 1 in a transaction, and only there,
- * while the writer runs a write that says itself what it changes
+ * larder_journals    journals of writes behind, and how far each has been applied (store/writer_position)
+ * larder_failures    those writes behind that could not be applied (the same)
+ * larder_state       one row: `own` is 1 in a transaction, and only there, while the writer runs a write that says
+ *                    itself what it changes
  *
  * Triggers keep the log and the count, whoever writes to larder_scores. `seq` of the log is drawn once for every change
  * of a score, and is the row's `reached`: of two equal scores the one with the lower number was reached first. A row of

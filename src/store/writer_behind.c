@@ -41,6 +41,7 @@ struct writer_behind {
     struct writer_shared *own;
     struct writer_pending *pending; /* of `shared` */
     struct writer_journal *journal;
+    uint64_t known; /* the journal that the origin has been told of; 0: none yet */
     uint64_t applied;
     int64_t oldest_ms;   /* when the first that is not applied was accepted, or was seen; monotonic */
     int64_t retry_ms;    /* not before; 0: at once */
@@ -109,23 +110,67 @@ static bool is_behind(const struct writer_behind *behind)
 /* A list of outbox_encode. */
 static const struct str everything = {"\5\0\0\0all:*", 9};
 
+/* Tells the origin of the journal, and finds out how far that has been applied. */
+static enum err introduce(struct writer_behind *behind, struct buf *why)
+{
+    const struct writer_position_journal *journal = writer_journal_identity(behind->journal);
+    uint64_t upto;
+    enum err err = writer_db_begin(behind->db, why);
+
+    if (err != ERR_OK)
+        return err;
+    err = writer_db_position(behind->db, journal, &upto, why);
+    if (err != ERR_OK) {
+        writer_db_rollback(behind->db);
+        return err;
+    }
+    err = writer_db_commit(behind->db, why);
+    if (err == ERR_OK)
+        err = writer_journal_skip(behind->journal, upto, why);
+    if (err != ERR_OK)
+        return err;
+    behind->known = journal->number;
+    behind->applied = upto;
+    /* The purges of what a writer that died had applied stand there too. */
+    writer_pending_applied(behind->pending, upto, writer_db_last_kept(behind->db));
+    return ERR_OK;
+}
+
+/* As writer_journal_open. The origin knows of the journal before anybody has a receipt of it, and what the journal
+ * holds that nobody was shown (its writer died, or could not tell whether a commit had been one) is pending. Not to be
+ * called in a transaction. */
+static enum err open_journal(struct writer_behind *behind, bool make, struct buf *why)
+{
+    struct writer_pending *pending = behind->pending;
+    enum err err = writer_journal_open(behind->journal, make, why);
+
+    if (err != ERR_OK)
+        return err;
+    const uint64_t number = writer_journal_identity(behind->journal)->number;
+    const uint64_t last = writer_journal_last(behind->journal);
+    if (number != behind->known) {
+        /* What another journal held that is not applied is gone with it. */
+        if (behind->applied < number)
+            behind->applied = number;
+        if (atomic_load(&pending->applied) < number)
+            writer_pending_applied(pending, number, atomic_load(&pending->outbox_id));
+        err = introduce(behind, why);
+    }
+    if (last > behind->applied && last > atomic_load(&pending->accepted)) {
+        behind->oldest_ms = sys_monotonic_ms();
+        writer_pending_add(pending, everything, last);
+    }
+    return err;
+}
+
 void writer_behind_resume(struct writer_behind *behind)
 {
     struct buf why = {0};
-    enum err err = writer_journal_open(behind->journal, false, &why);
+    enum err err = open_journal(behind, false, &why);
 
-    if (err == ERR_OK) {
-        /* How much of it has been applied is found out by applying the rest. */
-        behind->applied = writer_journal_identity(behind->journal)->number;
-        if (atomic_load(&behind->pending->applied) < writer_journal_last(behind->journal))
-            writer_pending_add(behind->pending, everything, writer_journal_last(behind->journal));
-        else
-            behind->applied = atomic_load(&behind->pending->applied);
-        behind->oldest_ms = sys_monotonic_ms();
-    } else if (err != ERR_NOT_FOUND) {
-        /* There may be anything in it. */
+    /* There may be anything in it. */
+    if (err != ERR_OK && err != ERR_NOT_FOUND)
         stall(behind, err, &why);
-    }
     buf_free(&why);
 }
 
@@ -154,30 +199,33 @@ static void take_kept(struct writer_commit_item *item, struct str bytes)
     buf_add_str(&outcome->why, kept.why);
 }
 
-/* ERR_NOT_FOUND when ITEM, which has a key, is new; otherwise its outcome is what it was answered, or the error. */
-static enum err recall(struct writer_behind *behind, struct writer_commit_item *item)
+/* ERR_NOT_FOUND when ITEM, which has a key, is new; ERR_OK when its outcome now is what it was answered, or that the
+ * key is another request's. Other errors are of the journal. */
+static enum err recall(struct writer_behind *behind, struct writer_commit_item *item, struct buf *why)
 {
     const struct writer_frame_request *request = &item->request;
-    struct buf why = {0};
 
     buf_clear(&behind->answer);
     enum err err = writer_journal_recall(behind->journal, request->repeat_key, request->repeat_print,
-                                         request->caller.now_ms, &behind->answer, &why);
+                                         request->caller.now_ms, &behind->answer, why);
     if (err == ERR_OK)
         take_kept(item, buf_str(&behind->answer));
-    else if (err != ERR_NOT_FOUND)
-        refuse(item, err, buf_str(&why));
-    buf_free(&why);
-    return err;
+    else if (err == ERR_EXISTS)
+        refuse(item, err, STR(""));
+    return err == ERR_EXISTS ? ERR_OK : err;
 }
 
 bool writer_behind_knows(struct writer_behind *behind, struct writer_commit_item *item)
 {
     struct buf why = {0};
-    enum err err = writer_journal_open(behind->journal, false, &why);
+    enum err err = open_journal(behind, false, &why);
 
+    if (err == ERR_OK)
+        err = recall(behind, item, &why);
+    if (err != ERR_OK && err != ERR_NOT_FOUND)
+        refuse(item, err, buf_str(&why));
     buf_free(&why);
-    return err == ERR_OK && recall(behind, item) != ERR_NOT_FOUND;
+    return err != ERR_NOT_FOUND;
 }
 
 /* The journal's frame of REQUEST: what only mattered to who asked is left out. */
@@ -228,8 +276,9 @@ static enum err accept(struct writer_behind *behind, struct writer_commit_item *
             refuse(item, ERR_EXISTS, STR(""));
             return ERR_OK;
         }
-        if (recall(behind, item) != ERR_NOT_FOUND)
-            return ERR_OK;
+        enum err err = recall(behind, item, why);
+        if (err != ERR_NOT_FOUND)
+            return err;
     }
     if (request->deadline_ms <= sys_monotonic_ms()) {
         refuse(item, ERR_BUSY, STR("it waited too long for its turn; nothing was written"));
@@ -249,7 +298,7 @@ static enum err accept(struct writer_behind *behind, struct writer_commit_item *
 static enum err accept_all(struct writer_behind *behind, struct writer_commit_item *const *items, size_t count,
                            struct buf *why)
 {
-    enum err err = writer_journal_open(behind->journal, true, why);
+    enum err err = open_journal(behind, true, why);
 
     if (err == ERR_OK)
         err = writer_journal_begin(behind->journal, why);
@@ -263,7 +312,7 @@ static enum err accept_all(struct writer_behind *behind, struct writer_commit_it
     return err;
 }
 
-/* ITEM stands in the journal. */
+/* Write NUMBER stands in the journal. */
 static void show_pending(struct writer_behind *behind, struct str purges, uint64_t number)
 {
     if (!is_behind(behind))
@@ -292,17 +341,15 @@ static enum err accept_again(struct writer_behind *behind, struct writer_commit_
                              struct buf *why)
 {
     struct buf key = {0};
-    enum err err = writer_journal_open(behind->journal, true, why);
+    enum err err = writer_journal_begin(behind->journal, why);
 
-    if (err == ERR_OK)
-        err = writer_journal_begin(behind->journal, why);
     if (err != ERR_OK)
         return err;
     buf_printf(&key, "larder: repeat %" PRId64, item->request.ids[0]);
     item->request.repeat_key = item->request.repeat_print = buf_str(&key);
     item->request.caller.now_ms = sys_now_ms();
-    item->number = 0;
-    if (recall(behind, item) == ERR_NOT_FOUND)
+    err = recall(behind, item, why);
+    if (err == ERR_NOT_FOUND)
         err = enter(behind, item, frame, why);
     if (err == ERR_OK)
         err = writer_journal_commit(behind->journal, why);
@@ -327,8 +374,10 @@ static enum err resolve(struct writer_behind *behind, struct writer_commit_item 
     const uint64_t id = (uint64_t)item->request.ids[0];
     const bool repeat = item->request.kind == WRITER_FRAME_REPEAT;
     struct buf frame = {0};
-    enum err err = writer_db_begin(behind->db, why);
+    enum err err = repeat ? open_journal(behind, true, why) : ERR_OK;
 
+    if (err == ERR_OK)
+        err = writer_db_begin(behind->db, why);
     if (err != ERR_OK)
         return err;
     err = writer_db_load_failed(behind->db, id, &frame, why);
@@ -341,8 +390,10 @@ static enum err resolve(struct writer_behind *behind, struct writer_commit_item 
         err = writer_db_commit(behind->db, why);
     else
         writer_db_rollback(behind->db);
-    if (repeat && item->number > 0 && writer_frame_read_request(buf_str(&frame), &behind->request) == ERR_OK)
-        show_pending(behind, behind->request.purges, item->number);
+    if (item->number > 0) {
+        bool understood = writer_frame_read_request(buf_str(&frame), &behind->request) == ERR_OK;
+        show_pending(behind, understood ? behind->request.purges : everything, item->number);
+    }
     buf_free(&frame);
     return err;
 }
@@ -487,8 +538,7 @@ static void settle(struct writer_behind *behind, const struct batch *batch)
     const int64_t outbox_id = batch->outbox_id ? batch->outbox_id : atomic_load(&pending->outbox_id);
 
     if (batch->failed > 0)
-        log_event(LOG_LEVEL_WARNING, "writes_failed", LOG_INT("count", batch->failed), LOG_INT("of", batch->count),
-                  LOG_STR("why", buf_str(&behind->outcome.why)));
+        log_event(LOG_LEVEL_WARNING, "writes_failed", LOG_INT("count", batch->failed), LOG_INT("of", batch->count));
     if (behind->stalled_by != ERR_OK)
         log_event(LOG_LEVEL_NOTICE, "journal_goes_on", LOG_INT("applied", batch->count));
     behind->stalled_by = ERR_OK;
@@ -505,7 +555,8 @@ bool writer_behind_apply(struct writer_behind *behind)
 {
     struct batch *batch = sys_calloc(1, sizeof *batch);
     struct buf why = {0};
-    enum err err = writer_journal_open(behind->journal, false, &why);
+    enum err err = open_journal(behind, false, &why);
+    const bool gone = err == ERR_NOT_FOUND;
 
     sys_random(&batch->seed, sizeof batch->seed);
     if (err == ERR_OK) {
@@ -517,11 +568,12 @@ bool writer_behind_apply(struct writer_behind *behind)
     if (err == ERR_OK) {
         settle(behind, batch);
         left = batch->upto < writer_journal_last(behind->journal);
-    } else if (err == ERR_NOT_FOUND) {
+    } else if (gone) {
         /* Whoever took the file away took what stood in it along. */
         behind->applied = atomic_load(&behind->pending->accepted);
         behind->stalled_by = ERR_OK;
-        writer_pending_applied(behind->pending, behind->applied, 0);
+        behind->retry_ms = 0;
+        writer_pending_applied(behind->pending, behind->applied, atomic_load(&behind->pending->outbox_id));
         log_event(LOG_LEVEL_ERROR, "journal_gone", LOG_TEXT("database", behind->config->store.database));
     } else {
         stall(behind, err, &why);

@@ -17,9 +17,11 @@ void writer_behind_free(struct writer_behind **behind);
  * that cannot be read is logged, and tried again when it is needed. */
 void writer_behind_resume(struct writer_behind *behind);
 
-/* Journals ITEMS, the writes behind of a round, with one commit, and answers them. */
+/* Journals ITEMS, the writes behind of a round, with one commit, and answers them. The origin is told of a new journal
+ * first: where that cannot be, nothing is accepted. */
 void writer_behind_accept(struct writer_behind *behind, struct writer_commit_item *const *items, size_t count);
-/* What stands under ITEM's key as a write behind: true, with its outcome, when there is something. */
+/* What stands under ITEM's key as a write behind: true, with its outcome, when there is something or it cannot be told.
+ */
 bool writer_behind_knows(struct writer_behind *behind, struct writer_commit_item *item);
 /* A failed write is accepted again, or dropped; answered. */
 void writer_behind_resolve(struct writer_behind *behind, struct writer_commit_item *item);
@@ -29,7 +31,7 @@ void writer_behind_resolve(struct writer_behind *behind, struct writer_commit_it
 int64_t writer_behind_due_ms(const struct writer_behind *behind, bool busy);
 /* Applies a batch. False when nothing is left, or it cannot be done for now. */
 bool writer_behind_apply(struct writer_behind *behind);
-/* Applies everything up to NUMBER. ERR_FULL, ERR_BUSY: that cannot be done for now. */
+/* Applies everything up to NUMBER, however long that takes. ERR_FULL, ERR_BUSY: that cannot be done for now. */
 enum err writer_behind_catch_up(struct writer_behind *behind, uint64_t number) ERR_CHECKED;
 
 #endif

@@ -77,7 +77,7 @@ static size_t count_written(struct writer_commit_item *const *items, size_t coun
     size_t written = 0;
 
     for (size_t i = 0; i < count; i++)
-        written += items[i]->outcome.err == ERR_OK || items[i]->outcome.kept;
+        written += items[i]->outcome.kept || (items[i]->outcome.err == ERR_OK && !items[i]->outcome.repeated);
     return written;
 }
 

@@ -1,17 +1,15 @@
 /*
  * writer_db: the writing connection.
  *
- * SQL that came before is kept prepared, found by the hash and then the text of the SQL; the least recently used goes
- * when there are too many. A text too large to keep is prepared and run statement by statement.
+ * It joins what is committed together: a write, its purges (writer_outbox), what it was answered (writer_replay), and
+ * how far a journal has been applied (writer_position).
  *
  * Invariants: what a client sends can neither begin nor end a transaction nor touch savepoints, pragmas or the schema:
  * it is prepared under an authorizer that lets only this module's own statements by. Every statement is reset before a
  * function returns. Deferred foreign keys are judged write by write, so that a violation is not everybody's at the
  * commit.
  *
- * The WAL is copied back in steps of a quarter of its limit, without waiting for readers; past the limit also waiting,
- * so that the file can be cut. It is never done in the middle of a transaction. Who may be answered when is not decided
- * here.
+ * Who may be answered when is not decided here.
  */
 #include "store/writer_db.h"
 
@@ -383,6 +381,14 @@ enum err writer_db_keep(struct writer_db *db, struct str purges, int64_t *outbox
 enum err writer_db_keep_left(struct writer_db *db, struct str purges, int64_t *outbox_id, struct buf *why)
 {
     return OWN(db, writer_outbox_add(db->outbox, db->db, 0, purges, outbox_id, why));
+}
+
+int64_t writer_db_last_kept(struct writer_db *db)
+{
+    db->own = true;
+    int64_t id = writer_outbox_last(db->db);
+    db->own = false;
+    return id;
 }
 
 enum err writer_db_position(struct writer_db *db, const struct writer_position_journal *journal, uint64_t *upto,

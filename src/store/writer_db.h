@@ -55,6 +55,8 @@ enum err writer_db_prepare(struct writer_db *db, struct str sql, struct buf *why
 enum err writer_db_keep(struct writer_db *db, struct str purges, int64_t *outbox_id, struct buf *why) ERR_CHECKED;
 /* The same for purges that nobody but whoever drains the outbox will carry out: at once. */
 enum err writer_db_keep_left(struct writer_db *db, struct str purges, int64_t *outbox_id, struct buf *why) ERR_CHECKED;
+/* The highest id that a row of the outbox has had; 0 without any, or where it cannot be told. */
+int64_t writer_db_last_kept(struct writer_db *db);
 /* Whether a write was answered under REQUEST's key. Needs no transaction. */
 bool writer_db_knows(struct writer_db *db, const struct writer_frame_request *request);
 

@@ -4,12 +4,16 @@
  * A frame is u32 length of what follows | u8 version | u8 kind | payload, native-endian: it never leaves the host. A
  * text is u32 length and bytes.
  *
- *   WRITE         i64 deadline | u8 flags | u8 shape | i64 now_ms | texts address, project, key id | text SQL | purges
- * | values | repeat | condition | text label BATCH_BEGIN   i64 now_ms | text SQL BATCH_ROW     values BATCH_COMMIT
- * purges PURGES        i64 deadline | purges PURGED        u16 count, then each: i64 id FOLLOWED      the same with one
- * id: scores up to this change have been told (schema.h, larder_score_log) REPEAT, DROP  the same with one id: of a
- * failed write behind (writer_journal.h) ANSWER        u8 error | u8 flags | i64 changes | u64 failed row | i64 outbox
- * id | text why | text JSON
+ *   WRITE         i64 deadline | u8 flags | u8 shape | i64 now_ms | texts address, project, key id | text SQL |
+ *                 purges | values | repeat | condition | text label
+ *   BATCH_BEGIN   i64 now_ms | text SQL
+ *   BATCH_ROW     values
+ *   BATCH_COMMIT  purges
+ *   PURGES        i64 deadline | purges
+ *   PURGED        u16 count, then each: i64 id
+ *   FOLLOWED      the same with one id: scores up to this change have been told (schema.h, larder_score_log)
+ *   REPEAT, DROP  the same with one id: of a failed write behind (writer_position.h)
+ *   ANSWER        u8 error | u8 flags | i64 changes | u64 failed row | i64 outbox id | text why | text JSON
  *
  * values: u16 count, then each: text name | u8 type | u8 null | text | i64 integer | f64 number.
  * purges: a text, a list of outbox_encode; empty: nothing goes to the outbox.

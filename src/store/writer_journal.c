@@ -2,21 +2,24 @@
  * writer_journal: the file.
  *
  * Table writes (number, at_ms, request), and the row of `identity`. What has been forgotten is removed by the next
- * commit, so that forgetting costs no sync; after a crash it is simply forgotten again.
+ * transaction, so that forgetting costs no sync; after a crash it is simply forgotten again.
  *
  * Invariant: a number that was once given is never given again: AUTOINCREMENT remembers the highest, and a new file
- * begins above every older one, as long as the clock is not put back by more than the life of the older one.
+ * begins above every older one that this process has known, and above others as long as the clock is not put back by
+ * more than the life of the older one.
  */
 #include "store/writer_journal.h"
 
 #include <errno.h>
 #include <sqlite3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 #include "base/log.h"
 #include "base/sys.h"
 #include "store/rows.h"
+#include "store/schema.h"
 #include "store/writer_replay.h"
 #include "store/writer_wal.h"
 
@@ -35,9 +38,10 @@ struct writer_journal {
     struct writer_position_journal identity;
     uint64_t last;              /* number given */
     uint64_t forgotten;         /* up to this number, to be removed */
-    uint64_t removed;           /* up to this one they have been, or are by the open transaction */
+    uint64_t removed;           /* up to this one they have been */
     uint64_t bytes;             /* of all requests that are there */
     uint64_t added, added_last; /* of these, and the number before, by the open transaction */
+    uint64_t freed;             /* of these, by the open transaction */
 };
 
 static const char *const texts[STATEMENTS] = {
@@ -109,7 +113,8 @@ static enum err make_tables(struct writer_journal *journal, struct buf *why)
         "request BLOB NOT NULL) STRICT;"
         "CREATE TABLE identity (number INTEGER PRIMARY KEY, secret BLOB NOT NULL) STRICT;";
     struct buf sql = {0};
-    const unsigned long long number = (unsigned long long)sys_now_ms() * 1000;
+    const unsigned long long now = (unsigned long long)sys_now_ms() * 1000;
+    const unsigned long long number = now > journal->last ? now : journal->last + 1;
     unsigned char secret[SYS_MAC_KEY_LEN];
 
     sys_random(secret, sizeof secret);
@@ -167,6 +172,9 @@ static enum err configure(struct writer_journal *journal, struct buf *why)
         if (err == ERR_OK)
             err = read_identity(journal, why);
     }
+    /* Not when the first write with a key comes: that may be rolled back. */
+    if (err == ERR_OK)
+        err = judge(journal, schema_make_replays(journal->db, why));
     for (int i = 0; err == ERR_OK && i < STATEMENTS; i++)
         if (sqlite3_prepare_v3(journal->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &journal->statements[i], NULL) !=
             SQLITE_OK)
@@ -221,16 +229,23 @@ uint64_t writer_journal_last(const struct writer_journal *journal)
     return journal->last;
 }
 
-bool writer_journal_has_room(const struct writer_journal *journal, size_t len)
+enum err writer_journal_skip(struct writer_journal *journal, uint64_t number, struct buf *why)
 {
-    return journal->bytes + journal->added + len <= journal->config->store.journal_limit;
+    char sql[96];
+
+    if (number <= journal->last)
+        return ERR_OK;
+    snprintf(sql, sizeof sql, "UPDATE sqlite_sequence SET seq = %llu WHERE name = 'writes'",
+             (unsigned long long)number);
+    enum err err = execute(journal, sql, why);
+    if (err == ERR_OK)
+        journal->last = number;
+    return err;
 }
 
-enum err writer_journal_begin(struct writer_journal *journal, struct buf *why)
+bool writer_journal_has_room(const struct writer_journal *journal, size_t len)
 {
-    journal->added = 0;
-    journal->added_last = journal->last;
-    return execute(journal, "BEGIN IMMEDIATE", why);
+    return journal->bytes + journal->added - journal->freed + len <= journal->config->store.journal_limit;
 }
 
 /* Runs a statement with NUMBER as its parameter. *VALUE is what the row, if it gives one, says. */
@@ -247,24 +262,32 @@ static enum err run(struct writer_journal *journal, int which, uint64_t number, 
     return err;
 }
 
+enum err writer_journal_begin(struct writer_journal *journal, struct buf *why)
+{
+    enum err err = execute(journal, "BEGIN IMMEDIATE", why);
+
+    journal->added_last = journal->last;
+    if (err != ERR_OK || journal->forgotten == journal->removed)
+        return err;
+    err = run(journal, MEASURE, journal->forgotten, &journal->freed, why);
+    if (err == ERR_OK)
+        err = run(journal, FORGET, journal->forgotten, NULL, why);
+    if (err != ERR_OK)
+        writer_journal_rollback(journal);
+    return err;
+}
+
 enum err writer_journal_commit(struct writer_journal *journal, struct buf *why)
 {
-    uint64_t freed = 0;
-    enum err err = ERR_OK;
+    enum err err = execute(journal, "COMMIT", why);
 
-    if (journal->forgotten > journal->removed) {
-        err = run(journal, MEASURE, journal->forgotten, &freed, why);
-        if (err == ERR_OK)
-            err = run(journal, FORGET, journal->forgotten, &freed, why);
-    }
-    if (err == ERR_OK)
-        err = execute(journal, "COMMIT", why);
     if (err != ERR_OK) {
         writer_journal_rollback(journal);
         return err;
     }
     journal->removed = journal->forgotten;
-    journal->bytes = journal->bytes + journal->added - freed;
+    journal->bytes = journal->bytes + journal->added - journal->freed;
+    journal->added = journal->freed = 0;
     (void)!judge(journal, writer_wal_checkpoint(&journal->wal, journal->db));
     return ERR_OK;
 }
@@ -273,7 +296,7 @@ void writer_journal_rollback(struct writer_journal *journal)
 {
     struct buf ignored = {0};
 
-    journal->added = 0;
+    journal->added = journal->freed = 0;
     journal->last = journal->added_last;
     if (!sqlite3_get_autocommit(journal->db) && execute(journal, "ROLLBACK", &ignored) != ERR_OK)
         journal->doubtful = true;

@@ -26,11 +26,13 @@ enum err writer_journal_open(struct writer_journal *journal, bool make, struct b
 const struct writer_position_journal *writer_journal_identity(const struct writer_journal *journal);
 /* The highest number given; the journal's own before the first. */
 uint64_t writer_journal_last(const struct writer_journal *journal);
-/* Whether it takes LEN bytes more. */
+/* The next number is above NUMBER too: the origin knows of writes that an older copy of the journal does not. */
+enum err writer_journal_skip(struct writer_journal *journal, uint64_t number, struct buf *why) ERR_CHECKED;
+/* Whether it takes LEN bytes more, in the transaction that is open. */
 bool writer_journal_has_room(const struct writer_journal *journal, size_t len);
 
 /* A transaction: everything that is added between is on the disk when the commit returns ERR_OK; otherwise nothing of
- * it. The commit also removes what was forgotten. */
+ * it. It also removes what was forgotten before it began. */
 enum err writer_journal_begin(struct writer_journal *journal, struct buf *why) ERR_CHECKED;
 enum err writer_journal_commit(struct writer_journal *journal, struct buf *why) ERR_CHECKED;
 void writer_journal_rollback(struct writer_journal *journal);

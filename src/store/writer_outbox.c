@@ -105,6 +105,18 @@ enum err writer_outbox_add(struct writer_outbox *outbox, sqlite3 *db, int64_t at
     return ERR_OK;
 }
 
+int64_t writer_outbox_last(sqlite3 *db)
+{
+    static const char sql[] = "SELECT seq FROM sqlite_sequence WHERE name = 'larder_outbox'";
+    sqlite3_stmt *statement = NULL;
+    int64_t id = 0;
+
+    if (sqlite3_prepare_v2(db, sql, -1, &statement, NULL) == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW)
+        id = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return id;
+}
+
 enum err writer_outbox_note(struct writer_outbox *outbox, const int64_t *ids, size_t count)
 {
     if (count > WRITER_OUTBOX_NOTED_MAX - outbox->count)

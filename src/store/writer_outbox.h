@@ -27,6 +27,9 @@ enum err writer_outbox_connect(struct writer_outbox *outbox, sqlite3 *db, struct
 enum err writer_outbox_add(struct writer_outbox *outbox, sqlite3 *db, int64_t at_ms, struct str items, int64_t *id,
                            struct buf *why) ERR_CHECKED;
 
+/* The highest id that a row has had; 0 without any, or where it cannot be told. */
+int64_t writer_outbox_last(sqlite3 *db);
+
 /* Remembers rows to be removed. ERR_LIMIT, and none of them is, when there would be more than
  * WRITER_OUTBOX_NOTED_MAX. */
 enum err writer_outbox_note(struct writer_outbox *outbox, const int64_t *ids, size_t count) ERR_CHECKED;

@@ -105,7 +105,7 @@ uint64_t writer_pending_depth(const struct writer_pending *pending)
 {
     uint64_t applied = atomic_load(&pending->applied), accepted = atomic_load(&pending->accepted);
 
-    return accepted > applied && applied > 0 ? accepted - applied : 0;
+    return accepted > applied ? accepted - applied : 0;
 }
 
 uint64_t writer_pending_covers(const struct writer_pending *pending, struct str key, const struct str *tags,

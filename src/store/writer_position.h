@@ -4,7 +4,7 @@
  * together: that is what "exactly once" rests on.
  *
  * Tables larder_journals and larder_failures (store/schema). Everything runs on the connection that is handed in and
- * inside the transaction that is open there. Read by store/receipts.
+ * inside the transaction that is open there. Read by store/receipt.
  */
 #ifndef LARDER_WRITER_POSITION_H
 #define LARDER_WRITER_POSITION_H
@@ -26,7 +26,7 @@ void writer_position_free(struct writer_position **position);
 /* The connection is about to be closed. */
 void writer_position_disconnect(struct writer_position *position);
 
-/* How far JOURNAL has been applied: its own number when nothing of it has been. */
+/* How far JOURNAL has been applied: its own number when nothing of it has been. Its receipts are known from then on. */
 enum err writer_position_find(struct writer_position *position, struct sqlite3 *db,
                               const struct writer_position_journal *journal, uint64_t *upto,
                               struct buf *why) ERR_CHECKED;

@@ -63,6 +63,13 @@ static const struct {
                    "UPDATE notes SET stars = :stars WHERE id = :id;\n"},
     {"note-delete", "-- name: note-delete\n-- route: DELETE /api/notes/{id}\n-- param: id integer 1..\n"
                     "-- purge: tag:notes\nDELETE FROM notes WHERE id = :id RETURNING id;\n"},
+    {"note-put", "-- name: note-put\n-- route: PUT /api/notes/{id}\n-- auth: none\n-- write: behind\n"
+                 "-- param: id integer 1..\n-- param: title text 1..20\n-- param: stars integer = 0\n"
+                 "-- purge: tag:note:{id}\nINSERT INTO notes (id, title, stars) VALUES (:id, :title, :stars) "
+                 "ON CONFLICT (id) DO UPDATE SET title = excluded.title, stars = excluded.stars;\n"},
+    {"live", "-- name: live\n-- route: GET /api/live/{id}\n-- param: id integer 1..\n-- key: live:{id}\n-- ttl: 0s\n"
+             "SELECT title FROM notes WHERE id = :id;\n"},
+    {"unread", "-- name: unread\n-- route: PUT /api/unread\n-- auth: none\nUPDATE notes SET stars = 5;\n"},
     {"me", "-- name: me\n-- route: GET /api/me\n-- key: me\n-- ttl: 1m\n-- shape: object\n"
            "SELECT :larder_address AS address;\n"},
     {"now", "-- name: now\n-- route: GET /api/now\n-- shape: object\nSELECT :larder_now AS now;\n"},
@@ -468,7 +475,9 @@ static bool make_request(struct flow *flow, const struct flow_request *request)
     set(flow, "REMOTE_ADDR", request->address ? request->address : "192.0.2.1");
     set(flow, "CONTENT_LENGTH", length.p);
     set(flow, "CONTENT_TYPE", request->body && !request->content_type ? "application/json" : request->content_type);
+    set(flow, "HTTP_IF_MATCH", request->if_match);
     set(flow, "HTTP_IF_NONE_MATCH", request->if_none_match);
+    set(flow, "HTTP_IDEMPOTENCY_KEY", request->idempotency_key);
     set(flow, "HTTP_AUTHORIZATION", request->token ? bearer.p : NULL);
     http->body = str_from(request->body);
     return http_finish_request(http, &why) == ERR_OK;

@@ -38,7 +38,7 @@ struct flow_request {
     const char *body;         /* NULL: none. JSON unless content_type says otherwise */
     const char *content_type;
     const char *token; /* NULL: none */
-    const char *if_none_match, *address;
+    const char *if_match, *if_none_match, *idempotency_key, *address;
 };
 
 /* Asks; the answer stands in FLOW until the next request. Returns the status. */

@@ -399,6 +399,23 @@ static void an_etag_is_strong_quoted_and_of_the_body_alone(void **state)
     arena_free(&arena);
 }
 
+static void the_hash_in_an_etag_of_ours_is_found(void **state)
+{
+    static const char *const ours[] = {"\"0123456789abcdef\"", "\"0123456789abcdef-gzip\"", "\"0\""};
+    static const char *const others[] = {"\"\"",      "",         "\"",        "\"0123-br\"",    "\"-gzip\"",
+                                         "\"0123-\"", "\"ABCD\"", "\"0123 \"", "\"0-gzip-gzip\""};
+    struct str digits;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
+        assert_true(entry_etag_hash(str_from(ours[i]), &digits));
+        assert_true(str_equal(digits, i < 2 ? STR("0123456789abcdef") : STR("0")));
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (entry_etag_hash(str_from(others[i]), &digits))
+            fail_msg("%s", others[i]);
+}
+
 static void without_memory_there_is_no_etag(void **state)
 {
     struct arena *arena = arena_new(16, 16);
@@ -427,6 +444,7 @@ int main(void)
         cmocka_unit_test(more_tags_than_there_may_be_are_refused),
         cmocka_unit_test(tags_are_the_same_only_in_number_order_and_text),
         cmocka_unit_test(an_etag_is_strong_quoted_and_of_the_body_alone),
+        cmocka_unit_test(the_hash_in_an_etag_of_ours_is_found),
         cmocka_unit_test(without_memory_there_is_no_etag),
     };
 

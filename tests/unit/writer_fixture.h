@@ -43,7 +43,9 @@ static inline int writer_fixture_end(struct writer_fixture *it, int number)
     "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL CHECK (value >= 0));"                        \
     "CREATE TABLE parents (id INTEGER PRIMARY KEY);"                                                                   \
     "CREATE TABLE children (parent INTEGER REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED);"                    \
-    "CREATE TABLE blobs (id INTEGER PRIMARY KEY, bytes BLOB);"
+    "CREATE TABLE blobs (id INTEGER PRIMARY KEY, bytes BLOB);"                                                         \
+    "CREATE TABLE mines (id INTEGER PRIMARY KEY);"                                                                     \
+    "CREATE TRIGGER mines_explode BEFORE INSERT ON mines BEGIN SELECT RAISE(ROLLBACK, 'a mine'); END;"
 
 /* Everything but the process. */
 static inline int writer_fixture_setup_idle(void **state)
@@ -60,6 +62,8 @@ static inline int writer_fixture_setup_idle(void **state)
     it->config.store.write_timeout_ms = WRITER_PROCESS_PATIENCE_MS;
     it->config.store.write_queue = 64;
     it->config.store.wal_limit = 64 << 20;
+    it->config.store.journal_limit = 16 << 20;
+    it->config.server.drain_timeout_ms = WRITER_PROCESS_PATIENCE_MS;
     it->shared = writer_process_share(sizeof *it->shared);
     it->client = writer_client_new(&it->config, it->shared);
     it->arena = arena_new(4096, 1 << 20);
