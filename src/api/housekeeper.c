@@ -11,6 +11,9 @@
  * host has contact. A row that is younger than GRACE_MS is left to the worker that wrote it while L2 is trusted.
  * Purging twice does no harm, so a row is purged before it is removed, and may be purged by two hosts.
  *
+ * What other programs change in the database is noticed by the same look: triggers count it (store/watch), and what
+ * depends on the tables whose counts are new is purged like what the outbox holds, also before L2 is trusted.
+ *
  * Jobs are worked off a batch at a time between two looks at the log, so that a long one delays no purge.
  */
 #include "api/housekeeper.h"
@@ -21,6 +24,7 @@
 #include "base/sys.h"
 #include "cache/purge.h"
 #include "l2/l2_log.h"
+#include "store/changes.h"
 #include "store/outbox.h"
 #include "store/writer_client.h"
 
@@ -43,6 +47,7 @@ struct housekeeper {
     struct cache *cache;
     struct l2_log *log; /* NULL where there is none to follow */
     struct outbox *outbox;
+    struct changes *changes;
     struct writer_client *writer;
     struct arena *arena, *job_arena;
     uint64_t self; /* drawn at random, for jobs */
@@ -73,6 +78,7 @@ struct housekeeper *housekeeper_new(const struct app *app)
         housekeeper->log = l2_log_open(app->config, shared->l2, &place);
     }
     housekeeper->outbox = outbox_open(app->config->store.database);
+    housekeeper->changes = changes_new(app->catalog);
     housekeeper->writer = writer_client_new(app->config, app->shared->writer);
     housekeeper->arena = arena_new(ARENA_FIRST, ARENA_MAX);
     housekeeper->job_arena = arena_new(ARENA_FIRST, ARENA_MAX);
@@ -90,6 +96,7 @@ void housekeeper_free(struct housekeeper **housekeeper_ptr)
     l2_log_close(&housekeeper->log);
     cache_close(&housekeeper->cache);
     outbox_close(&housekeeper->outbox);
+    changes_free(&housekeeper->changes);
     writer_client_free(&housekeeper->writer);
     arena_free(&housekeeper->arena);
     arena_free(&housekeeper->job_arena);
@@ -170,12 +177,39 @@ static bool drain(struct housekeeper *housekeeper, bool all)
     return told;
 }
 
+/* Purges what depends on tables that other programs have changed. CHANGES_HERE: L2 cannot be told
+ * now, and will be later. False as drain. */
+static bool purge_changed(struct housekeeper *housekeeper, enum changes_whom whom)
+{
+    struct changes_found found;
+    struct purge_result result;
+    struct buf why = {0};
+    bool ignored, told = true;
+
+    arena_reset(housekeeper->arena);
+    if (changes_read(housekeeper->changes, housekeeper->outbox, whom, housekeeper->arena, &found, &why) != ERR_OK)
+        return give_up_reading(housekeeper, &why, &ignored);
+    buf_free(&why);
+    if (found.items_count > 0)
+        told = purge_items(housekeeper->cache, found.items, found.items_count, false, &result) != ERR_UNAVAILABLE;
+    changes_note(housekeeper->changes, told && whom == CHANGES_L2);
+    if (!told || whom != CHANGES_L2)
+        return told;
+    if (found.new_schema)
+        (void)!writer_client_changed(housekeeper->writer, NULL);
+    for (size_t i = 0; i < found.tables_count; i++)
+        (void)!writer_client_changed(housekeeper->writer, &found.tables[i]);
+    return true;
+}
+
 /* What the worker that wrote it, or a program that has ended, did not carry out. False as drain. */
 static bool drain_left(struct housekeeper *housekeeper)
 {
-    bool new_rows = outbox_changed(housekeeper->outbox) || housekeeper->shared->outbox > 0;
-
-    return !new_rows || drain(housekeeper, false);
+    if (!outbox_changed(housekeeper->outbox) && housekeeper->shared->outbox == 0)
+        return true;
+    bool told = drain(housekeeper, false);
+    /* Behind the outbox: what is committed from now on makes outbox_changed true again. */
+    return purge_changed(housekeeper, CHANGES_L2) && told;
 }
 
 /* Everything in L2 that a lost purge may have meant. */
@@ -201,7 +235,7 @@ static bool settle(struct housekeeper *housekeeper)
         return drain_left(housekeeper);
     /* Other hosts may be back already: a purge that waits here for the breaker is one that they do not know of. */
     l2_revive(housekeeper->cache_shared->l2);
-    if (!pay(housekeeper) || !drain(housekeeper, true))
+    if (!pay(housekeeper) || !drain(housekeeper, true) || !purge_changed(housekeeper, CHANGES_L2))
         return false;
     l2_trust(housekeeper->cache_shared->l2, epoch);
     return true;
@@ -264,6 +298,9 @@ static void follow(struct housekeeper *housekeeper, int64_t wait_ms)
          * the outbox, and others do not know of it. */
         was_in_contact = housekeeper->in_contact;
         lose_contact(housekeeper, why);
+        /* A host that is alone reads its L1 all the same. */
+        if (housekeeper->app->config->cache.hosts == CONFIG_HOSTS_ONE)
+            (void)purge_changed(housekeeper, CHANGES_HERE);
         if (!was_in_contact)
             usleep(RETRY_MS * 1000);
         break;

@@ -5,6 +5,8 @@
  * larder_outbox      purges committed with the data (store/outbox)
  * larder_scores      the boards' scores, the only ones that statements may read and write; larder_boards counts them
  * larder_score_log   what changed in them, in order: whoever follows it has the same scores; see below
+ * larder_changes     how often each watched table has changed, and up to which of these changes what depends on it has
+ *                    been purged (store/watch, store/changes)
  * larder_state       one row: `own` is 1 in a transaction, and only there, while the writer runs a write that says
  *                    itself what it changes
  *

@@ -127,13 +127,13 @@ static struct writer_commit_item *add_item(struct writer *writer)
     return &writer->items[writer->items_count++];
 }
 
-/* Rows of the outbox that somebody says have been carried out. What cannot be remembered stays, and is carried out once
+/* Rows of the outbox, or changes of tables, that somebody says have been carried out. What cannot be remembered stays, and is carried out once
  * more. */
 static void note_purged(struct writer *writer, const struct writer_frame_request *request)
 {
     if (!writer_db_has_purged(writer->db))
         writer->purged_ms = sys_monotonic_ms() + PURGED_MS;
-    (void)!writer_db_note_purged(writer->db, request->ids, request->ids_count);
+    (void)!writer_db_note_purged(writer->db, request);
 }
 
 /* The next request of PEER that takes its turn with the others', in ITEM. */
@@ -147,6 +147,7 @@ static bool next_request(struct writer *writer, struct writer_peer *peer, struct
         case WRITER_FRAME_BATCH_BEGIN:
             return true;
         case WRITER_FRAME_PURGED:
+        case WRITER_FRAME_CHANGED:
             note_purged(writer, &item->request);
             break;
         default:

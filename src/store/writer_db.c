@@ -300,7 +300,7 @@ enum err writer_db_begin(struct writer_db *db, struct buf *why)
 {
     const char *path = db->config->store.database;
 
-    if (db->db && is_replaced(db))
+    if (db->db && (is_replaced(db) || writer_outbox_is_outdated(db->outbox)))
         db->doubtful = true;
     if (db->db && db->doubtful) {
         log_event(LOG_LEVEL_INFO, "database_reopened", LOG_TEXT("path", path));
@@ -315,10 +315,22 @@ enum err writer_db_begin(struct writer_db *db, struct buf *why)
     return err == ERR_OK ? control(db, "BEGIN IMMEDIATE", why) : err;
 }
 
+/* Whether what follows says itself what is to be purged (OWN), or is counted by the triggers, as others' changes are.
+ */
+static enum err tell_own(struct writer_db *db, bool own, struct buf *why)
+{
+    db->own = true;
+    enum err err = judge(db, writer_outbox_tell_own(db->outbox, db->db, own, why));
+    db->own = false;
+    return err;
+}
+
 enum err writer_db_commit(struct writer_db *db, struct buf *why)
 {
-    enum err err = control(db, "COMMIT", why);
+    enum err err = tell_own(db, false, why);
 
+    if (err == ERR_OK)
+        err = control(db, "COMMIT", why);
     if (err != ERR_OK)
         writer_db_rollback(db);
     else
@@ -513,7 +525,10 @@ void writer_db_apply(struct writer_db *db, const struct writer_frame_request *re
                      struct writer_db_outcome *outcome)
 {
     clear(outcome);
-    enum err err = control(db, "SAVEPOINT larder", &outcome->why);
+    /* Before the savepoint: what takes the write back must not take this back. */
+    enum err err = tell_own(db, request->purges.len > 0, &outcome->why);
+    if (err == ERR_OK)
+        err = control(db, "SAVEPOINT larder", &outcome->why);
     if (err == ERR_OK) {
         err = run_in_time(db, request, timeout_ms, outcome);
         if (err == ERR_OK)
@@ -532,12 +547,14 @@ void writer_db_apply_row(struct writer_db *db, const struct writer_frame_request
                          struct writer_db_outcome *outcome)
 {
     clear(outcome);
-    settle(run_in_time(db, request, timeout_ms, outcome), outcome);
+    enum err err = tell_own(db, request->will_purge, &outcome->why);
+    settle(err == ERR_OK ? run_in_time(db, request, timeout_ms, outcome) : err, outcome);
 }
 
-enum err writer_db_note_purged(struct writer_db *db, const int64_t *ids, size_t count)
+enum err writer_db_note_purged(struct writer_db *db, const struct writer_frame_request *request)
 {
-    return writer_outbox_note(db->outbox, ids, count);
+    return request->kind == WRITER_FRAME_CHANGED ? writer_outbox_note_changed(db->outbox, &request->values)
+                                                 : writer_outbox_note(db->outbox, request->ids, request->ids_count);
 }
 
 bool writer_db_has_purged(const struct writer_db *db)

@@ -5,17 +5,18 @@
  * text is u32 length and bytes.
  *
  *   WRITE         i64 deadline | u8 flags | u8 shape | i64 now_ms | texts address, project, key id | text SQL | purges | values
- *   BATCH_BEGIN   i64 now_ms | text SQL
+ *   BATCH_BEGIN   i64 now_ms | u8 whether the commit will have purges | text SQL
  *   BATCH_ROW     values
  *   BATCH_COMMIT  purges
  *   PURGES        i64 deadline | purges
  *   PURGED        u16 count, then each: i64 id
+ *   CHANGED       values: tables, and up to which change what depends on them has been purged; none: the schema is new
  *   ANSWER        u8 error | u8 found | i64 changes | u64 failed row | i64 outbox id | text why | text JSON
  *
  * values: u16 count, then each: text name | u8 type | u8 null | text | i64 integer | f64 number.
  * purges: a text, a list of outbox_encode, which is not looked at; empty: nothing goes to the outbox.
  *
- * Every request but BATCH_ROW and PURGED is answered by one ANSWER, in order.
+ * Every request but BATCH_ROW, PURGED and CHANGED is answered by one ANSWER, in order.
  */
 #ifndef LARDER_WRITER_FRAME_H
 #define LARDER_WRITER_FRAME_H
@@ -33,6 +34,7 @@ enum writer_frame_kind {
     WRITER_FRAME_BATCH_COMMIT,
     WRITER_FRAME_PURGES,
     WRITER_FRAME_PURGED,
+    WRITER_FRAME_CHANGED,
     WRITER_FRAME_ANSWER
 };
 
@@ -45,6 +47,7 @@ struct writer_frame_request {
     struct store_caller caller;
     struct str sql;
     struct str purges;
+    bool will_purge; /* of a batch, and its rows: the commit has purges */
     struct params_values values;
     size_t ids_count;
     int64_t ids[WRITER_FRAME_IDS_MAX]; /* rows of the outbox */

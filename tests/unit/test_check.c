@@ -12,14 +12,16 @@ static void expect_report(const struct fixture *fixture, const char *const *line
 {
     struct report *report = report_new();
     struct catalog *catalog = NULL;
+    struct buf depends = {0};
 
     if (catalog_load(fixture->dir, report, &catalog) != ERR_OK)
         fail_msg("%s", report_line(report, 0));
-    enum err err = check_statements(fixture->database, fixture->dir, catalog, report);
+    enum err err = check_statements(fixture->database, fixture->dir, catalog, report, &depends);
     fixture_expect_report(report, lines, count);
     bool unreadable = count > 0 && strstr(lines[0], "the schema cannot be read");
     assert_int_equal(err, unreadable ? ERR_UNAVAILABLE : count > 0 ? ERR_USAGE : ERR_OK);
     catalog_free(&catalog);
+    buf_free(&depends);
     report_free(&report);
 }
 
