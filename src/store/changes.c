@@ -129,18 +129,30 @@ static enum err read_counts(struct changes *changes, sqlite3 *db, struct buf *wh
     return err;
 }
 
+static bool depends(const struct changes *changes, size_t resource, const char *table)
+{
+    return changes->unclear[resource] || tables_has(&changes->tables[resource], table);
+}
+
+static bool matters(const struct changes *changes, const char *table)
+{
+    for (size_t i = 0; i < changes->catalog->count; i++)
+        if (depends(changes, i, table))
+            return true;
+    return false;
+}
+
 static bool is_changed(const struct changes *changes, size_t resource, enum changes_whom whom)
 {
     for (size_t i = 0; i < changes->counts_count; i++) {
         const struct count *count = &changes->counts[i];
-        if (count->changes != count->known[whom] &&
-            (changes->unclear[resource] || tables_has(&changes->tables[resource], count->name)))
+        if (count->changes != count->known[whom] && depends(changes, resource, count->name))
             return true;
     }
     return changes->is_new[whom];
 }
 
-/* The changed tables and their counts. */
+/* The changed tables that any resource depends on here, and their counts: others are for other hosts to deal with. */
 static void list_tables(const struct changes *changes, enum changes_whom whom, struct arena *arena,
                         struct changes_found *out)
 {
@@ -149,7 +161,7 @@ static void list_tables(const struct changes *changes, enum changes_whom whom, s
     out->tables = arena_calloc(arena, pieces, sizeof *out->tables);
     for (size_t i = 0; out->tables && i < changes->counts_count; i++) {
         const struct count *table = &changes->counts[i];
-        if (table->changes == table->known[whom])
+        if (table->changes == table->known[whom] || !matters(changes, table->name))
             continue;
         struct params_values *piece = &out->tables[count++ / PARAMS_MAX];
         piece->items[piece->count++] =

@@ -316,8 +316,8 @@ out:
     buf_free(&why);
 }
 
-/* What is wrong with a word of a `tables:` line. */
-static void inspect_table(const struct check *check, const struct resource *resource, const struct tables_item *item)
+/* What is wrong with the words of RESOURCE's `tables:` line, which came to be TABLES. */
+static void inspect_words(const struct check *check, const struct resource *resource, const struct tables *tables)
 {
     static const char *const wrong[] = {
         [TABLES_VIRTUAL] = "is a virtual table, which changes without anybody being told; name the tables behind it",
@@ -325,11 +325,16 @@ static void inspect_table(const struct check *check, const struct resource *reso
         [TABLES_MISSING] = "is no table of the database"};
     unsigned line, column;
 
-    if (item->kind == TABLES_REAL)
-        return;
-    catalog_locate(resource, item->word.p, &line, &column);
-    report_add(check->report, resource->file.p, line, column, "tables: `%.*s` %s", STR_ARG(item->word),
-               wrong[item->kind]);
+    for (size_t i = 0; i < resource->tables_count; i++)
+        for (size_t k = 0; k < tables->count; k++) {
+            const struct tables_item *item = &tables->items[k];
+
+            if (item->word.p != resource->tables[i].p || item->kind == TABLES_REAL)
+                continue;
+            catalog_locate(resource, item->word.p, &line, &column);
+            report_add(check->report, resource->file.p, line, column, "tables: `%.*s` %s", STR_ARG(item->word),
+                       wrong[item->kind]);
+        }
 }
 
 /* Which tables RESOURCE depends on, as a line for a person; and whether those that it names are some. */
@@ -341,11 +346,10 @@ static void inspect_tables(const struct check *check, const struct resource *res
     buf_printf(check->depends, "%.*s:", STR_ARG(resource->name));
     /* A statement that cannot be prepared has been complained about. */
     (void)!tables_find(check->db, resource, &tables, &ignored);
+    inspect_words(check, resource, &tables);
     for (size_t i = 0; i < tables.count; i++) {
         const struct tables_item *item = &tables.items[i];
 
-        if (resource->tables_named)
-            inspect_table(check, resource, item);
         buf_printf(check->depends, "%s %s%s", i > 0 ? "," : "", item->name,
                    item->kind == TABLES_VIRTUAL ? " (a virtual table: changes by other programs are not noticed)" : "");
     }

@@ -2,9 +2,8 @@
  * tables: asks SQLite what a statement reads.
  *
  * The statement is prepared, never run, under an authorizer that lets by what reading statements may do and notes each
- * table by the way. That is done when names are resolved, before anything is optimised away: a table that is read only
- * sometimes is among them, and so are those of a view whose columns nobody uses. What is noted is then looked up in the
- * schema, which knows views and virtual tables from real ones.
+ * table by the way: whatever code for reading is made for, whether a run comes by there or not. What is noted is then
+ * looked up in the schema, which knows views and virtual tables from real ones.
  *
  * Invariant: the names are the schema's own, so that comparing them byte by byte is right. It changes nothing, and
  * judges nothing: that a name means no table is for its caller to complain about.

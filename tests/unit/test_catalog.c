@@ -261,6 +261,31 @@ static void a_warm_line_is_a_statement_of_its_own(void **state)
     catalog_resource_fini(&it);
 }
 
+static void what_it_depends_on_is_found_out_or_said(void **state)
+{
+    static const struct {
+        const char *text;
+        bool follows, named;
+        size_t count;
+    } rows[] = {{GET_A "SELECT 1", false, false, 0},
+                {GET_A "-- ttl: 5m\n-- key: a\nSELECT 1", true, false, 0},
+                {GET_A "-- ttl: 5m\n-- key: a\n-- tables: none\nSELECT 1", false, true, 0},
+                {GET_A "-- ttl: 5m\n-- key: a\n-- tables: a  B\nSELECT 1", true, true, 2},
+                {PUT_X "UPDATE a", false, false, 0}};
+    struct resource it;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        parse(rows[i].text, &it);
+        assert_int_equal(it.follows_tables, rows[i].follows);
+        assert_int_equal(it.tables_named, rows[i].named);
+        assert_int_equal(it.tables_count, rows[i].count);
+        if (it.tables_count > 0)
+            expect_text(it.tables[1], "B");
+        catalog_resource_fini(&it);
+    }
+}
+
 static void what_is_wrong_is_named_with_line_and_column(void **state)
 {
     static const struct {
@@ -272,7 +297,11 @@ static void what_is_wrong_is_named_with_line_and_column(void **state)
         {GET_A "-- name: b\nSELECT 1", "x.sql:3:4: `name:` stands twice"},
         {GET_A "-- tll: 5m\nSELECT 1", "x.sql:3:4: `tll:` is unknown; did you mean `ttl:`?"},
         {GET_A "-- TTL: 5m\nSELECT 1", "did you mean `ttl:`?"},
-        {GET_A "-- tables: stocks\nSELECT 1", "`tables:` is unknown"},
+        {GET_A "-- table: stocks\nSELECT 1", "`table:` is unknown; did you mean `tables:`?"},
+        {GET_A "-- tables: stocks\nSELECT 1", "x.sql:3:12: `tables:` means nothing without `ttl:`"},
+        {GET_A "-- ttl: 5m\n-- key: a\n-- tables: a none\nSELECT 1", "x.sql:5:14: tables: `none` stands alone"},
+        {GET_A "-- ttl: 5m\n-- key: a\n-- tables: a b A\nSELECT 1", "x.sql:5:16: tables: `A` stands twice"},
+        {PUT_X "-- tables: a\nUPDATE a", "`tables:` is only for routes that read"},
         {GET_A "-- war: yes\nSELECT 1", "`war:` is unknown; did you mean `warm:`?"},
         {GET_A "-- warm: SELECT 1\nSELECT 1", "x.sql:3:10: `warm:` means nothing without `ttl:`"},
         {GET_A "-- ttl: 0\n-- warm: SELECT 1\nSELECT 1", "x.sql:4:10: `warm:` means nothing without `ttl:`"},
@@ -377,6 +406,7 @@ static void a_tag_or_purge_that_cannot_be_meant_is_refused(void **state)
         {GET_X "-- tags: a {y}\nSELECT 1", "x.sql:4:13: tags: `{y}` is not declared"},
         {GET_X "-- tags: a*\nSELECT 1", "tags: `*` has a meaning"},
         {GET_X "-- tags: tag:a\nSELECT 1", "without `tag:`"},
+        {GET_X "-- tags: a resource:a\nSELECT 1", "x.sql:4:12: tags: those that begin with `resource:`"},
         {GET_X "-- tags: {*}\nSELECT 1", "`{*}` belongs to this route's own key"},
         {GET_X "-- tags: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\nSELECT 1", "tags: more than 15 words"},
         {PUT_X "-- purge: a\nUPDATE a", "x.sql:4:11: purge: `a` must be tag:TAG, key:KEY or pattern:PATTERN"},
@@ -576,6 +606,7 @@ int main(void)
         cmocka_unit_test(front_matter_ends_at_the_first_other_line),
         cmocka_unit_test(a_statement_that_asks_who_is_asking_is_noticed),
         cmocka_unit_test(a_warm_line_is_a_statement_of_its_own),
+        cmocka_unit_test(what_it_depends_on_is_found_out_or_said),
         cmocka_unit_test(what_is_wrong_is_named_with_line_and_column),
         cmocka_unit_test(a_key_that_could_be_shared_by_different_answers_is_refused),
         cmocka_unit_test(a_key_may_name_all_parameters_or_stand_for_them),
