@@ -195,6 +195,8 @@ static bool purge_changed(struct housekeeper *housekeeper, enum changes_whom who
     changes_note(housekeeper->changes, told && whom == CHANGES_L2);
     if (!told || whom != CHANGES_L2)
         return told;
+    if (found.items_count > 0)
+        log_event(LOG_LEVEL_INFO, "tables_changed", LOG_INT("resources", (int64_t)found.items_count));
     if (found.new_schema)
         (void)!writer_client_changed(housekeeper->writer, NULL);
     for (size_t i = 0; i < found.tables_count; i++)

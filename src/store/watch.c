@@ -147,14 +147,19 @@ static enum err drop_rows(sqlite3 *db, const struct tables *wanted, struct buf *
     return err;
 }
 
-/* The real tables that the resources of SQL_DIR depend on. *WHOLE: there may be no others. */
-static void find_wanted(sqlite3 *db, const char *sql_dir, struct tables *wanted, bool *whole)
+static bool follows_tables(const struct catalog *catalog)
 {
-    struct report *report = report_new();
-    struct catalog *catalog = NULL;
+    for (size_t i = 0; i < catalog->count; i++)
+        if (catalog->resources[i].follows_tables)
+            return true;
+    return false;
+}
+
+/* The real tables that the resources of CATALOG depend on. *WHOLE becomes false where there may be others. */
+static void find_wanted(sqlite3 *db, const struct catalog *catalog, struct tables *wanted, bool *whole)
+{
     struct buf ignored = {0};
 
-    *whole = catalog_load(sql_dir, report, &catalog) == ERR_OK;
     for (size_t i = 0; i < catalog->count; i++) {
         struct tables found = {0};
 
@@ -167,8 +172,6 @@ static void find_wanted(sqlite3 *db, const char *sql_dir, struct tables *wanted,
                 tables_add(wanted, found.items[k].name);
         tables_free(&found);
     }
-    catalog_free(&catalog);
-    report_free(&report);
     buf_free(&ignored);
 }
 
@@ -177,32 +180,45 @@ static enum err run(sqlite3 *db, const char *sql, struct buf *why)
     return sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK ? ERR_OK : rows_failed(db, why);
 }
 
+/* Runs SQL as one transaction. */
+static enum err run_whole(sqlite3 *db, const char *sql, struct buf *why)
+{
+    enum err err = run(db, "BEGIN IMMEDIATE", why);
+
+    if (err == ERR_OK)
+        err = run(db, sql, why);
+    if (err == ERR_OK)
+        err = run(db, "COMMIT", why);
+    if (err != ERR_OK && !sqlite3_get_autocommit(db))
+        sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+    return err;
+}
+
 enum err watch_install(sqlite3 *db, const char *sql_dir, struct buf *why)
 {
+    struct report *report = report_new();
+    struct catalog *catalog = NULL;
     struct tables wanted = {0}, kept = {0};
     struct buf sql = {0};
-    bool whole;
+    bool whole = catalog_load(sql_dir, report, &catalog) == ERR_OK;
 
-    find_wanted(db, sql_dir, &wanted, &whole);
-    enum err err = wanted.count > 0 ? schema_make(db, why) : ERR_OK;
-    if (err == ERR_OK)
+    /* First, for a resource may read what is made here. */
+    enum err err = follows_tables(catalog) ? schema_make(db, why) : ERR_OK;
+    if (err == ERR_OK) {
+        find_wanted(db, catalog, &wanted, &whole);
         err = compare_triggers(db, &wanted, whole, &kept, &sql, why);
+    }
     for (size_t i = 0; err == ERR_OK && i < wanted.count; i++)
         complete_table(wanted.items[i].name, &kept, &sql);
     if (err == ERR_OK && whole && has_rows(db))
         err = drop_rows(db, &wanted, &sql, why);
-    if (err == ERR_OK && sql.len > 0) {
-        err = run(db, "BEGIN IMMEDIATE", why);
-        if (err == ERR_OK)
-            err = run(db, sql.p, why);
-        if (err == ERR_OK)
-            err = run(db, "COMMIT", why);
-        if (err != ERR_OK && !sqlite3_get_autocommit(db))
-            sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
-    }
+    if (err == ERR_OK && sql.len > 0)
+        err = run_whole(db, sql.p, why);
     tables_free(&wanted);
     tables_free(&kept);
     buf_free(&sql);
+    catalog_free(&catalog);
+    report_free(&report);
     return err;
 }
 

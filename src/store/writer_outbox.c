@@ -261,6 +261,6 @@ void writer_outbox_settle(struct writer_outbox *outbox, bool committed)
         memmove(outbox->noted, outbox->noted + outbox->removed, outbox->count * sizeof *outbox->noted);
     }
     settle_changed(outbox, committed);
-    outbox->own = false;
+    outbox->own = outbox->outdated = false;
     outbox->removed = 0;
 }

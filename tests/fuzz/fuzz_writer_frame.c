@@ -47,7 +47,7 @@ static void check_request(struct str frame)
 
     if (writer_frame_read_request(frame, &request) != ERR_OK)
         return;
-    assert(request.kind >= WRITER_FRAME_WRITE && request.kind <= WRITER_FRAME_PURGED);
+    assert(request.kind >= WRITER_FRAME_WRITE && request.kind < WRITER_FRAME_ANSWER);
     assert(request.shape <= CATALOG_VALUE && request.values.count <= PARAMS_MAX);
     assert(request.ids_count <= WRITER_FRAME_IDS_MAX);
     lies_within(request.sql, frame);

@@ -189,6 +189,26 @@ static void a_table_made_anew_or_renamed_is_watched_again_and_counts_as_changed(
     expect_counts(it->files->database, "a=5");
 }
 
+static void scores_are_anybodys_and_watched_like_other_tables(void **state)
+{
+    struct watched *it = *state;
+    struct buf why = {0};
+
+    resource(it->files, "r", "", "SELECT score FROM larder_scores");
+    install(it);
+    expect_counts(it->files->database, "larder_scores=1");
+    /* By what a client may do: the triggers touch larder's own tables, which it may not. */
+    statement_guard(it->db, STATEMENT_GUARD_WRITING);
+    run(it, "INSERT INTO larder_scores (board, member, score) VALUES ('b', 'm', 1)");
+    assert_int_not_equal(sqlite3_exec(it->db, "UPDATE larder_changes SET changes = 1", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_not_equal(sqlite3_exec(it->db, "UPDATE larder_state SET own = 1", NULL, NULL, NULL), SQLITE_OK);
+    statement_guard(it->db, STATEMENT_GUARD_NONE);
+    assert_true(fixture_integer(it->files->database, "SELECT changes FROM larder_changes") > 1);
+    assert_int_equal(fixture_integer(it->files->database, "SELECT seq = reached FROM larder_score_log, larder_scores"),
+                     1);
+    buf_free(&why);
+}
+
 static void any_name_is_quoted(void **state)
 {
     static const char *const names[] = {"it's",   "say \"\"no\"\"", "two words",       "semi;colon", "\xc3\xa4rger",
@@ -389,6 +409,7 @@ int main(void)
         CASE(what_nobody_depends_on_any_longer_is_let_go),
         CASE(while_a_resource_cannot_be_understood_nothing_is_let_go),
         CASE(a_table_made_anew_or_renamed_is_watched_again_and_counts_as_changed),
+        CASE(scores_are_anybodys_and_watched_like_other_tables),
         CASE(any_name_is_quoted),
         CASE(a_migration_may_drop_and_make_a_watched_table_and_counts_as_a_change_of_all),
         CASE(a_disk_without_room_is_told_and_nothing_is_half_done),
