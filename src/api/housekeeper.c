@@ -34,6 +34,7 @@ enum {
     GRACE_MS = 40, /* longer than a purge takes, and the writer to remove what was carried out */
     ROWS_MAX = 64,
     UNREADABLE_MS = 1000,
+    WATCH_MS = 10000,
     JOB_LOOK_MS = 500, /* for jobs that another host has left lying; one of our own is announced by the log */
     JOB_BATCH = 1000,
     ARENA_FIRST = 16 << 10,
@@ -54,6 +55,7 @@ struct housekeeper {
     bool in_contact;
     int64_t unreadable_since_ms; /* the outbox; 0: it can be read */
     int64_t look_ms;             /* when jobs are looked for again */
+    int64_t watch_ms;            /* when the writer may be asked again to watch what is not watched */
     bool has_job;
     struct l2_job job;
     int64_t job_due_ms; /* by its rate */
@@ -177,6 +179,18 @@ static bool drain(struct housekeeper *housekeeper, bool all)
     return told;
 }
 
+/* Has the writer see to it that all tables are watched, where they may not be: at once when the schema is a new one;
+ * again and again, but seldom, while it could not be done. */
+static void look_after_triggers(struct housekeeper *housekeeper, const struct changes_found *found)
+{
+    int64_t now_ms = sys_monotonic_ms();
+
+    if (!found->new_schema && (!found->unwatched || now_ms < housekeeper->watch_ms))
+        return;
+    housekeeper->watch_ms = now_ms + WATCH_MS;
+    (void)!writer_client_changed(housekeeper->writer, NULL);
+}
+
 /* Purges what depends on tables that other programs have changed. CHANGES_HERE: L2 cannot be told
  * now, and will be later. False as drain. */
 static bool purge_changed(struct housekeeper *housekeeper, enum changes_whom whom)
@@ -197,8 +211,7 @@ static bool purge_changed(struct housekeeper *housekeeper, enum changes_whom who
         return told;
     if (found.items_count > 0)
         log_event(LOG_LEVEL_INFO, "tables_changed", LOG_INT("resources", (int64_t)found.items_count));
-    if (found.new_schema)
-        (void)!writer_client_changed(housekeeper->writer, NULL);
+    look_after_triggers(housekeeper, &found);
     for (size_t i = 0; i < found.tables_count; i++)
         (void)!writer_client_changed(housekeeper->writer, &found.tables[i]);
     return true;

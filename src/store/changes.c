@@ -182,6 +182,24 @@ static void list_items(const struct changes *changes, enum changes_whom whom, st
                 arena_printf(arena, "tag:" CATALOG_RESOURCE_TAG "%.*s", STR_ARG(catalog->resources[i].name));
 }
 
+static bool is_counted(const struct changes *changes, const char *table)
+{
+    for (size_t i = 0; i < changes->counts_count; i++)
+        if (strcmp(changes->counts[i].name, table) == 0)
+            return true;
+    return false;
+}
+
+static bool is_unwatched(const struct changes *changes)
+{
+    for (size_t i = 0; i < changes->catalog->count; i++)
+        for (size_t k = 0; k < changes->tables[i].count; k++)
+            if (changes->tables[i].items[k].kind == TABLES_REAL &&
+                !is_counted(changes, changes->tables[i].items[k].name))
+                return true;
+    return false;
+}
+
 enum err changes_read(struct changes *changes, struct outbox *outbox, enum changes_whom whom, struct arena *arena,
                       struct changes_found *out, struct buf *why)
 {
@@ -200,6 +218,7 @@ enum err changes_read(struct changes *changes, struct outbox *outbox, enum chang
     list_tables(changes, whom, arena, out);
     list_items(changes, whom, arena, out);
     out->new_schema = changes->is_new[whom];
+    out->unwatched = is_unwatched(changes);
     if (!arena_overflowed(arena))
         return ERR_OK;
     buf_add_str(why, STR("there is no room for the names of what has changed"));

@@ -27,6 +27,7 @@ struct changes_found {
     struct params_values *tables; /* of writer_client_changed: what has changed, in pieces of PARAMS_MAX */
     size_t tables_count;          /* pieces */
     bool new_schema;              /* another one than at the last look: the triggers may be gone */
+    bool unwatched;               /* a table that a resource depends on is not counted */
 };
 
 /* What has changed that WHOM does not know yet, in ARENA; nothing where there is no database or no such table yet.

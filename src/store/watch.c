@@ -202,8 +202,8 @@ enum err watch_install(sqlite3 *db, const char *sql_dir, struct buf *why)
     struct buf sql = {0};
     bool whole = catalog_load(sql_dir, report, &catalog) == ERR_OK;
 
-    /* First, for a resource may read what is made here. */
-    enum err err = follows_tables(catalog) ? schema_make(db, why) : ERR_OK;
+    /* First, for a resource may read what is made here; and not where it is there, for that takes the lock. */
+    enum err err = follows_tables(catalog) && !has_rows(db) ? schema_make(db, why) : ERR_OK;
     if (err == ERR_OK) {
         find_wanted(db, catalog, &wanted, &whole);
         err = compare_triggers(db, &wanted, whole, &kept, &sql, why);

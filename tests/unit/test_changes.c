@@ -158,6 +158,19 @@ static void a_statement_that_cannot_be_prepared_depends_on_everything(void **sta
     expect(it, CHANGES_L2, "two", "b=7 c=1");
 }
 
+static void a_table_that_is_not_counted_is_told(void **state)
+{
+    struct reading *it = *state;
+
+    expect(it, CHANGES_L2, "", "");
+    assert_false(it->found.unwatched);
+    changes_free(&it->changes);
+    it->changes = changes_new(it->catalog);
+    fixture_execute(it->files->database, "DELETE FROM larder_changes WHERE name = 'b'");
+    expect(it, CHANGES_L2, "", "");
+    assert_true(it->found.unwatched);
+}
+
 static void without_a_database_or_its_table_there_is_nothing(void **state)
 {
     struct reading *it = *state;
@@ -194,6 +207,7 @@ int main(void)
         CASE(what_this_host_knows_l2_need_not_know),
         CASE(another_schema_counts_as_a_change_of_everything),
         CASE(a_statement_that_cannot_be_prepared_depends_on_everything),
+        CASE(a_table_that_is_not_counted_is_told),
         CASE(without_a_database_or_its_table_there_is_nothing),
         CASE(a_database_that_cannot_be_read_is_told),
     };
