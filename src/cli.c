@@ -82,6 +82,7 @@ int cli_check(const struct cli *cli)
         fwrite(text.p, 1, text.len, stdout);
         buf_free(&text);
     } else if (err == ERR_OK) {
+        fwrite(files.depends.p, 1, files.depends.len, stdout);
         printf("%zu resources in %s, every statement prepared: nothing is wrong\n", files.catalog->count,
                files.config->store.sql);
     } else {

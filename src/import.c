@@ -183,7 +183,7 @@ static enum err send_rows(struct import *import, struct writer_client *client, c
     struct params_values values;
     uint64_t done = 0, failed_row = 0;
     rewind_rows(import);
-    enum err err = writer_client_batch_begin(client, script->sql, &why);
+    enum err err = writer_client_batch_begin(client, script->sql, script->purge_count > 0, &why);
     while (err == ERR_OK && (err = read_row(import, &values)) == ERR_OK) {
         err = writer_client_batch_row(client, &values, &why);
         done++;

@@ -47,19 +47,30 @@ void serve_free_files(struct serve_files *files)
 {
     catalog_free(&files->catalog);
     config_free(&files->config);
+    buf_free(&files->depends);
 }
 
-/* Reads what the checking child says, a problem a line, into REPORT. */
-static void take_problems(int fd, struct report *report)
+/* What a line of the checking child begins with. */
+enum { SAYS_PROBLEM = '!', SAYS_TABLES = '=' };
+
+/* Reads what the checking child says. */
+static void take_findings(int fd, struct report *report, struct buf *depends)
 {
-    char line[4096];
+    char *line = NULL;
+    size_t cap = 0;
     FILE *in = fdopen(fd, "r");
-    while (in && fgets(line, sizeof line, in)) {
+    while (in && getline(&line, &cap, in) > 1) {
         line[strcspn(line, "\n")] = '\0';
-        report_add(report, "", 0, 0, "%s", line);
+        if (line[0] == SAYS_TABLES)
+            buf_printf(depends, "%s\n", line + 1);
+        else
+            report_add(report, "", 0, 0, "%s", line + 1);
     }
+    free(line);
     if (in)
         fclose(in);
+    else
+        close(fd);
 }
 
 /* How the checking child ends. */
@@ -68,14 +79,19 @@ enum { CHECKED = 0, CHECKED_WRONG = 2, CHECKED_NOTHING = 3 };
 static int check_in_child(const struct serve_files *files, int fd)
 {
     struct report *report = report_new();
-    enum err err = check_statements(files->config->store.database, files->config->store.sql, files->catalog, report);
+    struct buf depends = {0};
+    enum err err = check_statements(files->config->store.database, files->config->store.sql, files->catalog, report, &depends);
     for (size_t i = 0; i < report_count(report); i++)
-        dprintf(fd, "%s\n", report_line(report, i));
+        dprintf(fd, "%c%s\n", SAYS_PROBLEM, report_line(report, i));
+    for (struct str rest = buf_str(&depends); rest.len > 0;) {
+        struct str line = str_cut(&rest, '\n');
+        dprintf(fd, "%c%.*s\n", SAYS_TABLES, STR_ARG(line));
+    }
     return err == ERR_OK ? CHECKED : err == ERR_UNAVAILABLE ? CHECKED_NOTHING : CHECKED_WRONG;
 }
 
 /* ERR_UNAVAILABLE: the database is such that nothing could be checked against it. */
-static enum err check_apart(const struct serve_files *files, struct report *report)
+static enum err check_apart(struct serve_files *files, struct report *report)
 {
     int ends[2], status = -1;
     if (pipe(ends) != 0)
@@ -90,7 +106,7 @@ static enum err check_apart(const struct serve_files *files, struct report *repo
         close(ends[0]);
         return err_from_errno(errno);
     }
-    take_problems(ends[0], report);
+    take_findings(ends[0], report, &files->depends);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     if (WIFEXITED(status) && WEXITSTATUS(status) == CHECKED)

@@ -11,6 +11,7 @@
 struct serve_files {
     struct config *config;
     struct catalog *catalog;
+    struct buf depends; /* a line for each resource that reads: the tables it depends on */
 };
 
 /* Loads configuration and catalogue and prepares every statement, in a child process so that a damaged database harms nobody else.

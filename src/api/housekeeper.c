@@ -11,6 +11,9 @@
  * host has contact. A row that is younger than GRACE_MS is left to the worker that wrote it while L2 is trusted.
  * Purging twice does no harm, so a row is purged before it is removed, and may be purged by two hosts.
  *
+ * What other programs change in the database is noticed by the same look: triggers count it (store/watch), and what
+ * depends on the tables whose counts are new is purged like what the outbox holds, also before L2 is trusted.
+ *
  * Jobs are worked off a batch at a time between two looks at the log, so that a long one delays no purge; so are the
  * leaderboards that L2 is told of (board_sync).
  */
@@ -23,6 +26,7 @@
 #include "base/sys.h"
 #include "cache/purge.h"
 #include "l2/l2_log.h"
+#include "store/changes.h"
 #include "store/outbox.h"
 #include "store/writer_client.h"
 
@@ -32,6 +36,7 @@ enum {
     GRACE_MS = 40, /* longer than a purge takes, and the writer to remove what was carried out */
     ROWS_MAX = 64,
     UNREADABLE_MS = 1000,
+    WATCH_MS = 10000,
     JOB_LOOK_MS = 500, /* for jobs that another host has left lying; one of our own is announced by the log */
     JOB_BATCH = 1000,
     ARENA_FIRST = 16 << 10,
@@ -45,6 +50,7 @@ struct housekeeper {
     struct cache *cache;
     struct l2_log *log; /* NULL where there is none to follow */
     struct outbox *outbox;
+    struct changes *changes;
     struct writer_client *writer;
     struct board_sync *boards;
     bool boards_due; /* there is more to tell L2 of them at once */
@@ -54,6 +60,7 @@ struct housekeeper {
     int64_t unreadable_since_ms; /* the outbox; 0: it can be read */
     int64_t undone;              /* the first row that the last drain has left; INT64_MAX: it left none */
     int64_t look_ms;             /* when jobs are looked for again */
+    int64_t watch_ms;            /* when the writer may be asked again to watch what is not watched */
     bool has_job;
     struct l2_job job;
     int64_t job_due_ms; /* by its rate */
@@ -78,6 +85,7 @@ struct housekeeper *housekeeper_new(const struct app *app)
         housekeeper->log = l2_log_open(app->config, shared->l2, &place);
     }
     housekeeper->outbox = outbox_open(app->config->store.database);
+    housekeeper->changes = changes_new(app->catalog);
     housekeeper->writer = writer_client_new(app->config, app->shared->writer);
     housekeeper->boards =
         board_sync_new(app, cache_l2(housekeeper->cache), housekeeper->writer, &housekeeper->shared->boards);
@@ -98,6 +106,7 @@ void housekeeper_free(struct housekeeper **housekeeper_ptr)
     board_sync_free(&housekeeper->boards);
     cache_close(&housekeeper->cache);
     outbox_close(&housekeeper->outbox);
+    changes_free(&housekeeper->changes);
     writer_client_free(&housekeeper->writer);
     arena_free(&housekeeper->arena);
     arena_free(&housekeeper->job_arena);
@@ -181,6 +190,44 @@ static bool drain(struct housekeeper *housekeeper, bool all)
     return told;
 }
 
+/* Has the writer see to it that all tables are watched, where they may not be: at once when the schema is a new one;
+ * again and again, but seldom, while it could not be done. */
+static void look_after_triggers(struct housekeeper *housekeeper, const struct changes_found *found)
+{
+    int64_t now_ms = sys_monotonic_ms();
+
+    if (!found->new_schema && (!found->unwatched || now_ms < housekeeper->watch_ms))
+        return;
+    housekeeper->watch_ms = now_ms + WATCH_MS;
+    (void)!writer_client_changed(housekeeper->writer, NULL);
+}
+
+/* Purges what depends on tables that other programs have changed. CHANGES_HERE: L2 cannot be told
+ * now, and will be later. False as drain. */
+static bool purge_changed(struct housekeeper *housekeeper, enum changes_whom whom)
+{
+    struct changes_found found;
+    struct purge_result result;
+    struct buf why = {0};
+    bool ignored, told = true;
+
+    arena_reset(housekeeper->arena);
+    if (changes_read(housekeeper->changes, housekeeper->outbox, whom, housekeeper->arena, &found, &why) != ERR_OK)
+        return give_up_reading(housekeeper, &why, &ignored);
+    buf_free(&why);
+    if (found.items_count > 0)
+        told = purge_items(housekeeper->cache, found.items, found.items_count, false, &result) != ERR_UNAVAILABLE;
+    changes_note(housekeeper->changes, told && whom == CHANGES_L2);
+    if (!told || whom != CHANGES_L2)
+        return told;
+    if (found.items_count > 0)
+        log_event(LOG_LEVEL_INFO, "tables_changed", LOG_INT("resources", (int64_t)found.items_count));
+    look_after_triggers(housekeeper, &found);
+    for (size_t i = 0; i < found.tables_count; i++)
+        (void)!writer_client_changed(housekeeper->writer, &found.tables[i]);
+    return true;
+}
+
 /* Writes behind that have been applied are settled once their purges have been carried out: then the caches may be read
  * again for what they changed. */
 static bool drain_and_settle(struct housekeeper *housekeeper, bool all, bool new_rows)
@@ -188,11 +235,13 @@ static bool drain_and_settle(struct housekeeper *housekeeper, bool all, bool new
     struct writer_pending *pending = &housekeeper->app->shared->writer->pending;
     int64_t outbox_id;
     const uint64_t applied = writer_pending_to_settle(pending, &outbox_id);
-    bool told = !(new_rows || outbox_changed(housekeeper->outbox)) || drain(housekeeper, all);
+    const bool look = new_rows || outbox_changed(housekeeper->outbox);
+    const bool told = !look || drain(housekeeper, all);
 
     if (told && housekeeper->undone > outbox_id)
         writer_pending_settle(pending, applied);
-    return told;
+    /* Behind the outbox: what is committed from now on makes outbox_changed true again. */
+    return (!look || purge_changed(housekeeper, CHANGES_L2)) && told;
 }
 
 /* What the worker that wrote it, or a program that has ended, did not carry out. False as drain. */
@@ -287,6 +336,9 @@ static void follow(struct housekeeper *housekeeper, int64_t wait_ms)
          * the outbox, and others do not know of it. */
         was_in_contact = housekeeper->in_contact;
         lose_contact(housekeeper, why);
+        /* A host that is alone reads its L1 all the same. */
+        if (housekeeper->app->config->cache.hosts == CONFIG_HOSTS_ONE)
+            (void)purge_changed(housekeeper, CHANGES_HERE);
         if (!was_in_contact)
             usleep(RETRY_MS * 1000);
         break;

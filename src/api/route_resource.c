@@ -123,12 +123,13 @@ static void find_tags(struct cache_ask *ask, void *context)
     const struct resource *resource = tags->resource;
     size_t count = 0;
 
-    for (size_t i = 0; i < resource->tags_count && count < ENTRY_TAGS_MAX; i++) {
+    for (size_t i = 0; i < resource->tags_count && count < ENTRY_TAGS_MAX - 1; i++) {
         struct str tag = params_expand(resource->tags[i], tags->values, tags->arena);
-
         if (tag.len > 0)
             tags->texts[count++] = tag;
     }
+    if (resource->follows_tables)
+        tags->texts[count++] = arena_printf(tags->arena, CATALOG_RESOURCE_TAG "%.*s", STR_ARG(resource->name));
     ask->tags = tags->texts;
     ask->tags_count = count;
 }
@@ -136,7 +137,7 @@ static void find_tags(struct cache_ask *ask, void *context)
 /* Every parameter is part of the key, so under one key the same templates make the same tags. */
 static uint64_t hash_templates(const struct resource *resource)
 {
-    uint64_t hash = resource->tags_count;
+    uint64_t hash = resource->tags_count + resource->follows_tables * (ENTRY_TAGS_MAX + 1);
 
     for (size_t i = 0; i < resource->tags_count; i++)
         hash = sys_hash64(resource->tags[i], hash);
@@ -559,10 +560,8 @@ enum http_step route_resource_read(struct exchange *exchange)
             return HTTP_DONE;
         route_resource_ask(exchange->route->resource, &reading->values, http, &reading->tags, &reading->ask);
     }
-    if (find_pending(exchange) > 0)
+    if (find_pending(exchange) > 0 || exchange->route->resource->ttl_ms == 0)
         return app_hand_over(exchange, catch_up);
-    if (exchange->route->resource->ttl_ms == 0)
-        return app_hand_over(exchange, bypass);
     if (arena_overflowed(http->arena)) {
         app_unavailable(http, 1, no_memory);
         return HTTP_DONE;

@@ -39,6 +39,7 @@ void catalog_resource_fini(struct resource *resource)
         params_spec_fini(&resource->params[i]);
     free(resource->params);
     free(resource->tags);
+    free(resource->tables);
     free(resource->purge);
     free(resource->warm);
     free(resource->storage);

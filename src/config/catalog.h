@@ -10,6 +10,9 @@
 #include "base/report.h"
 #include "config/params.h"
 
+/* What the tag that every entry of a resource which follows its tables carries begins with; its name follows. */
+#define CATALOG_RESOURCE_TAG "resource:"
+
 enum catalog_shape { CATALOG_OBJECT, CATALOG_LIST, CATALOG_VALUE };
 enum catalog_auth { CATALOG_AUTH_NONE, CATALOG_AUTH_KEY, CATALOG_AUTH_ADMIN };
 enum catalog_write { CATALOG_WRITE_THROUGH, CATALOG_WRITE_BEHIND };
@@ -17,7 +20,7 @@ enum catalog_write { CATALOG_WRITE_THROUGH, CATALOG_WRITE_BEHIND };
 /* Who is asking and when: names that a statement may use like parameters. */
 #define CATALOG_BUILTINS "larder_now", "larder_project", "larder_key_id", "larder_address"
 
-/* Views lie in `storage`, or belong to `params`, `tags` and `purge`. */
+/* Views lie in `storage`, or belong to `params`, `tags`, `tables` and `purge`. */
 struct resource {
     size_t index;  /* of its statement in the catalogue: those of `warm` lines come behind all resources */
     char *storage; /* the file's name and text, each terminated by a NUL */
@@ -35,6 +38,11 @@ struct resource {
     int64_t ttl_ms, stale_ms, stale_if_error_ms, negative_ms, max_age_ms, timeout_ms; /* ttl 0: not cached */
     struct str *tags;
     size_t tags_count;
+    /* What its answers depend on: the words of its `tables` line, where it has one (`none`: named, and none of them). */
+    struct str *tables;
+    size_t tables_count;
+    bool tables_named;
+    bool follows_tables; /* it is cached, and its entries go when a table that it depends on changes */
     struct str *purge; /* `tag:…`, `key:…`, `pattern:…` templates */
     size_t purge_count;
     enum catalog_write write;

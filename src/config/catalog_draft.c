@@ -19,8 +19,8 @@
 #include "config/config_nearest.h"
 
 static const char *const word_names[CATALOG_DRAFT_WORDS] = {
-    "name",     "doc",     "route", "param", "key",   "shape", "ttl",   "stale",   "stale_if_error",
-    "negative", "max_age", "tags",  "purge", "write", "auth",  "limit", "timeout", "warm"};
+    "name",    "doc",  "route", "param", "key",  "shape", "ttl",     "stale", "stale_if_error", "negative",
+    "max_age", "tags", "purge", "write", "auth", "limit", "timeout", "warm",  "tables"};
 
 const char *catalog_draft_word(enum catalog_draft_word word)
 {

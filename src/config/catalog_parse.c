@@ -19,7 +19,9 @@ enum {
     NAME_MAX_LEN = 64,
     KEY_MAX = 512,
     SEGMENTS_MAX = 16, /* of a path: no more than the router takes */
-    TAGS_MAX = 16      /* no more than an entry takes */
+    TAGS_MAX = 15,     /* an entry takes 16, of which one may be its resource's own */
+    PURGES_MAX = 16,
+    TABLES_MAX = 64
 };
 
 #define LIFE_MAX_MS (INT64_C(366) * 86400 * 1000)
@@ -191,7 +193,8 @@ static void check_usable(struct catalog_draft *draft)
 {
     static const enum catalog_draft_word reading[] = {
         CATALOG_DRAFT_KEY,      CATALOG_DRAFT_TTL,     CATALOG_DRAFT_STALE, CATALOG_DRAFT_STALE_IF_ERROR,
-        CATALOG_DRAFT_NEGATIVE, CATALOG_DRAFT_MAX_AGE, CATALOG_DRAFT_TAGS,  CATALOG_DRAFT_WARM};
+        CATALOG_DRAFT_NEGATIVE, CATALOG_DRAFT_MAX_AGE, CATALOG_DRAFT_TAGS,  CATALOG_DRAFT_WARM,
+        CATALOG_DRAFT_TABLES};
     static const enum catalog_draft_word writing[] = {CATALOG_DRAFT_PURGE, CATALOG_DRAFT_WRITE};
     const enum catalog_draft_word *refused = draft->out.reading ? writing : reading;
     size_t count = draft->out.reading ? COUNT_OF(writing) : COUNT_OF(reading);
@@ -411,18 +414,18 @@ static void parse_key(struct catalog_draft *draft)
     draft->out.key = key;
 }
 
-/* The words of WORD's value, TAGS_MAX at most, each accepted by CHECK. */
-static void parse_list(struct catalog_draft *draft, enum catalog_draft_word word,
+/* The words of WORD's value, MAX at most, each accepted by CHECK. */
+static void parse_list(struct catalog_draft *draft, enum catalog_draft_word word, size_t max,
                        bool (*check)(struct catalog_draft *draft, struct str item), struct str **out, size_t *count)
 {
     struct str rest = draft->words[word], item;
 
     if (rest.len == 0)
         return;
-    *out = sys_calloc(TAGS_MAX, sizeof(**out));
+    *out = sys_calloc(max, sizeof(**out));
     while ((item = str_word(&rest)).len > 0) {
-        if (*count == TAGS_MAX) {
-            catalog_draft_complain(draft, item.p, "%s: more than %d words", catalog_draft_word(word), TAGS_MAX);
+        if (*count == max) {
+            catalog_draft_complain(draft, item.p, "%s: more than %zu words", catalog_draft_word(word), max);
             return;
         }
         if (check(draft, item))
@@ -434,6 +437,12 @@ static bool check_tag(struct catalog_draft *draft, struct str item)
 {
     if (str_starts(item, STR("tag:"))) {
         catalog_draft_complain(draft, item.p, "tags: write the tag alone, without `tag:`");
+        return false;
+    }
+    if (str_starts(item, STR(CATALOG_RESOURCE_TAG))) {
+        catalog_draft_complain(draft, item.p,
+                               "tags: those that begin with `" CATALOG_RESOURCE_TAG
+                               "` are larder's own; let it begin with another word");
         return false;
     }
     return check_template(draft, CATALOG_DRAFT_TAGS, item, false);
@@ -469,6 +478,37 @@ static bool check_purge(struct catalog_draft *draft, struct str item)
         return false;
     }
     return check_template(draft, CATALOG_DRAFT_PURGE, rest, pattern);
+}
+
+/* Which tables there are is not known here, only that they are named once. */
+static bool check_table(struct catalog_draft *draft, struct str item)
+{
+    const struct resource *out = &draft->out;
+
+    if (str_equal_nocase(item, STR("none"))) {
+        catalog_draft_complain(draft, item.p, "tables: `none` stands alone: name tables, or say that there are none");
+        return false;
+    }
+    for (size_t i = 0; i < out->tables_count; i++)
+        if (str_equal_nocase(out->tables[i], item)) {
+            catalog_draft_complain(draft, item.p, "tables: `%.*s` stands twice", STR_ARG(item));
+            return false;
+        }
+    return true;
+}
+
+static void parse_tables(struct catalog_draft *draft)
+{
+    struct str line = draft->words[CATALOG_DRAFT_TABLES];
+    struct resource *out = &draft->out;
+
+    if (line.len > 0 && out->reading && out->ttl_ms == 0)
+        catalog_draft_complain(draft, line.p,
+                               "`tables:` means nothing without `ttl:`, for without one nothing is cached");
+    if (!str_equal(line, STR("none")))
+        parse_list(draft, CATALOG_DRAFT_TABLES, TABLES_MAX, check_table, &out->tables, &out->tables_count);
+    out->tables_named = line.len > 0;
+    out->follows_tables = out->reading && out->ttl_ms > 0 && (!out->tables_named || out->tables_count > 0);
 }
 
 /* A line of SQL that gives parameters; to be parsed when it is known what the route is. */
@@ -511,8 +551,9 @@ static void parse_resource(struct catalog_draft *draft)
     parse_auth(draft);
     parse_services(draft);
     parse_key(draft);
-    parse_list(draft, CATALOG_DRAFT_TAGS, check_tag, &draft->out.tags, &draft->out.tags_count);
-    parse_list(draft, CATALOG_DRAFT_PURGE, check_purge, &draft->out.purge, &draft->out.purge_count);
+    parse_list(draft, CATALOG_DRAFT_TAGS, TAGS_MAX, check_tag, &draft->out.tags, &draft->out.tags_count);
+    parse_list(draft, CATALOG_DRAFT_PURGE, PURGES_MAX, check_purge, &draft->out.purge, &draft->out.purge_count);
+    parse_tables(draft);
     catalog_draft_scan_sql(draft);
     parse_warm(draft);
 }
@@ -520,7 +561,7 @@ static void parse_resource(struct catalog_draft *draft)
 static void parse_import(struct catalog_draft *draft)
 {
     parse_name(draft);
-    parse_list(draft, CATALOG_DRAFT_PURGE, check_purge, &draft->out.purge, &draft->out.purge_count);
+    parse_list(draft, CATALOG_DRAFT_PURGE, PURGES_MAX, check_purge, &draft->out.purge, &draft->out.purge_count);
     catalog_draft_scan_sql(draft);
 }
 

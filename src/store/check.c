@@ -21,12 +21,14 @@
 #include "store/rows.h"
 #include "store/schema.h"
 #include "store/statement.h"
+#include "store/tables.h"
 
 enum { IMPORT_BYTES_MAX = 1 << 20 };
 
 struct check {
     sqlite3 *db; /* the twin */
     struct report *report;
+    struct buf *depends;
 };
 
 /* Runs the one-column rows of QUERY on FROM as statements on TO. */
@@ -314,6 +316,52 @@ out:
     buf_free(&why);
 }
 
+/* What is wrong with the words of RESOURCE's `tables:` line, which came to be TABLES. */
+static void inspect_words(const struct check *check, const struct resource *resource, const struct tables *tables)
+{
+    static const char *const wrong[] = {
+        [TABLES_VIRTUAL] = "is a virtual table, which changes without anybody being told; name the tables behind it",
+        [TABLES_VIEW] = "is a view; name the tables that it reads",
+        [TABLES_MISSING] = "is no table of the database"};
+    unsigned line, column;
+
+    for (size_t i = 0; i < resource->tables_count; i++)
+        for (size_t k = 0; k < tables->count; k++) {
+            const struct tables_item *item = &tables->items[k];
+
+            if (item->word.p != resource->tables[i].p || item->kind == TABLES_REAL)
+                continue;
+            catalog_locate(resource, item->word.p, &line, &column);
+            report_add(check->report, resource->file.p, line, column, "tables: `%.*s` %s", STR_ARG(item->word),
+                       wrong[item->kind]);
+        }
+}
+
+/* Which tables RESOURCE depends on, as a line for a person; and whether those that it names are some. */
+static void inspect_tables(const struct check *check, const struct resource *resource)
+{
+    struct tables tables = {0};
+    struct buf ignored = {0};
+
+    buf_printf(check->depends, "%.*s:", STR_ARG(resource->name));
+    /* A statement that cannot be prepared has been complained about. */
+    (void)!tables_find(check->db, resource, &tables, &ignored);
+    inspect_words(check, resource, &tables);
+    for (size_t i = 0; i < tables.count; i++) {
+        const struct tables_item *item = &tables.items[i];
+
+        buf_printf(check->depends, "%s %s%s", i > 0 ? "," : "", item->name,
+                   item->kind == TABLES_VIRTUAL ? " (a virtual table: changes by other programs are not noticed)" : "");
+    }
+    if (tables.count == 0)
+        buf_add_str(check->depends, resource->tables_named ? STR(" none, as its tables: line says") : STR(" no table"));
+    if (resource->ttl_ms == 0)
+        buf_add_str(check->depends, STR(" (not cached)"));
+    buf_add_char(check->depends, '\n');
+    tables_free(&tables);
+    buf_free(&ignored);
+}
+
 static void inspect_file(const struct check *check, const struct resource *resource, bool is_import)
 {
     statement_guard(check->db, resource->reading ? STATEMENT_GUARD_READING : STATEMENT_GUARD_WRITING);
@@ -325,6 +373,8 @@ static void inspect_file(const struct check *check, const struct resource *resou
                  "none of the statements writes anything: a resource that only reads is a GET");
     if (resource->warm)
         inspect_warm(check, resource);
+    if (resource->reading && !is_import)
+        inspect_tables(check, resource);
 }
 
 static void inspect_import(const struct check *check, const char *path)
@@ -369,10 +419,11 @@ static void inspect_imports(const struct check *check, const char *sql_dir)
     buf_free(&path);
 }
 
-enum err check_statements(const char *path, const char *sql_dir, const struct catalog *catalog, struct report *report)
+enum err check_statements(const char *path, const char *sql_dir, const struct catalog *catalog, struct report *report,
+                          struct buf *depends)
 {
     size_t wrong_before = report_count(report);
-    struct check check = {.report = report};
+    struct check check = {.report = report, .depends = depends};
     enum err err = open_twin(path, sql_dir, report, &check.db);
 
     if (err == ERR_LIMIT)

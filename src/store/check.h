@@ -14,8 +14,10 @@
  * nothing, or meddles with transactions; columns that do not make the shape; a `warm:` line that is not one statement
  * that reads, takes parameters, or whose columns are not all parameters of the resource, the required ones among them.
  * Everything goes to REPORT as file:line:column, in order of files. ERR_USAGE when anything was; ERR_UNAVAILABLE when
- * PATH is there but cannot be read, which stands in REPORT too: then no statement was prepared. */
-enum err check_statements(const char *path, const char *sql_dir, const struct catalog *catalog,
-                          struct report *report) ERR_CHECKED;
+ * PATH is there but cannot be read, which stands in REPORT too: then no statement was prepared. A `tables:` line may name
+ * nothing but tables that are there and can have triggers. DEPENDS gets a line for each resource that reads, in order of
+ * files: what it depends on, for a person. */
+enum err check_statements(const char *path, const char *sql_dir, const struct catalog *catalog, struct report *report,
+                          struct buf *depends) ERR_CHECKED;
 
 #endif

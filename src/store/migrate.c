@@ -16,11 +16,13 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/log.h"
 #include "base/report.h"
 #include "base/sys.h"
 #include "store/rows.h"
 #include "store/schema.h"
 #include "store/statement.h"
+#include "store/watch.h"
 
 enum { FILE_BYTES_MAX = 16 << 20, NUMBER_DIGITS = 4, BUSY_TIMEOUT_MS = 10000 };
 
@@ -158,6 +160,9 @@ static enum err apply_file(sqlite3 *db, const char *path, unsigned number, struc
     buf_printf(&version, "PRAGMA user_version = %u", number);
     if (err == ERR_OK)
         err = execute(db, version.p, &why);
+    /* What was answered before may be answered otherwise now: a view reads other tables, a column is gone. */
+    if (err == ERR_OK)
+        err = watch_count_all(db, &why);
     if (err == ERR_OK)
         err = execute(db, "COMMIT", &why);
     if (err != ERR_OK && !sqlite3_get_autocommit(db))
@@ -237,6 +242,16 @@ static enum err open_database(const char *path, sqlite3 **db, struct buf *why)
     return is_new ? execute(*db, "PRAGMA journal_mode = WAL", why) : ERR_OK;
 }
 
+/* A disk without room, or a database that takes no writes now, is no reason not to go on with what there is. */
+static void watch(sqlite3 *db, const char *sql_dir)
+{
+    struct buf why = {0};
+
+    if (watch_install(db, sql_dir, &why) != ERR_OK)
+        log_event(LOG_LEVEL_WARNING, "changes_not_watched", LOG_STR("why", buf_str(&why)));
+    buf_free(&why);
+}
+
 enum err migrate_run(const char *path, const char *sql_dir, unsigned *applied, struct report *report,
                      migrate_progress_fn *progress, void *context)
 {
@@ -249,7 +264,27 @@ enum err migrate_run(const char *path, const char *sql_dir, unsigned *applied, s
         err = migrate_pending(db, path, sql_dir, applied, report, progress, context);
     else
         report_add(report, path, 0, 0, "cannot be opened: %s", why.p ? why.p : err_text(err));
+    if (err == ERR_OK)
+        watch(db, sql_dir);
     sqlite3_close(db);
     buf_free(&why);
+    return err;
+}
+
+static void tell_log(void *context, const char *file)
+{
+    (void)context;
+    log_event(LOG_LEVEL_NOTICE, "migrating", LOG_TEXT("file", file));
+}
+
+enum err migrate_and_log(const char *path, const char *sql_dir, struct buf *why)
+{
+    struct report *report = report_new();
+    unsigned applied;
+    enum err err = migrate_run(path, sql_dir, &applied, report, tell_log, NULL);
+
+    for (size_t i = 0; err != ERR_OK && i < report_count(report); i++)
+        buf_printf(why, "%s%s", i > 0 ? "; " : "", report_line(report, i));
+    report_free(&report);
     return err;
 }

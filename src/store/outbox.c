@@ -120,6 +120,15 @@ bool outbox_changed(struct outbox *outbox)
     return version != outbox->seen_version;
 }
 
+enum err outbox_connection(struct outbox *outbox, sqlite3 **db, struct buf *why)
+{
+    enum err err = begin(outbox, why);
+
+    if (err == ERR_OK)
+        *db = outbox->db;
+    return err;
+}
+
 /* ERR_NOT_FOUND when there is no such table: the writer has not been here yet. */
 static enum err prepare(struct outbox *outbox, struct buf *why)
 {

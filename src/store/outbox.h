@@ -12,6 +12,7 @@
 #include "base/arena.h"
 
 struct outbox;
+struct sqlite3;
 
 struct outbox_row {
     int64_t id;
@@ -31,6 +32,9 @@ bool outbox_changed(struct outbox *outbox);
  * holds, is given as a row without items. ERR_UNAVAILABLE (with WHY) when it cannot be read. */
 enum err outbox_read(struct outbox *outbox, int64_t after_id, size_t max, struct arena *arena, struct outbox_row **rows,
                      size_t *count, struct buf *why) ERR_CHECKED;
+/* The connection to the file that stands at the path now, for reading more of it (store/changes): until the next
+ * function of this module, and with no statement left behind. ERR_NOT_FOUND where there is no file. */
+enum err outbox_connection(struct outbox *outbox, struct sqlite3 **db, struct buf *why) ERR_CHECKED;
 
 /* The first item of *REST, which is moved behind it. False at the end, and at what is no list: then something is left
  * of *REST. Pure. */

@@ -8,6 +8,8 @@
  * larder_replays     what writes with an idempotency key were answered (store/writer_replay)
  * larder_journals    journals of writes behind, and how far each has been applied (store/writer_position)
  * larder_failures    those writes behind that could not be applied (the same)
+ * larder_changes     how often each watched table has changed, and up to which of these changes what depends on it has
+ *                    been purged (store/watch, store/changes)
  * larder_state       one row: `own` is 1 in a transaction, and only there, while the writer runs a write that says
  *                    itself what it changes
  *

@@ -60,8 +60,8 @@ static bool is_own(int action, const char *first, const char *second)
     }
 }
 
-static int allow_reading(void *unused, int action, const char *first, const char *second, const char *schema,
-                         const char *trigger)
+int statement_allow_reading(void *unused, int action, const char *first, const char *second, const char *schema,
+                            const char *trigger)
 {
     (void)unused, (void)schema;
     switch (action) {
@@ -95,7 +95,7 @@ int statement_allow_writing(void *unused, int action, const char *first, const c
         /* The numbers that rows of the outbox have had must not come again. */
         return is_private(first, trigger) || sqlite3_stricmp(first, "sqlite_sequence") == 0 ? SQLITE_DENY : SQLITE_OK;
     default:
-        return allow_reading(unused, action, first, second, schema, trigger);
+        return statement_allow_reading(unused, action, first, second, schema, trigger);
     }
 }
 
@@ -130,7 +130,7 @@ void statement_guard(sqlite3 *db, enum statement_guard guard)
 {
     static int (*const authorizers[])(void *, int, const char *, const char *, const char *, const char *) = {
         [STATEMENT_GUARD_NONE] = NULL,
-        [STATEMENT_GUARD_READING] = allow_reading,
+        [STATEMENT_GUARD_READING] = statement_allow_reading,
         [STATEMENT_GUARD_WRITING] = statement_allow_writing,
         [STATEMENT_GUARD_MIGRATING] = allow_migrating,
     };

@@ -19,8 +19,10 @@ enum statement_guard {
 /* Sets the authorizer of DB: what is refused cannot be prepared. */
 void statement_guard(sqlite3 *db, enum statement_guard guard);
 
-/* The authorizer behind STATEMENT_GUARD_WRITING, for a connection that has statements of its own to let by. UNUSED is
+/* The authorizers behind STATEMENT_GUARD_READING and _WRITING, for one that has more to say or to let by. UNUSED is
  * NULL. */
+int statement_allow_reading(void *unused, int action, const char *first, const char *second, const char *schema,
+                            const char *trigger);
 int statement_allow_writing(void *unused, int action, const char *first, const char *second, const char *schema,
                             const char *trigger);
 

@@ -130,22 +130,13 @@ static struct writer_commit_item *add_item(struct writer *writer)
     return &writer->items[writer->items_count++];
 }
 
-/* Rows of the outbox that somebody says have been carried out. What cannot be remembered stays, and is carried out once
- * more. */
+/* Rows of the outbox, changes of tables, or scores, that somebody says have been carried out or told. What cannot be
+ * remembered stays, and is carried out once more. */
 static void note_purged(struct writer *writer, const struct writer_frame_request *request)
 {
     if (!writer_db_has_purged(writer->db))
         writer->purged_ms = sys_monotonic_ms() + PURGED_MS;
-    (void)!writer_db_note_purged(writer->db, request->ids, request->ids_count);
-}
-
-/* Scores that have been told everywhere: their log can go. */
-static void note_followed(struct writer *writer, const struct writer_frame_request *request)
-{
-    if (!writer_db_has_purged(writer->db))
-        writer->purged_ms = sys_monotonic_ms() + PURGED_MS;
-    for (size_t i = 0; i < request->ids_count; i++)
-        writer_db_note_followed(writer->db, (uint64_t)request->ids[i]);
+    (void)!writer_db_note_purged(writer->db, request);
 }
 
 /* The next request of PEER that takes its turn with the others', in ITEM. */
@@ -165,9 +156,8 @@ static bool next_request(struct writer *writer, struct writer_peer *peer, struct
             peer->lost = true;
             break;
         case WRITER_FRAME_FOLLOWED:
-            note_followed(writer, &item->request);
-            break;
         case WRITER_FRAME_PURGED:
+        case WRITER_FRAME_CHANGED:
             note_purged(writer, &item->request);
             break;
         default:

@@ -458,6 +458,7 @@ static enum err apply_one(struct writer_behind *behind, struct batch *batch, uin
     } else {
         const struct str purges = request->purges;
         request->purges = STR("");
+        request->will_purge = true;
         writer_db_apply(behind->db, request, WRITE_TIMEOUT_MS, outcome);
         request->purges = purges;
     }

@@ -341,11 +341,24 @@ enum err writer_client_scores_followed(struct writer_client *client, uint64_t nu
     return tell(client, WRITER_FRAME_FOLLOWED, &id, 1);
 }
 
-enum err writer_client_batch_begin(struct writer_client *client, struct str sql, struct buf *why)
+enum err writer_client_changed(struct writer_client *client, const struct params_values *tables)
+{
+    struct writer_frame_request request = {.kind = WRITER_FRAME_CHANGED};
+    struct buf ignored = {0};
+
+    if (tables)
+        request.values = *tables;
+    enum err err = send_request(client, &request, sys_monotonic_ms() + PURGED_WAIT_MS, &ignored);
+    buf_free(&ignored);
+    return err == ERR_OK ? ERR_OK : ERR_UNAVAILABLE;
+}
+
+enum err writer_client_batch_begin(struct writer_client *client, struct str sql, bool will_purge, struct buf *why)
 {
     const struct writer_frame_request request = {
         .kind = WRITER_FRAME_BATCH_BEGIN,
         .sql = sql,
+        .will_purge = will_purge,
         .caller.now_ms = sys_now_ms(),
     };
     int64_t deadline_ms = sys_monotonic_ms() + client->config->store.write_timeout_ms;

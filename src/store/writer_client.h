@@ -68,12 +68,17 @@ enum err writer_client_purged(struct writer_client *client, const int64_t *ids, 
 /* Tells the writer that the changes of scores up to NUMBER have been told everywhere, so that their log (schema.h) can
  * be cut. Waits for no answer. */
 enum err writer_client_scores_followed(struct writer_client *client, uint64_t number) ERR_CHECKED;
+/* Tells the writer up to which changes of TABLES (integers by name) what depends on them has been purged, and waits for
+ * no answer; NULL: that the schema is another one, so that it looks after its triggers (store/watch). What it does not
+ * come to know is purged once more after the next start. */
+enum err writer_client_changed(struct writer_client *client, const struct params_values *tables) ERR_CHECKED;
 
 /* A batch: the same SQL once per row, all or nothing; other writes wait meanwhile. Any error ends it with nothing
  * written, but for ERR_IO and ERR_TIMEOUT of the commit: not known. A failing row is reported by the commit:
  * *FAILED_ROW counts from 0, and is set only when it was a row. A batch that sends nothing for 5 seconds is taken back
- * by the writer. */
-enum err writer_client_batch_begin(struct writer_client *client, struct str sql, struct buf *why) ERR_CHECKED;
+ * by the writer. WILL_PURGE: its commit will say what is to be purged. */
+enum err writer_client_batch_begin(struct writer_client *client, struct str sql, bool will_purge,
+                                   struct buf *why) ERR_CHECKED;
 enum err writer_client_batch_row(struct writer_client *client, const struct params_values *values,
                                  struct buf *why) ERR_CHECKED;
 /* PURGES go to the outbox in the same transaction, as the row *OUTBOX_ID (may be NULL). */

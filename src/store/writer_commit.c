@@ -203,6 +203,7 @@ struct batch {
     struct writer_peer *peer;
     struct buf sql;
     int64_t now_ms;
+    bool will_purge;
     uint64_t rows; /* carried out */
     uint64_t failed_row;
     struct writer_db_outcome outcome; /* of the row that failed, or of the last one */
@@ -218,6 +219,7 @@ static void begin_batch(struct batch *batch, const struct writer_frame_request *
         err = writer_db_prepare(batch->db, request->sql, &why);
     buf_add_str(&batch->sql, request->sql);
     batch->now_ms = request->caller.now_ms;
+    batch->will_purge = request->will_purge;
     if (err != ERR_OK) {
         writer_commit_fail(&batch->outcome, err, buf_str(&why));
         writer_db_rollback(batch->db);
@@ -233,6 +235,7 @@ static void take_row(struct batch *batch, struct writer_frame_request *request)
         return;
     request->sql = buf_str(&batch->sql);
     request->caller.now_ms = batch->now_ms;
+    request->will_purge = batch->will_purge;
     writer_db_apply_row(batch->db, request, WRITE_TIMEOUT_MS, &batch->outcome);
     if (batch->outcome.err == ERR_OK) {
         batch->rows++;

@@ -101,24 +101,6 @@ static void disconnect(struct writer_db *db)
     db->doubtful = false;
 }
 
-static void tell_migration(void *context, const char *file)
-{
-    (void)context;
-    log_event(LOG_LEVEL_NOTICE, "migrating", LOG_TEXT("file", file));
-}
-
-static enum err migrate(const struct config *config, struct buf *why)
-{
-    struct report *report = report_new();
-    unsigned applied;
-    enum err err = migrate_run(config->store.database, config->store.sql, &applied, report, tell_migration, NULL);
-
-    for (size_t i = 0; err != ERR_OK && i < report_count(report); i++)
-        buf_printf(why, "%s%s", i > 0 ? "; " : "", report_line(report, i));
-    report_free(&report);
-    return err;
-}
-
 /* Where there is no place for it now, it is made when it is needed, and until then whoever wants to write is told why
  * he cannot. */
 static enum err connect_outbox(struct writer_db *db, struct buf *why)
@@ -160,7 +142,7 @@ static enum err connect_database(struct writer_db *db, struct buf *why)
 {
     const char *path = db->config->store.database;
     struct stat status = {0};
-    enum err err = migrate(db->config, why);
+    enum err err = migrate_and_log(path, db->config->store.sql, why);
 
     if (err != ERR_OK)
         return err;
@@ -224,7 +206,7 @@ enum err writer_db_begin(struct writer_db *db, struct buf *why)
 {
     const char *path = db->config->store.database;
 
-    if (db->db && is_replaced(db))
+    if (db->db && (is_replaced(db) || writer_outbox_is_outdated(db->outbox)))
         db->doubtful = true;
     if (db->db && db->doubtful) {
         log_event(LOG_LEVEL_INFO, "database_reopened", LOG_TEXT("path", path));
@@ -239,10 +221,22 @@ enum err writer_db_begin(struct writer_db *db, struct buf *why)
     return err == ERR_OK ? control(db, "BEGIN IMMEDIATE", why) : err;
 }
 
+/* Whether what follows says itself what is to be purged (OWN), or is counted by the triggers, as others' changes are.
+ */
+static enum err tell_own(struct writer_db *db, bool own, struct buf *why)
+{
+    db->own = true;
+    enum err err = judge(db, writer_outbox_tell_own(db->outbox, db->db, own, why));
+    db->own = false;
+    return err;
+}
+
 enum err writer_db_commit(struct writer_db *db, struct buf *why)
 {
-    enum err err = control(db, "COMMIT", why);
+    enum err err = tell_own(db, false, why);
 
+    if (err == ERR_OK)
+        err = control(db, "COMMIT", why);
     if (err != ERR_OK)
         writer_db_rollback(db);
     else
@@ -438,6 +432,14 @@ static enum err remember(struct writer_db *db, const struct writer_frame_request
     return kept;
 }
 
+/* What is kept under REQUEST's key, in db->answer. */
+static enum err find_kept(struct writer_db *db, const struct writer_frame_request *request, struct buf *why)
+{
+    buf_clear(&db->answer);
+    return OWN(db, writer_replay_find(db->replay, db->db, request->repeat_key, request->repeat_print,
+                                      request->caller.now_ms, &db->answer, why));
+}
+
 /* What REQUEST was answered before. ERR_NOT_FOUND: it is new, or has no key. */
 static enum err recall(struct writer_db *db, const struct writer_frame_request *request,
                        struct writer_db_outcome *outcome)
@@ -446,9 +448,7 @@ static enum err recall(struct writer_db *db, const struct writer_frame_request *
 
     if (request->repeat_key.len == 0)
         return ERR_NOT_FOUND;
-    buf_clear(&db->answer);
-    enum err err = OWN(db, writer_replay_find(db->replay, db->db, request->repeat_key, request->repeat_print,
-                                              request->caller.now_ms, &db->answer, &outcome->why));
+    enum err err = find_kept(db, request, &outcome->why);
     if (err != ERR_OK)
         return err;
     /* One that another version has written cannot be given again, and must not be carried out again either. */
@@ -469,9 +469,7 @@ bool writer_db_knows(struct writer_db *db, const struct writer_frame_request *re
 
     if (!db->db || db->doubtful)
         return false;
-    buf_clear(&db->answer);
-    enum err err = OWN(db, writer_replay_find(db->replay, db->db, request->repeat_key, request->repeat_print,
-                                              request->caller.now_ms, &db->answer, &why));
+    enum err err = find_kept(db, request, &why);
     buf_free(&why);
     return err == ERR_OK || err == ERR_EXISTS;
 }
@@ -502,7 +500,10 @@ void writer_db_apply(struct writer_db *db, const struct writer_frame_request *re
         settle(err == ERR_OK ? outcome->err : err, outcome);
         return;
     }
-    err = control(db, "SAVEPOINT larder", &outcome->why);
+    /* Before the savepoint: what takes the write back must not take this back. */
+    err = tell_own(db, request->purges.len > 0 || request->will_purge, &outcome->why);
+    if (err == ERR_OK)
+        err = control(db, "SAVEPOINT larder", &outcome->why);
     if (err == ERR_OK) {
         err = apply_whole(db, request, timeout_ms, outcome);
         if (err != ERR_OK)
@@ -518,12 +519,20 @@ void writer_db_apply_row(struct writer_db *db, const struct writer_frame_request
                          struct writer_db_outcome *outcome)
 {
     writer_db_outcome_clear(outcome);
-    settle(run_in_time(db, request, timeout_ms, outcome), outcome);
+    enum err err = tell_own(db, request->will_purge, &outcome->why);
+    settle(err == ERR_OK ? run_in_time(db, request, timeout_ms, outcome) : err, outcome);
 }
 
-enum err writer_db_note_purged(struct writer_db *db, const int64_t *ids, size_t count)
+enum err writer_db_note_purged(struct writer_db *db, const struct writer_frame_request *request)
 {
-    return writer_outbox_note(db->outbox, ids, count);
+    if (request->kind == WRITER_FRAME_CHANGED)
+        return writer_outbox_note_changed(db->outbox, &request->values);
+    if (request->kind == WRITER_FRAME_PURGED)
+        return writer_outbox_note(db->outbox, request->ids, request->ids_count);
+    for (size_t i = 0; i < request->ids_count; i++)
+        if ((uint64_t)request->ids[i] > db->followed)
+            db->followed = (uint64_t)request->ids[i];
+    return ERR_OK;
 }
 
 bool writer_db_has_purged(const struct writer_db *db)
@@ -546,12 +555,6 @@ uint64_t writer_db_scores(struct writer_db *db)
     }
     db->own = false;
     return number;
-}
-
-void writer_db_note_followed(struct writer_db *db, uint64_t number)
-{
-    if (number > db->followed)
-        db->followed = number;
 }
 
 static enum err remove_followed(struct writer_db *db, struct buf *why)

@@ -41,7 +41,8 @@ void writer_db_rollback(struct writer_db *db);
 bool writer_db_in_transaction(const struct writer_db *db);
 
 /* Runs the write REQUEST inside the transaction, for TIMEOUT_MS at most. When it fails, it alone has left no trace,
- * unless the transaction is gone. The last statement that gives rows makes the JSON. Its purges go to the outbox. */
+ * unless the transaction is gone. The last statement that gives rows makes the JSON. Its purges go to the outbox, and
+ * then what it changes is not counted (store/watch). */
 void writer_db_apply(struct writer_db *db, const struct writer_frame_request *request, int64_t timeout_ms,
                      struct writer_db_outcome *outcome);
 /* One row of a batch: the same, but a row that fails may leave half of itself behind: the batch is to be rolled back.
@@ -71,14 +72,13 @@ enum err writer_db_resolve_failed(struct writer_db *db, uint64_t id, uint64_t su
 
 /* Where the log of scores stands (schema.h); 0 where that cannot be told. */
 uint64_t writer_db_scores(struct writer_db *db);
-/* The log of scores up to NUMBER is nobody's any more: to be removed together with what writer_db_note_purged says. */
-void writer_db_note_followed(struct writer_db *db, uint64_t number);
-/* The rows IDS of the outbox have been carried out: to be removed by a transaction to come. ERR_LIMIT: too many are
- * waiting for one, and these are not remembered. */
-enum err writer_db_note_purged(struct writer_db *db, const int64_t *ids, size_t count) ERR_CHECKED;
+/* What REQUEST, one that says what has been purged, names has been carried out: rows of the outbox, to be removed by a
+ * transaction to come; changes of tables, to be noted by one; scores that have been told, whose log is to be cut by
+ * one; or the schema is another one. ERR_LIMIT: too many are waiting for one, and these are not remembered. */
+enum err writer_db_note_purged(struct writer_db *db, const struct writer_frame_request *request) ERR_CHECKED;
 bool writer_db_has_purged(const struct writer_db *db);
-/* Removes those rows inside the transaction; when it fails, they have all stayed and will be tried again, and nothing
- * else has been harmed, unless the transaction is gone. */
+/* Removes those rows, and notes those changes, inside the transaction; when it fails, they have all stayed and will be
+ * tried again, and nothing else has been harmed, unless the transaction is gone. */
 enum err writer_db_remove_purged(struct writer_db *db, struct buf *why) ERR_CHECKED;
 
 /* After a commit: keeps the WAL within its limit. May wait for readers, for busy_timeout at most. */

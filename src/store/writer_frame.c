@@ -24,11 +24,12 @@ enum member {
     REPEAT = 1 << 9,
     CONDITION = 1 << 10,
     LABEL = 1 << 11,
+    WILL_PURGE = 1 << 12,
 };
 
 static const unsigned members_of[] = {
     [WRITER_FRAME_WRITE] = DEADLINE | FLAGS | SHAPE | NOW | CALLER | SQL | PURGES | VALUES | REPEAT | CONDITION | LABEL,
-    [WRITER_FRAME_BATCH_BEGIN] = NOW | SQL,
+    [WRITER_FRAME_BATCH_BEGIN] = NOW | WILL_PURGE | SQL,
     [WRITER_FRAME_BATCH_ROW] = VALUES,
     [WRITER_FRAME_BATCH_COMMIT] = PURGES,
     [WRITER_FRAME_PURGES] = DEADLINE | PURGES,
@@ -36,6 +37,7 @@ static const unsigned members_of[] = {
     [WRITER_FRAME_FOLLOWED] = IDS,
     [WRITER_FRAME_REPEAT] = IDS,
     [WRITER_FRAME_DROP] = IDS,
+    [WRITER_FRAME_CHANGED] = VALUES,
 };
 
 /* Where reading stands. */
@@ -143,6 +145,8 @@ enum err writer_frame_add_request(const struct writer_frame_request *request, st
         buf_add_char(out, (char)request->shape);
     if (members & NOW)
         buf_add(out, &request->caller.now_ms, sizeof request->caller.now_ms);
+    if (members & WILL_PURGE)
+        buf_add_char(out, (char)request->will_purge);
     if (members & CALLER) {
         add_text(out, request->caller.address);
         add_text(out, request->caller.project);
@@ -320,6 +324,7 @@ enum err writer_frame_read_request(struct str frame, struct writer_frame_request
         out->shape = (enum catalog_shape)take_choice(&cursor, CATALOG_VALUE);
     if (members & NOW)
         take_bytes(&cursor, &out->caller.now_ms, sizeof out->caller.now_ms);
+    out->will_purge = (members & WILL_PURGE) && take_choice(&cursor, 1);
     if (members & CALLER) {
         out->caller.address = take_text(&cursor);
         out->caller.project = take_text(&cursor);

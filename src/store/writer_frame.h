@@ -6,13 +6,14 @@
  *
  *   WRITE         i64 deadline | u8 flags | u8 shape | i64 now_ms | texts address, project, key id | text SQL |
  *                 purges | values | repeat | condition | text label
- *   BATCH_BEGIN   i64 now_ms | text SQL
+ *   BATCH_BEGIN   i64 now_ms | u8 whether the commit will have purges | text SQL
  *   BATCH_ROW     values
  *   BATCH_COMMIT  purges
  *   PURGES        i64 deadline | purges
  *   PURGED        u16 count, then each: i64 id
  *   FOLLOWED      the same with one id: scores up to this change have been told (schema.h, larder_score_log)
  *   REPEAT, DROP  the same with one id: of a failed write behind (writer_position.h)
+ *   CHANGED       values: tables, and up to which change what depends on them has been purged; none: the schema is new
  *   ANSWER        u8 error | u8 flags | i64 changes | u64 failed row | i64 outbox id | text why | text JSON
  *
  * values: u16 count, then each: text name | u8 type | u8 null | text | i64 integer | f64 number.
@@ -20,7 +21,7 @@
  * repeat: text key | text print (writer_replay.h); an empty key: none.
  * condition: u8 kind; and for any kind but 0: u8 shape | text SQL | text hashes | values.
  *
- * Every request but BATCH_ROW, PURGED and FOLLOWED is answered by one ANSWER, in order.
+ * Every request but BATCH_ROW, PURGED, FOLLOWED and CHANGED is answered by one ANSWER, in order.
  */
 #ifndef LARDER_WRITER_FRAME_H
 #define LARDER_WRITER_FRAME_H
@@ -47,6 +48,7 @@ enum writer_frame_kind {
     WRITER_FRAME_FOLLOWED,
     WRITER_FRAME_REPEAT,
     WRITER_FRAME_DROP,
+    WRITER_FRAME_CHANGED,
     WRITER_FRAME_ANSWER
 };
 
@@ -62,6 +64,7 @@ struct writer_frame_request {
     struct store_caller caller;
     struct str sql;
     struct str purges;
+    bool will_purge; /* of a batch and its rows, and of a write behind: the purges come with the commit */
     struct params_values values;
     struct str repeat_key, repeat_print;
     /* Whether the write may be carried out depends on the answer of a reading statement: whether there is one, and its

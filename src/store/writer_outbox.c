@@ -1,12 +1,14 @@
 /*
- * writer_outbox: the table larder_outbox, written.
+ * writer_outbox: the tables larder_outbox and larder_changes, and larder_state, written.
  *
  * AUTOINCREMENT sees to it that no number is used twice, so that a late word about an old row never removes a new one.
  * Both statements are kept prepared; after a failure they are prepared anew, which also makes larder's own
- * tables again for a database that has lost them.
+ * tables again for a database that has lost them. The one about what is the writer's own is prepared when it is first
+ * needed, and only where something is watched: without that a commit would write a page more for nothing.
  *
  * Invariant: a number leaves the list of those noted only when the removal of its row has been committed, or when the
- * connection goes. It begins and ends no transaction and sets no savepoint.
+ * connection goes; what was noted of a table stays until it is written. It begins and ends no transaction and sets no
+ * savepoint.
  */
 #include "store/writer_outbox.h"
 
@@ -19,7 +21,17 @@
 struct writer_outbox {
     sqlite3_stmt *insert, *remove; /* both or neither, but when broken */
     bool broken;                   /* something failed: they are to be prepared anew */
-    size_t count, removed;         /* noted; the first of them removed by the open transaction */
+    sqlite3_stmt *tell_own;        /* NULL: to be prepared, if anything is watched */
+    bool is_told, is_watching;     /* whether that has been found out; what it was */
+    bool own;                      /* larder_state.own, in the open transaction */
+    bool outdated;
+    struct changed {
+        char *name;
+        int64_t changes;
+        bool written; /* by the open transaction */
+    } * changed;
+    size_t changed_count;
+    size_t count, removed; /* noted; the first of them removed by the open transaction */
     int64_t noted[WRITER_OUTBOX_NOTED_MAX];
 };
 
@@ -32,7 +44,9 @@ static void drop_statements(struct writer_outbox *outbox)
 {
     sqlite3_finalize(outbox->insert);
     sqlite3_finalize(outbox->remove);
-    outbox->insert = outbox->remove = NULL;
+    sqlite3_finalize(outbox->tell_own);
+    outbox->insert = outbox->remove = outbox->tell_own = NULL;
+    outbox->is_told = false;
     outbox->broken = false;
 }
 
@@ -41,6 +55,9 @@ void writer_outbox_free(struct writer_outbox **outbox)
     if (!*outbox)
         return;
     drop_statements(*outbox);
+    for (size_t i = 0; i < (*outbox)->changed_count; i++)
+        free((*outbox)->changed[i].name);
+    free((*outbox)->changed);
     free(*outbox);
     *outbox = NULL;
 }
@@ -49,6 +66,7 @@ void writer_outbox_disconnect(struct writer_outbox *outbox)
 {
     drop_statements(outbox);
     outbox->count = outbox->removed = 0;
+    outbox->outdated = false;
 }
 
 static enum err fail(struct writer_outbox *outbox, sqlite3 *db, struct buf *why)
@@ -126,9 +144,99 @@ enum err writer_outbox_note(struct writer_outbox *outbox, const int64_t *ids, si
     return ERR_OK;
 }
 
+static struct changed *find_changed(struct writer_outbox *outbox, struct str name)
+{
+    for (size_t i = 0; i < outbox->changed_count; i++)
+        if (str_equal(str_from(outbox->changed[i].name), name))
+            return &outbox->changed[i];
+    if (outbox->changed_count == WRITER_OUTBOX_TABLES_MAX)
+        return NULL;
+    outbox->changed = sys_realloc(outbox->changed, (outbox->changed_count + 1) * sizeof *outbox->changed);
+    struct changed *changed = &outbox->changed[outbox->changed_count++];
+    *changed = (struct changed){.name = sys_copy(name)};
+    return changed;
+}
+
+enum err writer_outbox_note_changed(struct writer_outbox *outbox, const struct params_values *tables)
+{
+    outbox->outdated |= tables->count == 0;
+    for (size_t i = 0; i < tables->count; i++) {
+        struct changed *changed = find_changed(outbox, tables->items[i].name);
+
+        if (!changed)
+            return ERR_LIMIT;
+        changed->changes = tables->items[i].integer;
+        changed->written = false;
+    }
+    return ERR_OK;
+}
+
+bool writer_outbox_is_outdated(const struct writer_outbox *outbox)
+{
+    return outbox->outdated;
+}
+
 bool writer_outbox_has_noted(const struct writer_outbox *outbox)
 {
-    return outbox->count > 0;
+    return outbox->count > 0 || outbox->changed_count > 0 || outbox->outdated;
+}
+
+/* Writes down what was noted of tables. */
+static enum err write_changed(struct writer_outbox *outbox, sqlite3 *db, struct buf *why)
+{
+    sqlite3_stmt *update = NULL;
+    enum err err = ERR_OK;
+
+    if (outbox->changed_count > 0 &&
+        sqlite3_prepare_v2(db, "UPDATE larder_changes SET purged = ?2 WHERE name = ?1", -1, &update, NULL) != SQLITE_OK)
+        return fail(outbox, db, why);
+    for (size_t i = 0; err == ERR_OK && i < outbox->changed_count; i++) {
+        struct changed *changed = &outbox->changed[i];
+        sqlite3_bind_text(update, 1, changed->name, -1, SQLITE_STATIC);
+        sqlite3_bind_int64(update, 2, changed->changes);
+        err = run(outbox, db, update, why);
+        changed->written = true;
+    }
+    sqlite3_finalize(update);
+    return err;
+}
+
+/* Whether any table is watched; found out once for a connection, which is a new one when that changes. */
+static enum err prepare_own(struct writer_outbox *outbox, sqlite3 *db, struct buf *why)
+{
+    sqlite3_stmt *rows = NULL;
+
+    outbox->is_told = true;
+    outbox->is_watching = false;
+    /* Without the table there are no triggers either. */
+    if (sqlite3_table_column_metadata(db, "main", "larder_changes", NULL, NULL, NULL, NULL, NULL, NULL) != SQLITE_OK)
+        return ERR_OK;
+    if (sqlite3_prepare_v2(db, "SELECT 1 FROM larder_changes LIMIT 1", -1, &rows, NULL) != SQLITE_OK)
+        return fail(outbox, db, why);
+    int code = sqlite3_step(rows);
+    outbox->is_watching = code == SQLITE_ROW;
+    sqlite3_finalize(rows);
+    if ((code != SQLITE_ROW && code != SQLITE_DONE) ||
+        (outbox->is_watching && sqlite3_prepare_v3(db, "UPDATE larder_state SET own = ?1", -1,
+                                                   SQLITE_PREPARE_PERSISTENT, &outbox->tell_own, NULL) != SQLITE_OK))
+        return fail(outbox, db, why);
+    return ERR_OK;
+}
+
+enum err writer_outbox_tell_own(struct writer_outbox *outbox, sqlite3 *db, bool own, struct buf *why)
+{
+    if (own == outbox->own)
+        return ERR_OK;
+    if (outbox->broken)
+        drop_statements(outbox);
+    enum err err = outbox->is_told ? ERR_OK : prepare_own(outbox, db, why);
+    if (err != ERR_OK || !outbox->is_watching)
+        return err;
+    sqlite3_bind_int(outbox->tell_own, 1, own);
+    err = run(outbox, db, outbox->tell_own, why);
+    if (err == ERR_OK)
+        outbox->own = own;
+    return err;
 }
 
 enum err writer_outbox_remove(struct writer_outbox *outbox, sqlite3 *db, struct buf *why)
@@ -140,7 +248,23 @@ enum err writer_outbox_remove(struct writer_outbox *outbox, sqlite3 *db, struct 
         err = run(outbox, db, outbox->remove, why);
     }
     outbox->removed = err == ERR_OK ? outbox->count : 0;
-    return err;
+    return err == ERR_OK ? write_changed(outbox, db, why) : err;
+}
+
+static void settle_changed(struct writer_outbox *outbox, bool committed)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < outbox->changed_count; i++) {
+        struct changed *changed = &outbox->changed[i];
+        if (committed && changed->written) {
+            free(changed->name);
+        } else {
+            changed->written = false;
+            outbox->changed[kept++] = *changed;
+        }
+    }
+    outbox->changed_count = kept;
 }
 
 void writer_outbox_settle(struct writer_outbox *outbox, bool committed)
@@ -149,5 +273,7 @@ void writer_outbox_settle(struct writer_outbox *outbox, bool committed)
         outbox->count -= outbox->removed;
         memmove(outbox->noted, outbox->noted + outbox->removed, outbox->count * sizeof *outbox->noted);
     }
+    settle_changed(outbox, committed);
+    outbox->own = outbox->outdated = false;
     outbox->removed = 0;
 }

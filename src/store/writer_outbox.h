@@ -1,6 +1,7 @@
 /*
- * writer_outbox: the outbox as its writer sees it: rows come with the data, and go once they have been carried out. Its
- * reading side is store/outbox.
+ * writer_outbox: what is to be purged, as the writer sees it. Rows of the outbox come with the data, and go once they
+ * have been carried out; the counts of changes (store/watch) are kept from counting what brings its own purges, and it
+ * is noted up to where they have been dealt with. The reading sides are store/outbox and store/changes.
  *
  * Everything here runs on the writer's connection, which is handed in, and inside the transaction that is open there.
  */
@@ -9,9 +10,9 @@
 
 #include <sqlite3.h>
 
-#include "base/str.h"
+#include "config/params.h"
 
-enum { WRITER_OUTBOX_NOTED_MAX = 4096 };
+enum { WRITER_OUTBOX_NOTED_MAX = 4096, WRITER_OUTBOX_TABLES_MAX = 1024 };
 
 struct writer_outbox;
 
@@ -33,9 +34,17 @@ int64_t writer_outbox_last(sqlite3 *db);
 /* Remembers rows to be removed. ERR_LIMIT, and none of them is, when there would be more than
  * WRITER_OUTBOX_NOTED_MAX. */
 enum err writer_outbox_note(struct writer_outbox *outbox, const int64_t *ids, size_t count) ERR_CHECKED;
+/* Remembers up to which changes of TABLES what depends on them has been purged. Without any: that the schema is another
+ * one, so that the connection is to be opened anew. ERR_LIMIT: more than WRITER_OUTBOX_TABLES_MAX tables. */
+enum err writer_outbox_note_changed(struct writer_outbox *outbox, const struct params_values *tables) ERR_CHECKED;
+/* Whether the schema is another one than when the connection was made, as somebody said. */
+bool writer_outbox_is_outdated(const struct writer_outbox *outbox);
+/* What follows in the transaction brings its own purges (OWN), or is to be counted, as what other programs change is. A
+ * transaction begins by counting, and must also end so. Does nothing where it is so already, or nothing is watched. */
+enum err writer_outbox_tell_own(struct writer_outbox *outbox, sqlite3 *db, bool own, struct buf *why) ERR_CHECKED;
 bool writer_outbox_has_noted(const struct writer_outbox *outbox);
-/* Removes the rows noted so far. They stay noted until the transaction's end is told. After an error it may have
- * removed some; that is the caller's to take back. */
+/* Removes the rows noted so far, and writes down the changes. They stay noted until the transaction's end is told.
+ * After an error it may have removed some; that is the caller's to take back. */
 enum err writer_outbox_remove(struct writer_outbox *outbox, sqlite3 *db, struct buf *why) ERR_CHECKED;
 /* The transaction has ended. */
 void writer_outbox_settle(struct writer_outbox *outbox, bool committed);

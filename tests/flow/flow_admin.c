@@ -207,7 +207,7 @@ static void an_entry_can_be_looked_at_and_removed(void **state)
     assert_int_equal(flow_admin(flow, "GET", "/api/cache/key/notes:one:1", NULL), 200);
     flow_assert_body_has(flow, "{\"key\":\"notes:one:1\",\"status\":200,\"state\":\"fresh\"");
     flow_assert_body_has(flow, "\"stored_at\":\"2023-11-14T22:13:20Z\",\"age\":5,\"ttl\":");
-    flow_assert_body_has(flow, "\"tags\":[\"notes\",\"note:1\"]");
+    flow_assert_body_has(flow, "\"tags\":[\"notes\",\"note:1\",\"resource:note\"]");
     flow_assert_body_has(flow, "\"content_type\":\"application/json\"");
     flow_assert_body_has(flow, "\"body\":{\"id\":1,");
     assert_int_equal(flow_admin(flow, "GET", "/api/cache/key/notes%3Aone%3A1", NULL), 200);

@@ -61,7 +61,7 @@ static void the_whole_way_is_told(void **state)
     explain(flow, "/api/notes/2");
     flow_assert_body_has(flow, "\"resource\":{\"name\":\"note\",\"file\":\"");
     flow_assert_body_has(flow, "\"params\":{\"id\":2}");
-    flow_assert_body_has(flow, "\"key\":\"notes:one:2\",\"tags\":[\"notes\",\"note:2\"],\"auth\":\"none\"");
+    flow_assert_body_has(flow, "\"key\":\"notes:one:2\",\"tags\":[\"notes\",\"note:2\",\"resource:note\"],\"auth\":\"none\"");
     flow_assert_body_has(flow, "\"ttl\":60,\"stale\":600,\"stale_if_error\":3600,\"negative\":30");
     flow_assert_body_has(flow, "\"l1\":{\"present\":false,\"enabled\":true,\"trusted\":true}");
     flow_assert_body_has(flow, "\"readable\":true");

@@ -198,6 +198,49 @@ static void media_types_may_have_parameters(void **state)
                      201);
 }
 
+static void what_another_program_changes_leaves_the_cache_with_all_that_depends_on_it(void **state)
+{
+    struct flow *flow = *state;
+
+    /* What was new at the beginning has been dealt with. */
+    flow_keep_house(flow);
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(flow_get(flow, "/api/notes/1"), 200);
+        assert_int_equal(flow_get(flow, "/api/notes/77"), 404);
+        assert_int_equal(flow_get(flow, "/api/count"), 200);
+        assert_int_equal(flow_get(flow, "/api/stocks/AAPL"), 200);
+    }
+    flow_execute(flow,
+                 "UPDATE notes SET title = 'by another' WHERE id = 1; INSERT INTO notes VALUES (77, 'x', 1, 1, 1)");
+    flow_keep_house(flow);
+    /* Gone, and not stale: `stale` and the remembered absence would have lasted longer. */
+    assert_int_equal(flow_get(flow, "/api/notes/1"), 200);
+    flow_assert_cache(flow, "MISS");
+    flow_assert_body_has(flow, "by another");
+    assert_int_equal(flow_get(flow, "/api/notes/77"), 200);
+    assert_int_equal(flow_get(flow, "/api/count"), 200);
+    flow_assert_cache(flow, "MISS");
+    assert_string_equal(flow_body(flow), "4");
+    assert_int_equal(flow_get(flow, "/api/stocks/AAPL"), 200);
+    flow_assert_cache(flow, "HIT");
+}
+
+static void what_a_write_changes_is_purged_by_its_own_purges_alone(void **state)
+{
+    struct flow *flow = *state;
+
+    flow_keep_house(flow);
+    assert_int_equal(flow_get(flow, "/api/notes/1"), 200);
+    assert_int_equal(flow_get(flow, "/api/notes/2"), 200);
+    assert_int_equal(
+        flow_ask(flow, &(struct flow_request){.method = "PATCH", .url = "/api/notes/1", .body = "{\"stars\":5}"}), 204);
+    flow_keep_house(flow);
+    assert_int_equal(flow_get(flow, "/api/notes/1"), 200);
+    flow_assert_cache(flow, "MISS");
+    assert_int_equal(flow_get(flow, "/api/notes/2"), 200);
+    flow_assert_cache(flow, "HIT");
+}
+
 #define BOTH(name)                                                                                                     \
     {#name " (memory)", name, flow_setup_memory, flow_teardown, NULL},                                                 \
     {                                                                                                                  \
@@ -212,6 +255,8 @@ int main(void)
         TEST(defaults_nulls_and_the_query_fill_what_the_body_leaves_out),
         TEST(text_comes_through_as_it_was_sent),
         BOTH(what_a_write_names_is_never_read_again_as_it_was),
+        BOTH(what_another_program_changes_leaves_the_cache_with_all_that_depends_on_it),
+        BOTH(what_a_write_changes_is_purged_by_its_own_purges_alone),
         BOTH(a_row_that_comes_ends_its_remembered_absence),
         TEST(a_row_that_is_not_there_cannot_be_changed),
         TEST(a_write_needs_its_token),

@@ -113,11 +113,15 @@ static void check_resource(const struct resource *it, size_t size)
     HOLDS(it->reading == str_equal(it->method, STR("GET")));
     HOLDS(it->reading ? it->purge_count == 0 : it->tags_count == 0 && it->key.len == 0 && it->ttl_ms == 0);
     HOLDS(it->ttl_ms == 0 || it->key.len > 0);
+    HOLDS(!it->follows_tables || (it->reading && it->ttl_ms > 0));
+    HOLDS(it->tables_count == 0 || (it->tables_named && it->follows_tables));
     HOLDS(it->timeout_ms > 0 && it->ttl_ms >= 0 && it->stale_ms >= 0 && it->write == CATALOG_WRITE_THROUGH);
     check_view(it, it->name, size);
     check_view(it, it->path, size);
     check_view(it, it->key, size);
     check_view(it, it->sql, size);
+    for (size_t i = 0; i < it->tables_count; i++)
+        check_view(it, it->tables[i], size);
     check_defaults(it, arena);
     if (it->key.len > 0)
         check_key(it, arena);

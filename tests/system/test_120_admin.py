@@ -167,7 +167,7 @@ def test_an_entry_can_be_looked_at(filled):
     stock = filled.get("/api/stocks/AAPL")
     assert (entry["key"], entry["status"], entry["state"]) == ("stocks:detail:AAPL", 200, "fresh")
     assert entry["body"] == stock.json() and entry["etag"] == stock.headers["ETag"]
-    assert entry["tags"] == ["stocks", "stock:AAPL"] and entry["content_type"] == "application/json"
+    assert entry["tags"] == ["stocks", "stock:AAPL", "resource:stock"] and entry["content_type"] == "application/json"
     assert 0 <= entry["age"] < 60 and 200 < entry["ttl"] <= 300
     missing = filled.request("GET", "/api/cache/key/stocks:detail:NOSUCH", admin=True).json()
     assert missing["status"] == 404 and missing["body"]["status"] == 404

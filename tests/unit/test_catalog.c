@@ -261,6 +261,31 @@ static void a_warm_line_is_a_statement_of_its_own(void **state)
     catalog_resource_fini(&it);
 }
 
+static void what_it_depends_on_is_found_out_or_said(void **state)
+{
+    static const struct {
+        const char *text;
+        bool follows, named;
+        size_t count;
+    } rows[] = {{GET_A "SELECT 1", false, false, 0},
+                {GET_A "-- ttl: 5m\n-- key: a\nSELECT 1", true, false, 0},
+                {GET_A "-- ttl: 5m\n-- key: a\n-- tables: none\nSELECT 1", false, true, 0},
+                {GET_A "-- ttl: 5m\n-- key: a\n-- tables: a  B\nSELECT 1", true, true, 2},
+                {PUT_X "UPDATE a", false, false, 0}};
+    struct resource it;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        parse(rows[i].text, &it);
+        assert_int_equal(it.follows_tables, rows[i].follows);
+        assert_int_equal(it.tables_named, rows[i].named);
+        assert_int_equal(it.tables_count, rows[i].count);
+        if (it.tables_count > 0)
+            expect_text(it.tables[1], "B");
+        catalog_resource_fini(&it);
+    }
+}
+
 static void what_is_wrong_is_named_with_line_and_column(void **state)
 {
     static const struct {
@@ -272,7 +297,11 @@ static void what_is_wrong_is_named_with_line_and_column(void **state)
         {GET_A "-- name: b\nSELECT 1", "x.sql:3:4: `name:` stands twice"},
         {GET_A "-- tll: 5m\nSELECT 1", "x.sql:3:4: `tll:` is unknown; did you mean `ttl:`?"},
         {GET_A "-- TTL: 5m\nSELECT 1", "did you mean `ttl:`?"},
-        {GET_A "-- tables: stocks\nSELECT 1", "`tables:` is unknown"},
+        {GET_A "-- table: stocks\nSELECT 1", "`table:` is unknown; did you mean `tables:`?"},
+        {GET_A "-- tables: stocks\nSELECT 1", "x.sql:3:12: `tables:` means nothing without `ttl:`"},
+        {GET_A "-- ttl: 5m\n-- key: a\n-- tables: a none\nSELECT 1", "x.sql:5:14: tables: `none` stands alone"},
+        {GET_A "-- ttl: 5m\n-- key: a\n-- tables: a b A\nSELECT 1", "x.sql:5:16: tables: `A` stands twice"},
+        {PUT_X "-- tables: a\nUPDATE a", "`tables:` is only for routes that read"},
         {GET_A "-- war: yes\nSELECT 1", "`war:` is unknown; did you mean `warm:`?"},
         {GET_A "-- warm: SELECT 1\nSELECT 1", "x.sql:3:10: `warm:` means nothing without `ttl:`"},
         {GET_A "-- ttl: 0\n-- warm: SELECT 1\nSELECT 1", "x.sql:4:10: `warm:` means nothing without `ttl:`"},
@@ -377,8 +406,9 @@ static void a_tag_or_purge_that_cannot_be_meant_is_refused(void **state)
         {GET_X "-- tags: a {y}\nSELECT 1", "x.sql:4:13: tags: `{y}` is not declared"},
         {GET_X "-- tags: a*\nSELECT 1", "tags: `*` has a meaning"},
         {GET_X "-- tags: tag:a\nSELECT 1", "without `tag:`"},
+        {GET_X "-- tags: a resource:a\nSELECT 1", "x.sql:4:12: tags: those that begin with `resource:`"},
         {GET_X "-- tags: {*}\nSELECT 1", "`{*}` belongs to this route's own key"},
-        {GET_X "-- tags: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\nSELECT 1", "tags: more than 16 words"},
+        {GET_X "-- tags: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17\nSELECT 1", "tags: more than 15 words"},
         {PUT_X "-- purge: a\nUPDATE a", "x.sql:4:11: purge: `a` must be tag:TAG, key:KEY or pattern:PATTERN"},
         {PUT_X "-- purge: tag:\nUPDATE a", "must be tag:TAG"},
         {PUT_X "-- purge: tags:a\nUPDATE a", "must be tag:TAG"},
@@ -437,134 +467,6 @@ static void an_import_knows_name_doc_and_purge(void **state)
     report_free(&report);
 }
 
-/* A directory with resources/ and the files of one test. */
-struct directory {
-    char path[64];
-    struct report *report;
-    struct catalog *catalog;
-    char *all;
-};
-
-static void start(struct directory *it)
-{
-    char path[128];
-
-    *it = (struct directory){.path = "/tmp/test_catalog.XXXXXX"};
-    assert_non_null(mkdtemp(it->path));
-    snprintf(path, sizeof path, "%s/resources", it->path);
-    assert_int_equal(mkdir(path, 0700), 0);
-    it->report = report_new();
-}
-
-static void put(struct directory *it, const char *name, const char *text)
-{
-    char path[128];
-    FILE *file;
-
-    snprintf(path, sizeof path, "%s/resources/%s", it->path, name);
-    file = fopen(path, "w");
-    assert_non_null(file);
-    fputs(text, file);
-    fclose(file);
-}
-
-static enum err load(struct directory *it)
-{
-    enum err err = catalog_load(it->path, it->report, &it->catalog);
-
-    it->all = report_text(it->report);
-    return err;
-}
-
-static void end(struct directory *it)
-{
-    char command[128];
-
-    catalog_free(&it->catalog);
-    report_free(&it->report);
-    free(it->all);
-    snprintf(command, sizeof command, "rm -r %s", it->path);
-    assert_int_equal(system(command), 0);
-}
-
-static void all_sql_files_are_loaded_in_order_of_their_names(void **state)
-{
-    struct directory it;
-
-    (void)state;
-    start(&it);
-    put(&it, "b.sql", "-- name: b\n-- route: GET /b\n-- ttl: 1m\n-- key: b\n-- stale_if_error: 1h\nSELECT 1");
-    put(&it, "a.sql", STOCK);
-    put(&it, "notes.txt", "not a resource");
-    put(&it, ".hidden.sql", "nor is this");
-    assert_int_equal(load(&it), ERR_OK);
-    assert_int_equal(it.catalog->count, 2);
-    expect_text(it.catalog->resources[0].name, "stock");
-    expect_text(it.catalog->resources[1].name, "b");
-    assert_int_equal(it.catalog->resources[1].index, 1);
-    assert_non_null(strstr(it.catalog->resources[1].file.p, "/resources/b.sql"));
-    assert_int_equal(catalog_longest_life_ms(it.catalog), 65 * 60 * 1000);
-    end(&it);
-}
-
-static void what_contradicts_another_file_is_reported_with_both(void **state)
-{
-    struct directory it;
-
-    (void)state;
-    start(&it);
-    put(&it, "a.sql", STOCK);
-    put(&it, "b.sql", "-- name: stock\n-- route: GET /b\nSELECT 1");
-    put(&it, "c.sql", "-- name: c\n-- route: GET /api/stocks/{symbol}/\n-- param: symbol text\nSELECT 1");
-    put(&it, "d.sql", "-- name: d\n-- route: GET /d/{x}\n-- param: x text\n-- ttl: 1m\n-- key: stocks:{x}:x\nSELECT 1");
-    put(&it, "e.sql", "-- name: e\n-- route: DELETE /api/stocks/{t}\n-- param: t text\nDELETE FROM stocks");
-    put(&it, "f.sql", "-- name: f\n-- route: GET /f\n-- ttl: 1m\n-- key: stocks:list\nSELECT 1");
-    put(&it, "g.sql", "-- nam: g\nSELECT 1");
-    assert_int_equal(load(&it), ERR_USAGE);
-    assert_int_equal(it.catalog->count, 6);
-    assert_non_null(strstr(it.all, "/resources/b.sql:1:10: the name `stock` is taken by "));
-    assert_non_null(strstr(it.all, "/resources/c.sql:2:11: the route GET /api/stocks/{symbol}/ is taken by "));
-    assert_non_null(strstr(
-        it.all, "/resources/d.sql:5:9: the key `stocks:{x}:x` could equal the key `stocks:detail:{ticker}` of "));
-    assert_non_null(strstr(it.all, "/resources/g.sql:1:4: `nam:` is unknown; did you mean `name:`?"));
-    assert_null(strstr(it.all, "e.sql"));
-    assert_null(strstr(it.all, "f.sql"));
-    end(&it);
-}
-
-static void keys_that_differ_in_a_word_do_not_meet(void **state)
-{
-    struct directory it;
-
-    (void)state;
-    start(&it);
-    put(&it, "a.sql", "-- name: a\n-- route: GET /a\n-- param: x text\n-- ttl: 1m\n-- key: a-{x}:z\nSELECT 1");
-    put(&it, "b.sql", "-- name: b\n-- route: GET /b\n-- param: x text\n-- ttl: 1m\n-- key: b-{x}:z\nSELECT 1");
-    put(&it, "c.sql", "-- name: c\n-- route: GET /c\n-- param: x text\n-- ttl: 1m\n-- key: a-{x}-c:z\nSELECT 1");
-    put(&it, "d.sql", "-- name: d\n-- route: GET /d\n-- param: x text\n-- ttl: 1m\n-- key: b{x}-d:z\nSELECT 1");
-    put(&it, "e.sql", "-- name: e\n-- route: GET /e\n-- ttl: 1m\n-- key: a:z\nSELECT 1");
-    assert_int_equal(load(&it), ERR_USAGE);
-    /* a-1-c is of a and c, b-1-d of b and d; no other two meet. */
-    assert_int_equal(report_count(it.report), 2);
-    assert_non_null(strstr(it.all, "c.sql:5:9: the key `a-{x}-c:z` could equal the key `a-{x}:z`"));
-    assert_non_null(strstr(it.all, "d.sql:5:9: the key `b{x}-d:z` could equal the key `b-{x}:z`"));
-    end(&it);
-}
-
-static void a_missing_directory_is_reported(void **state)
-{
-    struct report *report = report_new();
-    struct catalog *catalog = NULL;
-
-    (void)state;
-    assert_int_equal(catalog_load("/nonexistent", report, &catalog), ERR_USAGE);
-    assert_int_equal(catalog->count, 0);
-    assert_int_equal(report_count(report), 1);
-    assert_non_null(strstr(report_line(report, 0), "/nonexistent/resources: cannot be read"));
-    report_free(&report);
-    catalog_free(&catalog);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -576,16 +478,13 @@ int main(void)
         cmocka_unit_test(front_matter_ends_at_the_first_other_line),
         cmocka_unit_test(a_statement_that_asks_who_is_asking_is_noticed),
         cmocka_unit_test(a_warm_line_is_a_statement_of_its_own),
+        cmocka_unit_test(what_it_depends_on_is_found_out_or_said),
         cmocka_unit_test(what_is_wrong_is_named_with_line_and_column),
         cmocka_unit_test(a_key_that_could_be_shared_by_different_answers_is_refused),
         cmocka_unit_test(a_key_may_name_all_parameters_or_stand_for_them),
         cmocka_unit_test(a_tag_or_purge_that_cannot_be_meant_is_refused),
         cmocka_unit_test(everything_wrong_is_reported_at_once),
         cmocka_unit_test(an_import_knows_name_doc_and_purge),
-        cmocka_unit_test(all_sql_files_are_loaded_in_order_of_their_names),
-        cmocka_unit_test(what_contradicts_another_file_is_reported_with_both),
-        cmocka_unit_test(keys_that_differ_in_a_word_do_not_meet),
-        cmocka_unit_test(a_missing_directory_is_reported),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,14 +12,16 @@ static void expect_report(const struct fixture *fixture, const char *const *line
 {
     struct report *report = report_new();
     struct catalog *catalog = NULL;
+    struct buf depends = {0};
 
     if (catalog_load(fixture->dir, report, &catalog) != ERR_OK)
         fail_msg("%s", report_line(report, 0));
-    enum err err = check_statements(fixture->database, fixture->dir, catalog, report);
+    enum err err = check_statements(fixture->database, fixture->dir, catalog, report, &depends);
     fixture_expect_report(report, lines, count);
     bool unreadable = count > 0 && strstr(lines[0], "the schema cannot be read");
     assert_int_equal(err, unreadable ? ERR_UNAVAILABLE : count > 0 ? ERR_USAGE : ERR_OK);
     catalog_free(&catalog);
+    buf_free(&depends);
     report_free(&report);
 }
 
@@ -195,6 +197,66 @@ static void everything_wrong_is_reported_in_order_of_files(void **state)
     expect_report(fixture, lines, sizeof lines / sizeof *lines);
 }
 
+static void what_a_tables_line_names_is_a_table_that_can_be_watched(void **state)
+{
+    static const char *const lines[] = {
+        "resources/a.sql:5:14: tables: `gone` is no table of the database",
+        "resources/a.sql:5:19: tables: `v` is a view; name the tables that it reads",
+        "resources/a.sql:5:21: tables: `words` is a virtual table",
+        "resources/a.sql:5:27: tables: `larder_outbox` is no table of the database",
+    };
+    const struct fixture *fixture = *state;
+
+    fixture_write(fixture, "migrations/0001-t.sql",
+                  "CREATE TABLE t (a, b); CREATE TABLE u (a); CREATE VIEW v AS SELECT a FROM u;"
+                  "CREATE VIRTUAL TABLE words USING fts5 (text)");
+    fixture_write(fixture, "resources/a.sql",
+                  "-- name: a\n-- route: GET /a\n-- key: a\n-- ttl: 1m\n-- tables: t gone v words larder_outbox\n"
+                  "SELECT 1");
+    expect_report(fixture, lines, sizeof lines / sizeof *lines);
+}
+
+static void it_is_told_what_each_resource_depends_on(void **state)
+{
+    static const struct {
+        const char *lines, *sql;
+    } resources[] = {
+        {"-- key: r0\n-- ttl: 1m\n", "SELECT t.a FROM t, v"},
+        {"-- key: r1\n-- ttl: 1m\n", "SELECT text FROM words, t"},
+        {"-- key: r2\n-- ttl: 1m\n-- tables: U\n", "SELECT 1"},
+        {"-- key: r3\n-- ttl: 1m\n-- tables: none\n", "SELECT a FROM t"},
+        {"", "SELECT a FROM t"},
+        {"-- key: r5\n-- ttl: 1m\n", "SELECT 1"},
+    };
+    const struct fixture *fixture = *state;
+    struct report *report = report_new();
+    struct catalog *catalog = NULL;
+    struct buf depends = {0};
+
+    fixture_write(fixture, "migrations/0001-t.sql",
+                  "CREATE TABLE t (a, b); CREATE TABLE u (a); CREATE VIEW v AS SELECT a FROM u;"
+                  "CREATE VIRTUAL TABLE words USING fts5 (text)");
+    for (size_t i = 0; i < sizeof resources / sizeof *resources; i++) {
+        struct buf path = {0}, text = {0};
+        buf_printf(&path, "resources/r%zu.sql", i);
+        buf_printf(&text, "-- name: r%zu\n-- route: GET /r%zu\n%s%s", i, i, resources[i].lines, resources[i].sql);
+        fixture_write(fixture, path.p, text.p);
+        buf_free(&path);
+        buf_free(&text);
+    }
+    assert_int_equal(catalog_load(fixture->dir, report, &catalog), ERR_OK);
+    assert_int_equal(check_statements(fixture->database, fixture->dir, catalog, report, &depends), ERR_OK);
+    assert_string_equal(depends.p, "r0: t, u\n"
+                                   "r1: t, words (a virtual table: changes by other programs are not noticed)\n"
+                                   "r2: u\n"
+                                   "r3: none, as its tables: line says\n"
+                                   "r4: t (not cached)\n"
+                                   "r5: no table\n");
+    catalog_free(&catalog);
+    report_free(&report);
+    buf_free(&depends);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
@@ -208,6 +270,8 @@ int main(void)
         CASE(imports_are_checked_with_their_own_parameter_names),
         CASE(a_warm_line_gives_the_parameters_of_its_resource),
         CASE(everything_wrong_is_reported_in_order_of_files),
+        CASE(what_a_tables_line_names_is_a_table_that_can_be_watched),
+        CASE(it_is_told_what_each_resource_depends_on),
     };
 
     return cmocka_run_group_tests_name("check", tests, NULL, NULL);

@@ -200,9 +200,9 @@ static void a_batch_comes_behind_everything_that_was_accepted_before_it(void **s
 
     for (int i = 0; i < 50; i++)
         behind_fixture_must(it, ONE_MORE);
-    assert_int_equal(
-        writer_client_batch_begin(it->client, STR("UPDATE counters SET value = value * 10 WHERE name = 'a'"), &it->why),
-        ERR_OK);
+    assert_int_equal(writer_client_batch_begin(
+                         it->client, STR("UPDATE counters SET value = value * 10 WHERE name = 'a'"), false, &it->why),
+                     ERR_OK);
     assert_int_equal(writer_client_batch_row(it->client, &none, &it->why), ERR_OK);
     assert_int_equal(writer_client_batch_commit(it->client, NULL, 0, &failed_row, NULL, &it->why), ERR_OK);
     assert_int_equal(behind_fixture_value(it, "a"), 500);
@@ -220,7 +220,7 @@ static void a_write_through_is_refused_while_what_comes_before_it_cannot_be_appl
     assert_int_equal(prlimit(it->pid, RLIMIT_FSIZE, &limit, NULL), 0);
     behind_fixture_must(it, "INSERT INTO blobs (bytes) VALUES (zeroblob(4000000))");
     behind_fixture_await_stall(it, true);
-    assert_int_equal(writer_fixture_write_purging(it, ONE_MORE, behind_fixture_purges, 1), ERR_BUSY);
+    assert_int_equal(writer_fixture_write_purging(it, ONE_MORE, behind_fixture_purges, 1), ERR_FULL);
     /* What purges something else need not come behind it. */
     const struct str others[] = {STR("tag:others")};
     assert_int_equal(writer_fixture_write_purging(it, ONE_MORE, others, 1), ERR_OK);

@@ -13,7 +13,7 @@ static void without_a_writer_nothing_is_written_and_it_says_so(void **state)
     it->config.store.write_timeout_ms = 50;
     assert_int_equal(writer_fixture_write(it, "SELECT 1"), ERR_UNAVAILABLE);
     assert_non_null(strstr(it->why.p, "there is no writer"));
-    assert_int_equal(writer_client_batch_begin(it->client, STR("SELECT 1"), &it->why), ERR_UNAVAILABLE);
+    assert_int_equal(writer_client_batch_begin(it->client, STR("SELECT 1"), false, &it->why), ERR_UNAVAILABLE);
 }
 
 static void where_the_writer_has_failed_nobody_waits_for_it(void **state)
@@ -246,7 +246,7 @@ static void a_batch_started_over_forgets_the_rows_before(void **state)
     struct writer_fixture *it = *state;
 
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(writer_client_batch_begin(it->client, STR("INSERT INTO blobs (bytes) VALUES (1)"), &it->why),
+        assert_int_equal(writer_client_batch_begin(it->client, STR("INSERT INTO blobs (bytes) VALUES (1)"), false, &it->why),
                          ERR_OK);
         assert_int_equal(writer_client_batch_row(it->client, &values, &it->why), ERR_OK);
     }

@@ -240,7 +240,7 @@ static struct params_values row(const char *name, int64_t value)
 static void begin_batch(struct writer_fixture *it)
 {
     buf_clear(&it->why);
-    if (writer_client_batch_begin(it->client, STR(INSERT_ROW), &it->why) != ERR_OK)
+    if (writer_client_batch_begin(it->client, STR(INSERT_ROW), false, &it->why) != ERR_OK)
         fail_msg("%s", it->why.p);
 }
 
@@ -292,7 +292,7 @@ static void a_batch_that_cannot_be_is_refused_at_its_beginning(void **state)
     struct writer_fixture *it = *state;
     const struct params_values values = row("a", 1);
 
-    assert_int_equal(writer_client_batch_begin(it->client, STR("INSERT INTO nowhere VALUES (1)"), &it->why),
+    assert_int_equal(writer_client_batch_begin(it->client, STR("INSERT INTO nowhere VALUES (1)"), false, &it->why),
                      ERR_STATEMENT);
     assert_non_null(strstr(it->why.p, "nowhere"));
     assert_int_equal(writer_client_batch_row(it->client, &values, &it->why), ERR_OK);
@@ -311,7 +311,7 @@ static void foreign_keys_of_a_batch_may_come_late_but_not_never(void **state)
     for (size_t i = 0; i < 2; i++) {
         const struct params_values values = row("", i == 0 ? 2 : 4);
         uint64_t failed_row = UINT64_MAX;
-        assert_int_equal(writer_client_batch_begin(it->client, str_from(sql[i]), &it->why), ERR_OK);
+        assert_int_equal(writer_client_batch_begin(it->client, str_from(sql[i]), false, &it->why), ERR_OK);
         assert_int_equal(writer_client_batch_row(it->client, &values, &it->why), ERR_OK);
         assert_int_equal(writer_client_batch_commit(it->client, NULL, 0, &failed_row, NULL, &it->why),
                          i == 0 ? ERR_OK : ERR_CONSTRAINT);

@@ -60,6 +60,36 @@ static void a_write_is_read_back_as_it_was(void **state)
     buf_free(&again);
 }
 
+static void what_was_purged_and_what_a_batch_will_purge_are_read_back(void **state)
+{
+    struct writer_frame_request changed = {.kind = WRITER_FRAME_CHANGED, .values = {.count = 1}};
+    struct writer_frame_request begin = {.kind = WRITER_FRAME_BATCH_BEGIN, .sql = STR("SELECT 1")};
+    struct writer_frame_request out;
+    struct buf frame = {0};
+
+    (void)state;
+    changed.values.items[0] =
+        (struct params_value){.name = STR("stocks"), .type = PARAMS_INTEGER, .integer = INT64_C(1) << 40};
+    assert_int_equal(writer_frame_add_request(&changed, &frame), ERR_OK);
+    assert_int_equal(writer_frame_read_request(buf_str(&frame), &out), ERR_OK);
+    assert_int_equal(out.kind, WRITER_FRAME_CHANGED);
+    assert_int_equal(out.values.count, 1);
+    assert_text(out.values.items[0].name, "stocks", 6);
+    assert_true(out.values.items[0].integer == INT64_C(1) << 40);
+    for (int will = 0; will <= 1; will++) {
+        buf_clear(&frame);
+        begin.will_purge = will;
+        assert_int_equal(writer_frame_add_request(&begin, &frame), ERR_OK);
+        assert_int_equal(writer_frame_read_request(buf_str(&frame), &out), ERR_OK);
+        assert_int_equal(out.will_purge, will);
+        assert_text(out.sql, "SELECT 1", 8);
+    }
+    /* A byte that is neither yes nor no. */
+    frame.p[WRITER_FRAME_HEAD + 8] = 2;
+    assert_int_equal(writer_frame_read_request(buf_str(&frame), &out), ERR_SYNTAX);
+    buf_free(&frame);
+}
+
 static void an_answer_is_read_back_as_it_was(void **state)
 {
     const struct writer_frame_answer answer = {.err = ERR_CONSTRAINT,
@@ -236,6 +266,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_write_is_read_back_as_it_was),
+        cmocka_unit_test(what_was_purged_and_what_a_batch_will_purge_are_read_back),
         cmocka_unit_test(an_answer_is_read_back_as_it_was),
         cmocka_unit_test(each_kind_carries_what_is_its_own),
         cmocka_unit_test(more_ids_than_a_frame_may_have_are_refused),

@@ -104,7 +104,7 @@ static void a_batch_leaves_its_purges_with_its_rows(void **state)
         const char *sql = bad ? "INSERT INTO counters VALUES ('a', -1)" : "INSERT INTO blobs (bytes) VALUES (1)";
         int64_t id = -1;
         uint64_t failed_row = UINT64_MAX;
-        assert_int_equal(writer_client_batch_begin(it->client, str_from(sql), &it->why), ERR_OK);
+        assert_int_equal(writer_client_batch_begin(it->client, str_from(sql), false, &it->why), ERR_OK);
         for (int i = 0; i < 3; i++)
             assert_int_equal(writer_client_batch_row(it->client, &values, &it->why), ERR_OK);
         assert_int_equal(writer_client_batch_commit(it->client, outbox_fixture_items, OUTBOX_FIXTURE_ITEMS, &failed_row,
@@ -225,7 +225,7 @@ static void while_a_batch_lasts_nobody_waits_to_be_heard(void **state)
 
     outbox_fixture_keep(it);
     struct writer_client *other = writer_client_new(&it->config, it->shared);
-    assert_int_equal(writer_client_batch_begin(other, STR("INSERT INTO blobs (bytes) VALUES (1)"), &it->why), ERR_OK);
+    assert_int_equal(writer_client_batch_begin(other, STR("INSERT INTO blobs (bytes) VALUES (1)"), false, &it->why), ERR_OK);
     int64_t start_ms = sys_monotonic_ms();
     assert_int_equal(writer_client_purged(it->client, &it->outbox_id, 1), ERR_OK);
     assert_true(sys_monotonic_ms() - start_ms < LONG / 2);
@@ -253,7 +253,7 @@ static void nobody_elses_sql_touches_the_outbox(void **state)
             fail_msg("%s: %s", sql[i], it->why.p);
     }
     assert_int_equal(writer_fixture_write(it, "DELETE FROM sqlite_sequence"), ERR_STATEMENT);
-    assert_int_equal(writer_client_batch_begin(it->client, str_from(sql[0]), &it->why), ERR_STATEMENT);
+    assert_int_equal(writer_client_batch_begin(it->client, str_from(sql[0]), false, &it->why), ERR_STATEMENT);
     assert_int_equal(writer_fixture_count(it, OUTBOX_FIXTURE_ROWS), 1);
 }
 
