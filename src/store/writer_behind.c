@@ -189,12 +189,11 @@ static void take_kept(struct writer_commit_item *item, struct str bytes)
         refuse(item, ERR_VERSION, STR("what it was answered before was written by another version"));
         return;
     }
+    writer_db_outcome_clear(outcome);
     outcome->err = kept.err;
     outcome->found = kept.found;
     outcome->repeated = true;
     outcome->changes = kept.changes;
-    buf_clear(&outcome->json);
-    buf_clear(&outcome->why);
     buf_add_str(&outcome->json, kept.json);
     buf_add_str(&outcome->why, kept.why);
 }
@@ -231,10 +230,12 @@ bool writer_behind_knows(struct writer_behind *behind, struct writer_commit_item
 /* The journal's frame of REQUEST: what only mattered to who asked is left out. */
 static enum err make_frame(struct writer_behind *behind, const struct writer_frame_request *request)
 {
+    /* Nobody could be told later that it does not hold. */
+    if (request->condition != WRITER_FRAME_ALWAYS)
+        return ERR_USAGE;
     behind->request = *request;
     behind->request.deadline_ms = 0;
     behind->request.repeat_key = behind->request.repeat_print = STR("");
-    behind->request.condition = WRITER_FRAME_ALWAYS;
     buf_clear(&behind->frame);
     return writer_frame_add_request(&behind->request, &behind->frame);
 }
@@ -284,8 +285,9 @@ static enum err accept(struct writer_behind *behind, struct writer_commit_item *
         refuse(item, ERR_BUSY, STR("it waited too long for its turn; nothing was written"));
         return ERR_OK;
     }
-    if (make_frame(behind, request) != ERR_OK) {
-        refuse(item, ERR_LIMIT, STR(""));
+    const enum err made = make_frame(behind, request);
+    if (made != ERR_OK) {
+        refuse(item, made, STR(""));
         return ERR_OK;
     }
     if (!writer_journal_has_room(behind->journal, behind->frame.len)) {

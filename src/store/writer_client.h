@@ -32,7 +32,8 @@ struct writer_client_ask {
     /* An idempotency key and what identifies the request besides (empty key: none): the same again gets the same answer
      * for a day and writes nothing. */
     struct str repeat_key, repeat_print;
-    /* Whether it may be carried out, by the answer of a reading statement (writer_frame.h); not for writes behind. */
+    /* Whether it may be carried out, by the answer of a reading statement (writer_frame.h); not for writes behind:
+     * ERR_USAGE. */
     enum writer_frame_condition condition;
     struct str condition_sql, condition_hashes;
     enum catalog_shape condition_shape;

@@ -25,8 +25,8 @@ static const char *const texts[STATEMENTS] = {
     [ADVANCE] = "UPDATE larder_journals SET position = ?2 WHERE number = ?1",
     [FAIL] = "INSERT INTO larder_failures (id, at_ms, failed_ms, request, error, why) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     [LOAD] = "SELECT request FROM larder_failures WHERE id = ?1 AND state = 'failed'",
-    [RESOLVE] = "UPDATE larder_failures SET request = NULL, successor = nullif(?2, 0), "
-                "state = iif(?2 = 0, 'dropped', 'repeated') WHERE id = ?1 AND state = 'failed'",
+    [RESOLVE] = ("UPDATE larder_failures SET request = NULL, successor = nullif(?2, 0), "
+                 "state = iif(?2 = 0, 'dropped', 'repeated') WHERE id = ?1 AND state = 'failed'"),
 };
 
 struct writer_position *writer_position_new(void)

@@ -26,8 +26,8 @@ struct writer_replay {
 static const char *const texts[STATEMENTS] = {
     [FIND] = "SELECT print, answer FROM larder_replays WHERE key = ?1 AND at_ms > ?2",
     [KEEP] = "INSERT OR REPLACE INTO larder_replays (key, print, at_ms, answer) VALUES (?1, ?2, ?3, ?4)",
-    [FORGET] = "DELETE FROM larder_replays WHERE key IN "
-               "(SELECT key FROM larder_replays WHERE at_ms <= ?1 ORDER BY at_ms LIMIT 4)",
+    [FORGET] = ("DELETE FROM larder_replays WHERE key IN "
+                "(SELECT key FROM larder_replays WHERE at_ms <= ?1 ORDER BY at_ms LIMIT 4)"),
 };
 
 struct writer_replay *writer_replay_new(void)

@@ -21,6 +21,15 @@ static const struct writer_frame_request write_request = {
                          {.name = {"d", 1}, .type = PARAMS_BOOLEAN, .integer = 1},
                          {.name = {"e", 1}, .type = PARAMS_NUMBER, .is_null = true}},
                .count = 5},
+    .behind = true,
+    .repeat_key = {"key", 3},
+    .repeat_print = {"print", 5},
+    .condition = WRITER_FRAME_IF_NONE_MATCH,
+    .condition_shape = CATALOG_LIST,
+    .condition_sql = {"SELECT :f", 9},
+    .condition_hashes = {"0123456789abcdef", 16},
+    .condition_values = {.items = {{.name = {"f", 1}, .type = PARAMS_INTEGER, .integer = 7}}, .count = 1},
+    .label = {"PUT /a", 6},
 };
 
 static void assert_text(struct str text, const char *expected, size_t len)
@@ -53,6 +62,16 @@ static void a_write_is_read_back_as_it_was(void **state)
     assert_true(out.values.items[2].number == 1.5);
     assert_int_equal(out.values.items[3].type, PARAMS_BOOLEAN);
     assert_true(out.values.items[4].is_null);
+    assert_true(out.behind && !out.tells_scores);
+    assert_text(out.repeat_key, "key", 3);
+    assert_text(out.repeat_print, "print", 5);
+    assert_int_equal(out.condition, WRITER_FRAME_IF_NONE_MATCH);
+    assert_int_equal(out.condition_shape, CATALOG_LIST);
+    assert_text(out.condition_sql, "SELECT :f", 9);
+    assert_text(out.condition_hashes, "0123456789abcdef", 16);
+    assert_int_equal(out.condition_values.count, 1);
+    assert_int_equal(out.condition_values.items[0].integer, 7);
+    assert_text(out.label, "PUT /a", 6);
     assert_int_equal(writer_frame_add_request(&out, &again), ERR_OK);
     assert_int_equal(again.len, frame.len);
     assert_memory_equal(again.p, frame.p, frame.len);
@@ -90,10 +109,30 @@ static void what_was_purged_and_what_a_batch_will_purge_are_read_back(void **sta
     buf_free(&frame);
 }
 
+static void a_write_without_terms_has_none_though_the_one_before_had(void **state)
+{
+    struct writer_frame_request request = write_request, out;
+    struct buf frame = {0};
+
+    (void)state;
+    assert_int_equal(writer_frame_add_request(&request, &frame), ERR_OK);
+    assert_int_equal(writer_frame_read_request(buf_str(&frame), &out), ERR_OK);
+    request = (struct writer_frame_request){.kind = WRITER_FRAME_WRITE, .tells_scores = true};
+    buf_clear(&frame);
+    assert_int_equal(writer_frame_add_request(&request, &frame), ERR_OK);
+    assert_int_equal(writer_frame_read_request(buf_str(&frame), &out), ERR_OK);
+    assert_true(out.tells_scores && !out.behind);
+    assert_int_equal(out.condition, WRITER_FRAME_ALWAYS);
+    assert_int_equal(out.repeat_key.len + out.repeat_print.len + out.label.len, 0);
+    assert_int_equal(out.condition_sql.len + out.condition_hashes.len + out.condition_values.count, 0);
+    buf_free(&frame);
+}
+
 static void an_answer_is_read_back_as_it_was(void **state)
 {
     const struct writer_frame_answer answer = {.err = ERR_CONSTRAINT,
                                                .found = true,
+                                               .repeated = true,
                                                .changes = 3,
                                                .failed_row = 99,
                                                .outbox_id = 1LL << 40,
@@ -106,7 +145,7 @@ static void an_answer_is_read_back_as_it_was(void **state)
     writer_frame_add_answer(&answer, &frame);
     assert_int_equal(writer_frame_read_answer(buf_str(&frame), &out), ERR_OK);
     assert_int_equal(out.err, ERR_CONSTRAINT);
-    assert_true(out.found);
+    assert_true(out.found && out.repeated);
     assert_int_equal(out.changes, 3);
     assert_int_equal(out.failed_row, 99);
     assert_true(out.outbox_id == 1LL << 40);
@@ -124,6 +163,8 @@ static void each_kind_carries_what_is_its_own(void **state)
         {WRITER_FRAME_WRITE, true, true, true, false},        {WRITER_FRAME_BATCH_BEGIN, false, true, false, false},
         {WRITER_FRAME_BATCH_ROW, false, false, false, false}, {WRITER_FRAME_BATCH_COMMIT, false, false, true, false},
         {WRITER_FRAME_PURGES, true, false, true, false},      {WRITER_FRAME_PURGED, false, false, false, true},
+        {WRITER_FRAME_FOLLOWED, false, false, false, true},   {WRITER_FRAME_REPEAT, false, false, false, true},
+        {WRITER_FRAME_DROP, false, false, false, true},
     };
     struct writer_frame_request request = write_request, out;
 
@@ -252,6 +293,10 @@ static void a_request_larger_than_a_frame_is_not_written(void **state)
     static const struct writer_frame_request requests[] = {
         {.kind = WRITER_FRAME_WRITE, .sql = {"", WRITER_FRAME_MAX}},
         {.kind = WRITER_FRAME_PURGES, .purges = {"", WRITER_FRAME_MAX}},
+        {.kind = WRITER_FRAME_WRITE, .condition_sql = {"", WRITER_FRAME_MAX}},
+        {.kind = WRITER_FRAME_WRITE, .condition_hashes = {"", WRITER_FRAME_MAX}},
+        {.kind = WRITER_FRAME_WRITE, .repeat_key = {"", WRITER_FRAME_MAX}},
+        {.kind = WRITER_FRAME_WRITE, .label = {"", WRITER_FRAME_MAX}},
     };
     struct buf frame = {0};
 
@@ -267,6 +312,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_write_is_read_back_as_it_was),
         cmocka_unit_test(what_was_purged_and_what_a_batch_will_purge_are_read_back),
+        cmocka_unit_test(a_write_without_terms_has_none_though_the_one_before_had),
         cmocka_unit_test(an_answer_is_read_back_as_it_was),
         cmocka_unit_test(each_kind_carries_what_is_its_own),
         cmocka_unit_test(more_ids_than_a_frame_may_have_are_refused),

@@ -297,6 +297,21 @@ static void a_condition_that_cannot_be_computed_is_not_fulfilled(void **state)
     }
 }
 
+static void a_write_behind_promises_no_condition(void **state)
+{
+    struct writer_fixture *it = *state;
+    struct writer_client_ask asked = {.sql = STR(ONE_MORE), .behind = true, .condition_sql = STR(reading)};
+
+    for (int i = 0; i < 2; i++) {
+        asked.condition = i ? WRITER_FRAME_IF_NONE_MATCH : WRITER_FRAME_IF_MATCH;
+        assert_int_equal(writer_fixture_ask(it, it->client, &asked), ERR_USAGE);
+    }
+    asked.condition = WRITER_FRAME_ALWAYS;
+    assert_int_equal(writer_fixture_ask(it, it->client, &asked), ERR_OK);
+    behind_fixture_await_all(it);
+    assert_int_equal(behind_fixture_value(it, "a"), 1);
+}
+
 static void of_several_with_one_etag_exactly_one_wins(void **state)
 {
     struct writer_fixture *it = *state;
@@ -350,6 +365,7 @@ int main(void)
         TEST(a_condition_decides_inside_the_transaction),
         TEST(where_there_is_nothing_only_creating_is_allowed),
         TEST(a_condition_that_cannot_be_computed_is_not_fulfilled),
+        TEST(a_write_behind_promises_no_condition),
         TEST(of_several_with_one_etag_exactly_one_wins),
         TEST(what_a_condition_refused_stays_refused_under_its_key),
     };
