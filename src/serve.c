@@ -87,6 +87,8 @@ static int check_in_child(const struct serve_files *files, int fd)
         struct str line = str_cut(&rest, '\n');
         dprintf(fd, "%c%.*s\n", SAYS_TABLES, STR_ARG(line));
     }
+    report_free(&report);
+    buf_free(&depends);
     return err == ERR_OK ? CHECKED : err == ERR_UNAVAILABLE ? CHECKED_NOTHING : CHECKED_WRONG;
 }
 

@@ -48,7 +48,7 @@ RESOURCES = {
 @pytest.fixture(scope="module")
 def sql(tmp_path_factory):
     directory = copy_sql(tmp_path_factory.mktemp("changes") / "sql", **RESOURCES)
-    (directory / "migrations" / "0003-numbers.sql").write_text(NUMBERS)
+    (directory / "migrations" / "0004-numbers.sql").write_text(NUMBERS)
     return directory
 
 
@@ -253,7 +253,7 @@ def test_two_hosts_both_know(make_stack, sql):
 
 def test_a_new_resource_is_watched_after_a_reload(make_stack, sql, tmp_path):
     own = copy_sql(tmp_path / "sql")
-    (own / "migrations" / "0003-numbers.sql").write_text(NUMBERS)
+    (own / "migrations" / "0004-numbers.sql").write_text(NUMBERS)
     stack = make_stack("--sql", own)
     (own / "resources" / "other.sql").write_text(RESOURCES["other"])
     stack.signal(stack.larder_pid, signal.SIGHUP)
@@ -275,7 +275,7 @@ def test_check_says_what_depends_on_what(make_stack, sql):
         "odd: odd \"name's",
         "other: others",
         "stock: stocks",
-        "stocks-leaderboard: scores, stocks",
+        "stocks-leaderboard: larder_scores, stocks",
         "stocks-top: stocks",
         "stocks: stocks",
         "total: numbers",
