@@ -3,6 +3,7 @@
     client.py cold CLIENTS PATH URL...                    all at once, shared out among the URLs
     client.py purge URL TOKEN BODY FIRST LAST READS       reads of items, a purge, reads, and its job to the end
     client.py purges URL TOKEN PATTERN                    one after another until SIGTERM; {digit} in PATTERN goes from 1 to 9
+    client.py ranks URL PLACES DETAIL                     of a board: first, last, between and nobody, all of which DETAIL has to answer
     client.py sync DIRECTORY                              what it costs to have 4 KiB more of a file on that disk
 
 Each prints a line of JSON.
@@ -117,6 +118,35 @@ def purges(url, token, pattern):
     return {"purges": done}
 
 
+def ranks(url, places, detail):
+    parts = urllib.parse.urlsplit(url)
+    host = Host(url, "")
+
+    def ask(path):
+        began = time.monotonic()
+        host.connection.request("GET", parts.path + path)
+        response = host.connection.getresponse()
+        answer = json.loads(response.read())
+        took_ms = 1000 * (time.monotonic() - began)
+        if response.status == 200 and f"detail={detail}" not in response.headers["Cache-Status"]:
+            raise RuntimeError(f"{path}: {response.headers['Cache-Status']}, not from {detail}")
+        return response.status, answer, took_ms
+
+    last, took = ask("/top?limit=1")[1]["members"] - 1, []
+    for place in (last * i // (int(places) - 1) for i in range(int(places))):
+        # Who stands there is found by counting on from the first, not as his rank is.
+        member = ask(f"/top?limit=1&offset={place}")[1]["items"][0]["member"]
+        status, answer, took_ms = ask(f"/{member}")
+        if status != 200 or answer["rank"] != place + 1:
+            raise RuntimeError(f"{member} stands at {place + 1}, but: {status} {answer}")
+        took.append(took_ms)
+    status, answer, took_ms = ask("/nobody")
+    if status != 404:
+        raise RuntimeError(f"nobody: {status} {answer}")
+    took.append(took_ms)
+    return {"slowest_ms": max(took), "median_ms": sorted(took)[len(took) // 2]}
+
+
 def sync(directory):
     took = []
     with tempfile.NamedTemporaryFile(dir=directory, buffering=0) as file:
@@ -134,7 +164,7 @@ def main(verb, *arguments):
     if verb == "cold":
         print(json.dumps(asyncio.run(cold(*arguments))))
     else:
-        print(json.dumps({"purge": purge, "purges": purges, "sync": sync}[verb](*arguments)))
+        print(json.dumps({"purge": purge, "purges": purges, "ranks": ranks, "sync": sync}[verb](*arguments)))
 
 
 main(*sys.argv[1:])

@@ -4,9 +4,10 @@
 
 peers=${BENCH_PEERS:-$root/../shared/bench}
 
+# find_peers [WHAT]: skips that, or the figure, where they are not.
 find_peers() {
     [[ -x $peers/run && -x $peers/syscalls ]] && return
-    skip "there is no bench of other programs in $(realpath -sm --relative-to="$root" "$peers")"
+    skip "there is no bench of other programs in $(realpath -sm --relative-to="$root" "$peers")" "${1:-}"
     return 1
 }
 

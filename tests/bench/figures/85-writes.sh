@@ -3,9 +3,9 @@
 # (commit_each.c): behind the same nginx files, on the same disk, in turns. How much there is to gain is the disk's to say: so once
 # more with syncs that take longer (slow_sync.c). And writes behind against larder's own through.
 
-# on_a_disk: skips where a commit costs nothing.
+# on_a_disk [WHAT]: skips that, or the figure, where a commit costs nothing.
 on_a_disk() {
-    [[ $(stat -f -c %T "$work") != tmpfs ]] || { skip "$work is in memory; name a directory on a disk by TMPDIR"; return 1; }
+    [[ $(stat -f -c %T "$work") != tmpfs ]] || { skip "$work is in memory; name a directory on a disk by TMPDIR" "${1:-}"; return 1; }
     told 'fdatasync of 4 KiB more on this disk, median' "$(client sync "$work" | jq .median_us)" us
 }
 
@@ -55,13 +55,14 @@ cpu_of() {
         awk -v hertz="$(getconf CLK_TCK)" '{ sum += $12 + $13 } END { print sum / hertz }'
 }
 
-# tell_costs URL: what one write costs each kind of process.
+# tell_costs WHAT LOAD [ARGUMENT...]: what one of those costs each kind of process.
 tell_costs() {
-    local name before=()
+    local name what=$1 before=()
+    shift
     for name in nginx 'larder: worker' 'larder: writer' redis; do before+=("$(cpu_of "$name")"); done
-    write_load "$1"
+    "$@"
     for name in nginx 'larder: worker' 'larder: writer' redis; do
-        told "processor's time of ${name#larder: } for a write" \
+        told "processor's time of ${name#larder: } for $what" \
             "$(awk -v a="${before[0]}" -v b="$(cpu_of "$name")" -v n="$(awk "BEGIN { print $rate * $seconds }")" \
                 'BEGIN { print (b - a) / n * 1e6 }')" us
         before=("${before[@]:1}")
@@ -109,7 +110,7 @@ compare_commits() {
 writes() {
     on_a_disk || return 0
     compare_commits
-    tell_costs "$URL/api/bench/rows/"
+    tell_costs 'a write' write_load "$URL/api/bench/rows/"
 }
 
 writes_slow_disk() {
