@@ -212,8 +212,7 @@ enum http_step route_board_write_submit(struct exchange *exchange)
         return refuse_written(exchange, err, &why);
     buf_free(&why);
     answer_submitted(exchange, board.config, mode, told.row.json);
-    if (told.repeated)
-        http_header(exchange->http, "Idempotency-Replayed", STR("true"));
+    terms_tell(exchange, &told);
     return HTTP_DONE;
 }
 
@@ -251,8 +250,8 @@ enum http_step route_board_write_remove(struct exchange *exchange)
         answer_removed(exchange, &board, &told.row);
     else
         route_write_fail(exchange, err, buf_str(&why));
-    if (err == ERR_OK && told.repeated)
-        http_header(exchange->http, "Idempotency-Replayed", STR("true"));
+    if (err == ERR_OK)
+        terms_tell(exchange, &told);
     buf_free(&why);
     return HTTP_DONE;
 }

@@ -221,8 +221,7 @@ enum http_step route_write_handle(struct exchange *exchange)
         answer_accepted(exchange, told.row.json);
     else
         answer_written(exchange, &told.row);
-    if (told.repeated)
-        http_header(http, "Idempotency-Replayed", STR("true"));
+    terms_tell(exchange, &told);
     buf_free(&why);
     return HTTP_DONE;
 }

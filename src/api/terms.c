@@ -149,6 +149,12 @@ bool terms_read(struct exchange *exchange, struct writer_client_ask *ask)
     return read_key(exchange, ask) && read_condition(exchange, ask);
 }
 
+void terms_tell(struct exchange *exchange, const struct writer_client_told *told)
+{
+    if (told->repeated)
+        http_header(exchange->http, "Idempotency-Replayed", STR("true"));
+}
+
 void terms_refused(struct exchange *exchange, enum err err)
 {
     struct http *http = exchange->http;

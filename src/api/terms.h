@@ -11,6 +11,8 @@
  * answered. */
 bool terms_read(struct exchange *exchange, struct writer_client_ask *ask);
 
+/* Adds to the answer of a write that TOLD is what an earlier request was answered, where it is. */
+void terms_tell(struct exchange *exchange, const struct writer_client_told *told);
 /* Answers a write that was refused on its terms: ERR_CHANGED, ERR_EXISTS. */
 void terms_refused(struct exchange *exchange, enum err err);
 

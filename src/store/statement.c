@@ -242,3 +242,20 @@ void statement_place(struct str text, unsigned first_line, const char *point, un
     }
     *column = (unsigned)(point - line_start) + 1;
 }
+
+enum err statement_prepare_all(sqlite3 *db, const char *const *texts, sqlite3_stmt **statements, size_t count,
+                               struct buf *why)
+{
+    for (size_t i = 0; i < count; i++)
+        if (sqlite3_prepare_v3(db, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &statements[i], NULL) != SQLITE_OK)
+            return rows_failed(db, why);
+    return ERR_OK;
+}
+
+void statement_finalize_all(sqlite3_stmt **statements, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        sqlite3_finalize(statements[i]);
+        statements[i] = NULL;
+    }
+}

@@ -34,6 +34,12 @@ enum err statement_prepare(sqlite3 *db, struct str *rest, unsigned flags, sqlite
 /* The same for a connection under STATEMENT_GUARD_READING, refusing what would change anything all the same. */
 enum err statement_prepare_reading(sqlite3 *db, struct str *rest, unsigned flags, sqlite3_stmt **statement,
                                    const char **error, struct buf *why) ERR_CHECKED;
+/* Prepares COUNT TEXTS of one statement each, which are to be kept, into STATEMENTS. After an error some of them may
+ * have been. Errors: rows_err. */
+enum err statement_prepare_all(sqlite3 *db, const char *const *texts, sqlite3_stmt **statements, size_t count,
+                               struct buf *why) ERR_CHECKED;
+/* Finalises COUNT STATEMENTS, NULLs among them or not, and makes them NULL. */
+void statement_finalize_all(sqlite3_stmt **statements, size_t count);
 /* Where the first statement of TEXT begins: behind blanks, comments and empty statements. */
 const char *statement_start(struct str text);
 /* The line and column (from 1, in bytes) of POINT in TEXT, which begins at line FIRST_LINE. */

@@ -41,6 +41,7 @@ struct writer_behind {
     struct writer_shared *own;
     struct writer_pending *pending; /* of `shared` */
     struct writer_journal *journal;
+    uint64_t seed;  /* of the hashes of purges, drawn at random: nobody can find two items of one hash */
     uint64_t known; /* the journal that the origin has been told of; 0: none yet */
     uint64_t applied;
     int64_t oldest_ms;   /* when the first that is not applied was accepted, or was seen; monotonic */
@@ -60,7 +61,6 @@ struct batch {
     unsigned count, failed;
     int64_t outbox_id;
     struct buf purges;
-    uint64_t seed;             /* drawn at random: nobody can find two items of one hash */
     uint64_t seen[SEEN_SLOTS]; /* hashes of `purges`, the last one that fell into each slot; 0: none did */
 };
 
@@ -74,6 +74,7 @@ struct writer_behind *writer_behind_new(const struct config *config, struct writ
     behind->shared = shared ? shared : behind->own;
     behind->pending = &behind->shared->pending;
     behind->journal = writer_journal_new(config);
+    sys_random(&behind->seed, sizeof behind->seed);
     return behind;
 }
 
@@ -423,12 +424,12 @@ int64_t writer_behind_due_ms(const struct writer_behind *behind, bool busy)
 }
 
 /* Adds the purges of a write to those of the batch, but for those that are known to stand there. */
-static void gather_purges(struct batch *batch, struct str purges)
+static void gather_purges(const struct writer_behind *behind, struct batch *batch, struct str purges)
 {
     struct str rest = purges, item;
 
     while (outbox_next(&rest, &item)) {
-        uint64_t hash = sys_hash64(item, batch->seed) | 1, *slot = &batch->seen[hash / 2 % SEEN_SLOTS];
+        uint64_t hash = sys_hash64(item, behind->seed) | 1, *slot = &batch->seen[hash / 2 % SEEN_SLOTS];
 
         if (*slot == hash)
             continue;
@@ -477,7 +478,7 @@ static enum err apply_one(struct writer_behind *behind, struct batch *batch, uin
     }
     batch->count++;
     batch->upto = number;
-    gather_purges(batch, request->purges);
+    gather_purges(behind, batch, request->purges);
     if (outcome->err == ERR_OK)
         return ERR_OK;
     batch->failed++;
@@ -561,7 +562,6 @@ bool writer_behind_apply(struct writer_behind *behind)
     enum err err = open_journal(behind, false, &why);
     const bool gone = err == ERR_NOT_FOUND;
 
-    sys_random(&batch->seed, sizeof batch->seed);
     if (err == ERR_OK) {
         do
             err = apply_batch(behind, batch, &why);

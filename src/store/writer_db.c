@@ -75,6 +75,15 @@ static enum err judge(struct writer_db *db, enum err err)
     return writer_wal_judge(db->db, err);
 }
 
+/* Runs CALL, of a module that has statements of its own on this connection. */
+#define OWN(db, call) ((db)->own = true, leave_own((db), (call)))
+
+static enum err leave_own(struct writer_db *db, enum err err)
+{
+    db->own = false;
+    return judge(db, err);
+}
+
 /* Runs SQL of this module's own. */
 static enum err control(struct writer_db *db, const char *sql, struct buf *why)
 {
@@ -107,9 +116,7 @@ static enum err connect_outbox(struct writer_db *db, struct buf *why)
 {
     struct buf reason = {0};
 
-    db->own = true;
-    enum err err = judge(db, writer_outbox_connect(db->outbox, db->db, &reason));
-    db->own = false;
+    enum err err = OWN(db, writer_outbox_connect(db->outbox, db->db, &reason));
     if (err == ERR_FULL || err == ERR_READ_ONLY || err == ERR_BUSY) {
         db->doubtful = false;
         err = ERR_OK;
@@ -225,10 +232,7 @@ enum err writer_db_begin(struct writer_db *db, struct buf *why)
  */
 static enum err tell_own(struct writer_db *db, bool own, struct buf *why)
 {
-    db->own = true;
-    enum err err = judge(db, writer_outbox_tell_own(db->outbox, db->db, own, why));
-    db->own = false;
-    return err;
+    return OWN(db, writer_outbox_tell_own(db->outbox, db->db, own, why));
 }
 
 enum err writer_db_commit(struct writer_db *db, struct buf *why)
@@ -356,15 +360,6 @@ static void take_back(struct writer_db *db)
     if (writer_db_in_transaction(db) && control(db, "ROLLBACK TO larder; RELEASE larder", &ignored) != ERR_OK)
         writer_db_rollback(db);
     buf_free(&ignored);
-}
-
-/* Runs CALL, of a module that has statements of its own on this connection. */
-#define OWN(db, call) ((db)->own = true, leave_own((db), (call)))
-
-static enum err leave_own(struct writer_db *db, enum err err)
-{
-    db->own = false;
-    return judge(db, err);
 }
 
 enum err writer_db_keep(struct writer_db *db, struct str purges, int64_t *outbox_id, struct buf *why)

@@ -20,6 +20,7 @@
 #include "base/sys.h"
 #include "store/rows.h"
 #include "store/schema.h"
+#include "store/statement.h"
 #include "store/writer_replay.h"
 #include "store/writer_wal.h"
 
@@ -63,10 +64,7 @@ struct writer_journal *writer_journal_new(const struct config *config)
 
 static void disconnect(struct writer_journal *journal)
 {
-    for (int i = 0; i < STATEMENTS; i++) {
-        sqlite3_finalize(journal->statements[i]);
-        journal->statements[i] = NULL;
-    }
+    statement_finalize_all(journal->statements, STATEMENTS);
     writer_replay_disconnect(journal->replay);
     if (journal->db && journal->doubtful)
         sqlite3_db_config(journal->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
@@ -161,6 +159,8 @@ static enum err read_identity(struct writer_journal *journal, struct buf *why)
 
 static enum err configure(struct writer_journal *journal, struct buf *why)
 {
+    struct buf ignored = {0}; /* fail says it, and whose it is */
+
     sqlite3_extended_result_codes(journal->db, 1);
     sqlite3_busy_timeout(journal->db, (int)journal->config->store.busy_timeout_ms);
     sqlite3_db_config(journal->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
@@ -175,10 +175,9 @@ static enum err configure(struct writer_journal *journal, struct buf *why)
     /* Not when the first write with a key comes: that may be rolled back. */
     if (err == ERR_OK)
         err = judge(journal, schema_make_replays(journal->db, why));
-    for (int i = 0; err == ERR_OK && i < STATEMENTS; i++)
-        if (sqlite3_prepare_v3(journal->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &journal->statements[i], NULL) !=
-            SQLITE_OK)
-            err = fail(journal, why);
+    if (err == ERR_OK && statement_prepare_all(journal->db, texts, journal->statements, STATEMENTS, &ignored) != ERR_OK)
+        err = fail(journal, why);
+    buf_free(&ignored);
     return err;
 }
 

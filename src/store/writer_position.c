@@ -11,6 +11,7 @@
 
 #include "store/rows.h"
 #include "store/schema.h"
+#include "store/statement.h"
 
 enum { FIND, ENTER, ADVANCE, FAIL, LOAD, RESOLVE, STATEMENTS };
 
@@ -36,10 +37,7 @@ struct writer_position *writer_position_new(void)
 
 void writer_position_disconnect(struct writer_position *position)
 {
-    for (int i = 0; i < STATEMENTS; i++) {
-        sqlite3_finalize(position->statements[i]);
-        position->statements[i] = NULL;
-    }
+    statement_finalize_all(position->statements, STATEMENTS);
     position->broken = false;
 }
 
@@ -62,10 +60,8 @@ static enum err take(struct writer_position *position, sqlite3 *db, int which, u
         writer_position_disconnect(position);
     if (!position->statements[FIND]) {
         err = schema_make(db, why);
-        for (int i = 0; err == ERR_OK && i < STATEMENTS; i++)
-            if (sqlite3_prepare_v3(db, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &position->statements[i], NULL) !=
-                SQLITE_OK)
-                err = rows_failed(db, why);
+        if (err == ERR_OK)
+            err = statement_prepare_all(db, texts, position->statements, STATEMENTS, why);
         position->broken = err != ERR_OK;
     }
     *out = position->statements[which];

@@ -15,6 +15,7 @@
 #include "base/sys.h"
 #include "store/rows.h"
 #include "store/schema.h"
+#include "store/statement.h"
 
 enum { FIND, KEEP, FORGET, STATEMENTS };
 
@@ -37,10 +38,7 @@ struct writer_replay *writer_replay_new(void)
 
 void writer_replay_disconnect(struct writer_replay *replay)
 {
-    for (int i = 0; i < STATEMENTS; i++) {
-        sqlite3_finalize(replay->statements[i]);
-        replay->statements[i] = NULL;
-    }
+    statement_finalize_all(replay->statements, STATEMENTS);
     replay->broken = false;
 }
 
@@ -67,9 +65,8 @@ static enum err prepare(struct writer_replay *replay, sqlite3 *db, struct buf *w
     if (replay->statements[FIND])
         return ERR_OK;
     enum err err = schema_make_replays(db, why);
-    for (int i = 0; err == ERR_OK && i < STATEMENTS; i++)
-        if (sqlite3_prepare_v3(db, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &replay->statements[i], NULL) != SQLITE_OK)
-            err = rows_failed(db, why);
+    if (err == ERR_OK)
+        err = statement_prepare_all(db, texts, replay->statements, STATEMENTS, why);
     replay->broken = err != ERR_OK;
     return err;
 }

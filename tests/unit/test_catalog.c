@@ -1,48 +1,14 @@
 /* Resource files: their front matter, what is wrong with it and where, and what must hold between files. */
-#include "config/catalog.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cmocka.h>
+#include "catalog_fixture.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
-
-#define STOCK                                                                                                          \
-    "-- name:      stock\n"                                                                                            \
-    "-- doc:       One stock by its ticker symbol.\n"                                                                  \
-    "-- route:     GET /api/stocks/{ticker}\n"                                                                         \
-    "-- param:     ticker text upper ~ ^[A-Z][A-Z0-9.-]{0,9}$\n"                                                       \
-    "-- key:       stocks:detail:{ticker}\n"                                                                           \
-    "-- shape:     object\n"                                                                                           \
-    "-- ttl:       5m\n"                                                                                               \
-    "-- stale:     1h\n"                                                                                               \
-    "-- negative:  30s\n"                                                                                              \
-    "-- tags:      stocks stock:{ticker}\n"                                                                            \
-    "SELECT ticker FROM stocks WHERE ticker = :ticker;\n"
-
-/* Every line of the report, each ended by a newline. */
-static char *report_text(const struct report *report)
-{
-    struct buf text = {0};
-
-    buf_add_str(&text, STR("\n"));
-    for (size_t i = 0; i < report_count(report); i++)
-        buf_printf(&text, "%s\n", report_line(report, i));
-    return text.p;
-}
 
 static void parse(const char *text, struct resource *out)
 {
     struct report *report = report_new();
 
     if (catalog_parse(str_from(text), "x.sql", report, out) != ERR_OK)
-        fail_msg("not accepted:%s", report_text(report));
+        fail_msg("not accepted:%s", catalog_fixture_report(report));
     report_free(&report);
 }
 
@@ -56,14 +22,8 @@ static void expect_refused(const char *text, const char *expected)
         fail_msg("accepted:\n%s", text);
     assert_int_equal(resource.index, 42);
     if (report_count(report) != 1 || !strstr(report_line(report, 0), expected))
-        fail_msg("expected `%s` in:%s", expected, report_text(report));
+        fail_msg("expected `%s` in:%s", expected, catalog_fixture_report(report));
     report_free(&report);
-}
-
-static void expect_text(struct str text, const char *expected)
-{
-    if (!str_equal(text, str_from(expected)))
-        fail_msg("`%.*s` is not `%s`", STR_ARG(text), expected);
 }
 
 static void a_resource_is_read_whole(void **state)
@@ -71,14 +31,14 @@ static void a_resource_is_read_whole(void **state)
     struct resource it;
 
     (void)state;
-    parse(STOCK, &it);
-    expect_text(it.name, "stock");
-    expect_text(it.doc, "One stock by its ticker symbol.");
-    expect_text(it.file, "x.sql");
-    expect_text(it.method, "GET");
-    expect_text(it.path, "/api/stocks/{ticker}");
-    expect_text(it.key, "stocks:detail:{ticker}");
-    expect_text(it.sql, "SELECT ticker FROM stocks WHERE ticker = :ticker;\n");
+    parse(CATALOG_FIXTURE_STOCK, &it);
+    catalog_fixture_expect(it.name, "stock");
+    catalog_fixture_expect(it.doc, "One stock by its ticker symbol.");
+    catalog_fixture_expect(it.file, "x.sql");
+    catalog_fixture_expect(it.method, "GET");
+    catalog_fixture_expect(it.path, "/api/stocks/{ticker}");
+    catalog_fixture_expect(it.key, "stocks:detail:{ticker}");
+    catalog_fixture_expect(it.sql, "SELECT ticker FROM stocks WHERE ticker = :ticker;\n");
     assert_int_equal(it.sql_line, 11);
     assert_true(it.reading);
     assert_int_equal(it.params_count, 1);
@@ -91,7 +51,7 @@ static void a_resource_is_read_whole(void **state)
     assert_int_equal(it.max_age_ms, 0);
     assert_int_equal(it.timeout_ms, 2000);
     assert_int_equal(it.tags_count, 2);
-    expect_text(it.tags[1], "stock:{ticker}");
+    catalog_fixture_expect(it.tags[1], "stock:{ticker}");
     assert_int_equal(it.purge_count, 0);
     assert_int_equal(it.auth, CATALOG_AUTH_NONE);
     assert_int_equal(it.write, CATALOG_WRITE_THROUGH);
@@ -113,12 +73,12 @@ static void a_writing_resource_has_defaults_of_its_own(void **state)
     assert_false(it.reading);
     assert_int_equal(it.shape, CATALOG_OBJECT);
     assert_int_equal(it.auth, CATALOG_AUTH_KEY);
-    expect_text(it.auth_scope, "write");
+    catalog_fixture_expect(it.auth_scope, "write");
     assert_int_equal(it.timeout_ms, 1000);
     assert_int_equal(it.ttl_ms, 0);
     assert_int_equal(it.key.len, 0);
     assert_int_equal(it.purge_count, 3);
-    expect_text(it.purge[1], "pattern:stocks:list:*");
+    catalog_fixture_expect(it.purge[1], "pattern:stocks:list:*");
     catalog_resource_fini(&it);
 }
 
@@ -162,7 +122,7 @@ static void who_may_ask_is_understood(void **state)
         buf_printf(&text, "-- name: a\n-- route: POST /a\n-- auth: %s\nSELECT 1", rows[i].value);
         parse(text.p, &it);
         assert_int_equal(it.auth, rows[i].auth);
-        expect_text(it.auth_scope, rows[i].scope);
+        catalog_fixture_expect(it.auth_scope, rows[i].scope);
         catalog_resource_fini(&it);
         buf_free(&text);
     }
@@ -175,10 +135,10 @@ static void byte_order_mark_and_crlf_are_accepted(void **state)
 
     (void)state;
     parse("\xef\xbb\xbf-- name: a\r\n--\troute:\tGET /a  \r\n\r\nSELECT 1;\r\n", &it);
-    expect_text(it.name, "a");
-    expect_text(it.path, "/a");
+    catalog_fixture_expect(it.name, "a");
+    catalog_fixture_expect(it.path, "/a");
     assert_int_equal(it.sql_line, 3);
-    expect_text(it.sql, "\r\nSELECT 1;\r\n");
+    catalog_fixture_expect(it.sql, "\r\nSELECT 1;\r\n");
     catalog_locate(&it, it.name.p, &line, &column);
     assert_int_equal(line, 1);
     assert_int_equal(column, 10);
@@ -195,7 +155,7 @@ static void front_matter_ends_at_the_first_other_line(void **state)
     (void)state;
     parse("-- name: a\n-- route: GET /a\n-- an ordinary comment\n-- see: here\nSELECT 1", &it);
     assert_int_equal(it.sql_line, 3);
-    expect_text(it.sql, "-- an ordinary comment\n-- see: here\nSELECT 1");
+    catalog_fixture_expect(it.sql, "-- an ordinary comment\n-- see: here\nSELECT 1");
     catalog_resource_fini(&it);
 }
 
@@ -243,9 +203,9 @@ static void a_warm_line_is_a_statement_of_its_own(void **state)
     (void)state;
     parse(GET_X "-- ttl: 5m\n-- timeout: 3s\n-- key: a:{x}\n-- warm:  SELECT x FROM xs LIMIT 9;\nSELECT 1", &it);
     assert_non_null(it.warm);
-    expect_text(it.warm->sql, "SELECT x FROM xs LIMIT 9;");
-    expect_text(it.warm->name, "a");
-    expect_text(it.warm->file, "x.sql");
+    catalog_fixture_expect(it.warm->sql, "SELECT x FROM xs LIMIT 9;");
+    catalog_fixture_expect(it.warm->name, "a");
+    catalog_fixture_expect(it.warm->file, "x.sql");
     assert_true(it.warm->reading);
     assert_int_equal(it.warm->timeout_ms, 3000);
     assert_int_equal(it.warm->sql_line, 7);
@@ -253,7 +213,7 @@ static void a_warm_line_is_a_statement_of_its_own(void **state)
     catalog_locate(it.warm, it.warm->sql.p, &line, &column);
     assert_int_equal(line, 7);
     assert_int_equal(column, 11);
-    expect_text(it.sql, "SELECT 1");
+    catalog_fixture_expect(it.sql, "SELECT 1");
     assert_int_equal(it.sql_offset, 0);
     catalog_resource_fini(&it);
     parse(GET_X "SELECT 1", &it);
@@ -281,7 +241,7 @@ static void what_it_depends_on_is_found_out_or_said(void **state)
         assert_int_equal(it.tables_named, rows[i].named);
         assert_int_equal(it.tables_count, rows[i].count);
         if (it.tables_count > 0)
-            expect_text(it.tables[1], "B");
+            catalog_fixture_expect(it.tables[1], "B");
         catalog_resource_fini(&it);
     }
 }
@@ -435,7 +395,7 @@ static void everything_wrong_is_reported_at_once(void **state)
     assert_int_equal(
         catalog_parse(STR("-- name: Stock\n-- route: FETCH /a/{x}\n-- ttl: soon\n-- auth: me\n"), "x.sql", report, &it),
         ERR_USAGE);
-    all = report_text(report);
+    all = catalog_fixture_report(report);
     assert_non_null(strstr(all, "\nx.sql:1:10: name:"));
     assert_non_null(strstr(all, "\nx.sql:2:11: route: `FETCH`"));
     assert_non_null(strstr(all, "\nx.sql:2:20: route: `{x}` is not declared"));
@@ -457,7 +417,7 @@ static void an_import_knows_name_doc_and_purge(void **state)
                      ERR_OK);
     assert_int_equal(it.purge_count, 2);
     assert_int_equal(it.sql_line, 3);
-    expect_text(it.sql, "INSERT INTO x;");
+    catalog_fixture_expect(it.sql, "INSERT INTO x;");
     catalog_resource_fini(&it);
     assert_int_equal(catalog_parse_import(STR("INSERT INTO x;"), "i.sql", report, &it), ERR_OK);
     catalog_resource_fini(&it);

@@ -1,47 +1,5 @@
 /* A directory of resources: read in order, and held against each other. */
-#include "config/catalog.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
-
-#define STOCK                                                                                                          \
-    "-- name:      stock\n"                                                                                            \
-    "-- doc:       One stock by its ticker symbol.\n"                                                                  \
-    "-- route:     GET /api/stocks/{ticker}\n"                                                                         \
-    "-- param:     ticker text upper ~ ^[A-Z][A-Z0-9.-]{0,9}$\n"                                                       \
-    "-- key:       stocks:detail:{ticker}\n"                                                                           \
-    "-- shape:     object\n"                                                                                           \
-    "-- ttl:       5m\n"                                                                                               \
-    "-- stale:     1h\n"                                                                                               \
-    "-- negative:  30s\n"                                                                                              \
-    "-- tags:      stocks stock:{ticker}\n"                                                                            \
-    "SELECT ticker FROM stocks WHERE ticker = :ticker;\n"
-
-/* Every line of the report, each ended by a newline. */
-static char *report_text(const struct report *report)
-{
-    struct buf text = {0};
-
-    buf_add_str(&text, STR("\n"));
-    for (size_t i = 0; i < report_count(report); i++)
-        buf_printf(&text, "%s\n", report_line(report, i));
-    return text.p;
-}
-
-static void expect_text(struct str text, const char *expected)
-{
-    if (!str_equal(text, str_from(expected)))
-        fail_msg("`%.*s` is not `%s`", STR_ARG(text), expected);
-}
+#include "catalog_fixture.h"
 
 /* A directory with resources/ and the files of one test. */
 struct directory {
@@ -78,7 +36,7 @@ static enum err load(struct directory *it)
 {
     enum err err = catalog_load(it->path, it->report, &it->catalog);
 
-    it->all = report_text(it->report);
+    it->all = catalog_fixture_report(it->report);
     return err;
 }
 
@@ -100,13 +58,13 @@ static void all_sql_files_are_loaded_in_order_of_their_names(void **state)
     (void)state;
     start(&it);
     put(&it, "b.sql", "-- name: b\n-- route: GET /b\n-- ttl: 1m\n-- key: b\n-- stale_if_error: 1h\nSELECT 1");
-    put(&it, "a.sql", STOCK);
+    put(&it, "a.sql", CATALOG_FIXTURE_STOCK);
     put(&it, "notes.txt", "not a resource");
     put(&it, ".hidden.sql", "nor is this");
     assert_int_equal(load(&it), ERR_OK);
     assert_int_equal(it.catalog->count, 2);
-    expect_text(it.catalog->resources[0].name, "stock");
-    expect_text(it.catalog->resources[1].name, "b");
+    catalog_fixture_expect(it.catalog->resources[0].name, "stock");
+    catalog_fixture_expect(it.catalog->resources[1].name, "b");
     assert_int_equal(it.catalog->resources[1].index, 1);
     assert_non_null(strstr(it.catalog->resources[1].file.p, "/resources/b.sql"));
     assert_int_equal(catalog_longest_life_ms(it.catalog), 65 * 60 * 1000);
@@ -119,7 +77,7 @@ static void what_contradicts_another_file_is_reported_with_both(void **state)
 
     (void)state;
     start(&it);
-    put(&it, "a.sql", STOCK);
+    put(&it, "a.sql", CATALOG_FIXTURE_STOCK);
     put(&it, "b.sql", "-- name: stock\n-- route: GET /b\nSELECT 1");
     put(&it, "c.sql", "-- name: c\n-- route: GET /api/stocks/{symbol}/\n-- param: symbol text\nSELECT 1");
     put(&it, "d.sql", "-- name: d\n-- route: GET /d/{x}\n-- param: x text\n-- ttl: 1m\n-- key: stocks:{x}:x\nSELECT 1");
