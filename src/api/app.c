@@ -31,8 +31,10 @@
 #include "api/route_resource.h"
 #include "api/route_warm.h"
 #include "api/route_write.h"
+#include "api/settle.h"
 #include "base/sys.h"
 #include "store/receipt.h"
+#include "store/writer_async.h"
 
 #define SLOW_US (1000 * 1000)
 
@@ -52,15 +54,15 @@
     X(DELETE, "/api/cache/key/{key...}", ADMIN, route_purge_key, true)                                                 \
     X(GET, "/api/leaderboards", NONE, route_board_list_all, false)                                                     \
     X(GET, "/api/leaderboards/{board}/periods", NONE, route_board_list_periods, true)                                  \
-    X(DELETE, "/api/leaderboards/{board}/periods", KEY, route_board_write_remove, true)                                \
+    X(DELETE, "/api/leaderboards/{board}/periods", KEY, route_board_write_remove, false)                               \
     X(GET, "/api/leaderboards/{board}/scores", NONE, route_board_member, false)                                        \
-    X(POST, "/api/leaderboards/{board}/scores", KEY, route_board_write_submit, true)                                   \
-    X(DELETE, "/api/leaderboards/{board}/scores", KEY, route_board_write_remove, true)                                 \
+    X(POST, "/api/leaderboards/{board}/scores", KEY, route_board_write_submit, false)                                  \
+    X(DELETE, "/api/leaderboards/{board}/scores", KEY, route_board_write_remove, false)                                \
     X(GET, "/api/leaderboards/{board}/top", NONE, route_board_top, false)                                              \
-    X(DELETE, "/api/leaderboards/{board}/top", KEY, route_board_write_remove, true)                                    \
+    X(DELETE, "/api/leaderboards/{board}/top", KEY, route_board_write_remove, false)                                   \
     X(GET, "/api/leaderboards/{board}/{member}/around", NONE, route_board_around, false)                               \
     X(GET, "/api/leaderboards/{board}/{member...}", NONE, route_board_member, false)                                   \
-    X(DELETE, "/api/leaderboards/{board}/{member...}", KEY, route_board_write_remove, true)                            \
+    X(DELETE, "/api/leaderboards/{board}/{member...}", KEY, route_board_write_remove, false)                           \
     X(GET, "/api/writes", ADMIN, route_receipts_list, true)                                                            \
     X(GET, "/api/writes/{receipt}", NONE, route_receipts_get, true)                                                    \
     X(POST, "/api/writes/{receipt}/repeat", ADMIN, route_receipts_repeat, true)                                        \
@@ -95,7 +97,6 @@ static enum err add_resource(struct app *app, const struct resource *resource, s
                             .pattern = resource->path,
                             .auth = resource->auth,
                             .handle = resource->reading ? route_resource_read : route_write_handle,
-                            .blocking = !resource->reading,
                             .resource = resource};
     enum err err = router_add(app->router, route->method, route->pattern, route);
     if (err != ERR_OK) {
@@ -149,6 +150,8 @@ struct app_thread *app_thread_open(const struct app *app, const struct loop *loo
     thread->cache = cache_open(config, app->shared->cache, loop);
     if (loop) {
         thread->memo = memo_new();
+        thread->writes = writer_async_new(config, app->shared->writer, loop);
+        thread->settle = settle_new(thread);
     } else {
         thread->store = store_open(config->store.database, config->store.busy_timeout_ms);
         thread->scores = scores_open(config->store.database, config->store.busy_timeout_ms);
@@ -163,6 +166,8 @@ void app_thread_close(struct app_thread **thread)
         return;
     cache_close(&(*thread)->cache);
     memo_free(&(*thread)->memo);
+    writer_async_free(&(*thread)->writes);
+    settle_free(&(*thread)->settle);
     store_close(&(*thread)->store);
     scores_close(&(*thread)->scores);
     writer_client_free(&(*thread)->writer);

@@ -37,7 +37,9 @@ struct app_thread {
     const struct app *app;
     const struct loop *loop; /* NULL but on the event thread */
     struct cache *cache;
-    struct memo *memo;   /* on the event thread alone */
+    struct memo *memo; /* on the event thread alone, as are the next two */
+    struct writer_async *writes;
+    struct settle *settle;
     struct store *store; /* NULL on the event thread, as are those below */
     struct scores *scores;
     struct writer_client *writer;

@@ -18,8 +18,8 @@
 #include "api/route_resource.h"
 #include "api/route_write.h"
 #include "api/terms.h"
+#include "api/writing.h"
 #include "base/metrics.h"
-#include "l2/l2_boards.h"
 
 /* What a member's score becomes. A sum that reaches 2^53 would swallow what is added to it: it becomes what the table
  * refuses. */
@@ -131,127 +131,144 @@ static enum err take_row(void *context, size_t index, const struct body *row, st
     return ERR_OK;
 }
 
-static enum err read_outcome(struct str written, struct arena *arena, struct outcome *outcome)
+/* COUNT scores, one of which each row tells of. */
+static enum err read_outcome(struct str written, size_t count, struct arena *arena, struct outcome *outcome)
 {
     struct body body;
     struct buf why = {0};
     enum err err = body_parse(written, arena, &body, &why);
     const struct body_member *items = err == ERR_OK ? body_find(&body, STR("items")) : NULL;
 
-    outcome->changes = arena_calloc(arena, BOARD_SCORES_MAX + 1, sizeof *outcome->changes);
+    outcome->changes = arena_calloc(arena, count, sizeof *outcome->changes);
     if (err == ERR_OK)
-        err =
-            items && outcome->changes ? body_objects(items, BOARD_SCORES_MAX, arena, take_row, outcome, &why) : ERR_IO;
+        err = items && outcome->changes ? body_objects(items, count, arena, take_row, outcome, &why) : ERR_IO;
     buf_free(&why);
     return err;
 }
 
-static void answer_submitted(struct exchange *exchange, const struct config_board *config, enum config_board_mode mode,
-                             struct str written)
+/* What the route knows before it writes. */
+struct submission {
+    const struct config_board *config;
+    enum config_board_mode mode;
+    size_t count; /* of scores */
+    struct outcome outcome;
+};
+
+/* What L2 is to be told. Where the writer's answer cannot be read it is written all the same, and the follower will
+ * tell L2; only what has come of it cannot be said here. */
+static void tell_submitted(struct writing *writing)
 {
-    struct http *http = exchange->http;
-    struct outcome outcome = {.count = 0};
-    struct board board = {.config = config};
-    struct buf json = {0};
-    enum err err = read_outcome(written, http->arena, &outcome);
+    struct submission *submission = writing->state;
+    struct outcome *outcome = &submission->outcome;
 
     metrics_add(METRIC_writes, 1);
-    if (err == ERR_OK) {
-        l2_boards_push(cache_l2(exchange->thread->cache), outcome.changes, outcome.count);
-        board.period = outcome.stored;
-        (void)str_cut(&board.period, '@');
-        buf_printf(&json, "{\"board\":\"%s\",\"period\":", config->name);
-        board_add_period(&board, &json);
-        buf_printf(&json, ",\"mode\":\"%s\",\"scores\":[", config_board_mode_name(mode));
-        buf_add_str(&json, buf_str(&outcome.items));
-        buf_add_str(&json, STR("]}"));
-        app_json(http, 200, arena_take_buf(http->arena, &json));
-    } else {
-        /* It is written, and the follower will tell L2; only what has come of it cannot be said here. */
-        route_write_fail(exchange, ERR_IO, STR("the writer's answer cannot be read"));
+    writing->err = read_outcome(writing->told.row.json, submission->count, writing->exchange->http->arena, outcome);
+    if (writing->err != ERR_OK) {
+        writing->err = ERR_IO;
+        writing->why = STR("the writer's answer cannot be read");
+        return;
     }
-    buf_free(&outcome.items);
+    writing->telling.changes = outcome->changes;
+    writing->telling.changes_count = outcome->count;
 }
 
-/* The database takes no score that is too large, whatever it is the sum of. */
-static enum http_step refuse_written(struct exchange *exchange, enum err err, struct buf *why)
+static void answer_submitted(struct writing *writing)
 {
-    if (err == ERR_CONSTRAINT)
-        app_problem(exchange->http, 409,
+    struct http *http = writing->exchange->http;
+    struct submission *submission = writing->state;
+    struct board board = {.config = submission->config, .period = submission->outcome.stored};
+    struct buf json = {0};
+
+    if (writing->err == ERR_CONSTRAINT) {
+        app_problem(http, 409,
                     "A sum would reach 2^53 (9007199254740992), where whole numbers are not exact. Nothing was "
                     "written.");
-    else
-        route_write_fail(exchange, err, buf_str(why));
-    buf_free(why);
-    return HTTP_DONE;
+    } else if (writing->err != ERR_OK) {
+        route_write_fail(writing->exchange, writing->err, writing->why);
+    } else {
+        (void)str_cut(&board.period, '@');
+        buf_printf(&json, "{\"board\":\"%s\",\"period\":", board.config->name);
+        board_add_period(&board, &json);
+        buf_printf(&json, ",\"mode\":\"%s\",\"scores\":[", config_board_mode_name(submission->mode));
+        buf_add_str(&json, buf_str(&submission->outcome.items));
+        buf_add_str(&json, STR("]}"));
+        app_json(http, 200, arena_take_buf(http->arena, &json));
+    }
+    buf_free(&submission->outcome.items);
+    terms_tell(writing->exchange, &writing->told);
 }
 
 enum http_step route_board_write_submit(struct exchange *exchange)
 {
-    struct store_caller caller = route_resource_caller(exchange->http);
+    const struct store_caller caller = route_resource_caller(exchange->http);
+    struct arena *arena = exchange->http->arena;
     struct params_values values = {.count = 3};
-    struct writer_client_ask ask = {
-        .sql = STR(submit_sql), .shape = CATALOG_LIST, .values = &values, .caller = &caller, .tells_scores = true};
-    struct writer_client_told told;
+    struct submission *submission;
+    struct writing *writing = writing_new(exchange, sizeof *submission);
     struct board_scores scores;
     struct board board;
-    struct buf why = {0};
 
-    if (!find_board(exchange, &board) || !read_scores(exchange, &scores) || !terms_read(exchange, &ask))
+    if (!writing)
         return HTTP_DONE;
-    enum config_board_mode mode = scores.mode < CONFIG_BOARD_MODES ? scores.mode : board.config->mode;
+    submission = writing->state;
+    writing->ask = (struct writer_client_ask){
+        .sql = STR(submit_sql), .shape = CATALOG_LIST, .values = &values, .caller = &caller, .tells_scores = true};
+    if (!find_board(exchange, &board) || !read_scores(exchange, &scores) || !terms_read(exchange, &writing->ask))
+        return HTTP_DONE;
+    submission->config = board.config;
+    submission->count = scores.count;
+    submission->mode = scores.mode < CONFIG_BOARD_MODES ? scores.mode : board.config->mode;
     values.items[0] = text_value(STR("board"), board.stored);
-    values.items[1] = text_value(STR("mode"), str_from(config_board_mode_name(mode)));
-    values.items[2] = text_value(STR("scores"), list_scores(&scores, exchange->http->arena));
-    if (arena_overflowed(exchange->http->arena)) {
+    values.items[1] = text_value(STR("mode"), str_from(config_board_mode_name(submission->mode)));
+    values.items[2] = text_value(STR("scores"), list_scores(&scores, arena));
+    if (arena_overflowed(arena)) {
         app_unavailable(exchange->http, 1, "The request needs more memory than one may have.");
         return HTTP_DONE;
     }
-    enum err err = writer_client_write(exchange->thread->writer, &ask, exchange->http->arena, &told, &why);
-    if (err != ERR_OK)
-        return refuse_written(exchange, err, &why);
-    buf_free(&why);
-    answer_submitted(exchange, board.config, mode, told.row.json);
-    terms_tell(exchange, &told);
-    return HTTP_DONE;
+    writing->tell = tell_submitted;
+    writing->answer = answer_submitted;
+    return writing_begin(writing);
 }
 
-static void answer_removed(struct exchange *exchange, const struct board *board, const struct store_answer *row)
+static void answer_removed(struct writing *writing)
 {
+    struct exchange *exchange = writing->exchange;
+    const struct board *board = writing->state;
     struct buf json = {0};
 
-    metrics_add(METRIC_writes, 1);
-    if (!row->found) {
-        app_problem(exchange->http, 404, "This member has no score on the board `%s`, so nothing was removed.",
-                    board->config->name);
+    if (writing->err != ERR_OK) {
+        route_write_fail(exchange, writing->err, writing->why);
         return;
     }
-    buf_printf(&json, "{\"board\":\"%s\",\"period\":", board->config->name);
-    board_add_period(board, &json);
-    buf_printf(&json, ",\"removed\":%.*s}", STR_ARG(row->json));
-    app_json(exchange->http, 200, arena_take_buf(exchange->http->arena, &json));
+    metrics_add(METRIC_writes, 1);
+    if (writing->told.row.found) {
+        buf_printf(&json, "{\"board\":\"%s\",\"period\":", board->config->name);
+        board_add_period(board, &json);
+        buf_printf(&json, ",\"removed\":%.*s}", STR_ARG(writing->told.row.json));
+        app_json(exchange->http, 200, arena_take_buf(exchange->http->arena, &json));
+    } else {
+        app_problem(exchange->http, 404, "This member has no score on the board `%s`, so nothing was removed.",
+                    board->config->name);
+    }
+    terms_tell(exchange, &writing->told);
 }
 
 enum http_step route_board_write_remove(struct exchange *exchange)
 {
     struct params_values values = {.count = 2};
-    struct writer_client_ask ask = {.sql = STR(remove_sql), .shape = CATALOG_OBJECT, .values = &values};
-    struct writer_client_told told;
-    struct board board;
+    struct board *board;
+    struct writing *writing = writing_new(exchange, sizeof *board);
     struct str member;
-    struct buf why = {0};
 
-    if (!find_board(exchange, &board) || !route_board_take_member(exchange, &member) || !terms_read(exchange, &ask))
+    if (!writing)
         return HTTP_DONE;
-    values.items[0] = text_value(STR("board"), board.stored);
+    board = writing->state;
+    writing->ask = (struct writer_client_ask){.sql = STR(remove_sql), .shape = CATALOG_OBJECT, .values = &values};
+    if (!find_board(exchange, board) || !route_board_take_member(exchange, &member) ||
+        !terms_read(exchange, &writing->ask))
+        return HTTP_DONE;
+    values.items[0] = text_value(STR("board"), board->stored);
     values.items[1] = text_value(STR("member"), member);
-    enum err err = writer_client_write(exchange->thread->writer, &ask, exchange->http->arena, &told, &why);
-    if (err == ERR_OK)
-        answer_removed(exchange, &board, &told.row);
-    else
-        route_write_fail(exchange, err, buf_str(&why));
-    if (err == ERR_OK)
-        terms_tell(exchange, &told);
-    buf_free(&why);
-    return HTTP_DONE;
+    writing->answer = answer_removed;
+    return writing_begin(writing);
 }

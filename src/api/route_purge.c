@@ -15,6 +15,7 @@
 #include <inttypes.h>
 
 #include "api/body.h"
+#include "api/settle.h"
 #include "l2/l2_log.h"
 
 enum { KEYS_MAX = 1000 };
@@ -198,34 +199,22 @@ static enum http_step answer_dry_run(struct exchange *exchange, const struct inv
     return answer(exchange, 200, &body);
 }
 
-/* Keeps ITEMS, which L2 could not be told, in the outbox; and what cannot be kept there as a debt of everything. */
-static bool keep(struct exchange *exchange, const struct str *items, size_t count)
+/* Carries ITEMS out. ERR_AGAIN: L2 could not be told, and they are kept; ERR_UNAVAILABLE: nor could they be kept. */
+static enum err purge_or_keep(struct exchange *exchange, const struct str *items, size_t count, bool soft,
+                              struct purge_result *result)
 {
+    struct app_thread *thread = exchange->thread;
     struct l2_status status;
     struct buf why = {0};
-    enum err err = writer_client_keep_purges(exchange->thread->writer, items, count, NULL, &why);
+    enum err err = purge_items(thread->cache, items, count, soft, result);
 
-    l2_status(exchange->thread->app->shared->cache->l2, &status);
-    app_note(exchange, err == ERR_OK ? "purge_kept" : "purge_not_kept",
-             err != ERR_OK ? buf_str(&why) : status.last_error);
-    if (err != ERR_OK)
-        cache_shared_owe_all(exchange->thread->app->shared->cache);
-    buf_free(&why);
-    return err == ERR_OK;
-}
-
-enum err route_purge_items(struct exchange *exchange, const struct str *items, size_t count, bool soft,
-                           int64_t outbox_id, struct purge_result *result)
-{
-    enum err err = purge_items(exchange->thread->cache, items, count, soft, result);
-
-    if (err != ERR_UNAVAILABLE) {
-        /* What fails here is carried out once more, which does no harm. */
-        if (err == ERR_OK && outbox_id != 0)
-            (void)!writer_client_purged(exchange->thread->writer, &outbox_id, 1);
+    if (err != ERR_UNAVAILABLE)
         return err;
-    }
-    return outbox_id != 0 || keep(exchange, items, count) ? ERR_AGAIN : ERR_UNAVAILABLE;
+    bool kept = settle_keep(thread, items, count, &why);
+    l2_status(thread->app->shared->cache->l2, &status);
+    app_note(exchange, kept ? "purge_kept" : "purge_not_kept", kept ? status.last_error : buf_str(&why));
+    buf_free(&why);
+    return kept ? ERR_AGAIN : ERR_UNAVAILABLE;
 }
 
 /* Carries ITEMS out for a route of its own, and answers; BODY, which is freed, is what the answer begins with. */
@@ -233,7 +222,7 @@ static enum http_step purge_and_answer(struct exchange *exchange, const struct s
                                        bool counted, struct buf *body)
 {
     struct purge_result result;
-    enum err err = route_purge_items(exchange, items, count, soft, 0, &result);
+    enum err err = purge_or_keep(exchange, items, count, soft, &result);
 
     if (err != ERR_OK && err != ERR_AGAIN) {
         buf_free(body);

@@ -18,9 +18,5 @@ enum http_step route_purge_job(struct exchange *exchange);
 
 /* Answers with what the purge ITEM of what stands under KEY does; an empty one does nothing. */
 enum http_step route_purge_named(struct exchange *exchange, struct str key, struct str item);
-/* Carries ITEMS out. OUTBOX_ID: the row of the outbox that keeps them already; 0 for none. ERR_AGAIN: in force here,
- * and kept for L2. ERR_UNAVAILABLE: neither told nor kept. Both have been noted for the log. Others as purge_items. */
-enum err route_purge_items(struct exchange *exchange, const struct str *items, size_t count, bool soft,
-                           int64_t outbox_id, struct purge_result *result) ERR_CHECKED;
 
 #endif

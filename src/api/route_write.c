@@ -3,22 +3,23 @@
  *
  * Parameters come from the path, the query and the members of a JSON body, each from one of them. What is wrong with
  * path or query is 400, what is wrong with a member 422, and either way the database has not been asked. The writer
- * answers after the synced commit; then what the resource's `purge` names leaves the cache, and only then the client
- * hears of it: whoever has the answer never reads the old row again on this host. A write behind is answered when the
- * journal holds it; that it is pending is known on this host by then, and readers wait for it (route_resource).
+ * answers after the synced commit, and what the resource's `purge` names leaves the cache before the client hears of it
+ * (writing). A write behind is answered when the journal holds it; that it is pending is known on this host by then,
+ * and readers wait for it (route_resource).
  *
  * Invariant: a success is told only of what is durable, and a failure never claims that nothing was written unless the
- * writer said so. What may have been written is purged all the same. The purges are committed with the data: one that
- * L2 could not be told of does not undo the write, and is carried out before L2 is read again.
+ * writer said so. The purges are committed with the data: one that L2 could not be told of does not undo the write, and
+ * is carried out before L2 is read again.
  */
 #include "api/route_write.h"
 
 #include "api/body.h"
-#include "api/route_purge.h"
 #include "api/route_receipts.h"
 #include "api/route_resource.h"
 #include "api/terms.h"
+#include "api/writing.h"
 #include "base/metrics.h"
+#include "cache/purge.h"
 
 /* What a request gives, before it is checked as a whole. */
 struct given {
@@ -149,12 +150,6 @@ static void answer_accepted(struct exchange *exchange, struct str json)
     route_receipts_accepted(exchange, json);
 }
 
-/* Whether it is not known what became of a write that ended in ERR; of every other error nothing was written. */
-static bool is_unknown(enum err err)
-{
-    return err == ERR_TIMEOUT || err == ERR_IO;
-}
-
 void route_write_fail(struct exchange *exchange, enum err err, struct str why)
 {
     struct http *http = exchange->http;
@@ -191,37 +186,40 @@ void route_write_fail(struct exchange *exchange, enum err err, struct str why)
     app_note(exchange, "write_failed", why.len > 0 ? why : str_from(err_text(err)));
 }
 
+static void answer(struct writing *writing)
+{
+    struct exchange *exchange = writing->exchange;
+
+    if (writing->err != ERR_OK)
+        route_write_fail(exchange, writing->err, writing->why);
+    else if (writing->ask.behind)
+        answer_accepted(exchange, writing->told.row.json);
+    else
+        answer_written(exchange, &writing->told.row);
+    terms_tell(exchange, &writing->told);
+}
+
 enum http_step route_write_handle(struct exchange *exchange)
 {
     const struct resource *resource = exchange->route->resource;
-    struct store_caller caller = route_resource_caller(exchange->http);
+    const struct store_caller caller = route_resource_caller(exchange->http);
     struct params_values values;
     struct http *http = exchange->http;
-    struct writer_client_ask ask = {.sql = resource->sql,
-                                    .shape = resource->shape,
-                                    .values = &values,
-                                    .caller = &caller,
-                                    .behind = resource->write == CATALOG_WRITE_BEHIND};
-    struct writer_client_told told = {.outbox_id = 0};
-    struct purge_result purged;
-    struct buf why = {0};
+    struct writing *writing = writing_new(exchange, 0);
 
-    if (!bind_values(exchange, &values) || !terms_read(exchange, &ask))
+    if (!writing)
         return HTTP_DONE;
-    if (ask.behind)
-        ask.label = arena_printf(http->arena, "%s %.*s", http_method_name(http->method), STR_ARG(http->path));
-    ask.purges = make_purges(exchange, &values, &ask.purges_count);
-    enum err err = writer_client_write(exchange->thread->writer, &ask, http->arena, &told, &why);
-    /* What could not be told to L2 is kept, and has been noted; the write stands in any case. */
-    if (ask.purges_count > 0 && !ask.behind && (err == ERR_OK || is_unknown(err)))
-        (void)!route_purge_items(exchange, ask.purges, ask.purges_count, false, told.outbox_id, &purged);
-    if (err != ERR_OK)
-        route_write_fail(exchange, err, buf_str(&why));
-    else if (ask.behind)
-        answer_accepted(exchange, told.row.json);
-    else
-        answer_written(exchange, &told.row);
-    terms_tell(exchange, &told);
-    buf_free(&why);
-    return HTTP_DONE;
+    struct writer_client_ask *ask = &writing->ask;
+    *ask = (struct writer_client_ask){.sql = resource->sql,
+                                      .shape = resource->shape,
+                                      .values = &values,
+                                      .caller = &caller,
+                                      .behind = resource->write == CATALOG_WRITE_BEHIND};
+    if (!bind_values(exchange, &values) || !terms_read(exchange, ask))
+        return HTTP_DONE;
+    if (ask->behind)
+        ask->label = arena_printf(http->arena, "%s %.*s", http_method_name(http->method), STR_ARG(http->path));
+    ask->purges = make_purges(exchange, &values, &ask->purges_count);
+    writing->answer = answer;
+    return writing_begin(writing);
 }

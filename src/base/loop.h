@@ -8,6 +8,8 @@
 
 #include <stdint.h>
 
+#include <stdbool.h>
+
 #include "base/err.h"
 
 #define LOOP_READ 1u
@@ -24,11 +26,12 @@ struct loop_watch {
     unsigned events; /* as last asked for; kept by the loop */
 };
 
-/* Work for a pool thread that no request waits for. Embedded by its owner. */
+/* Work for a pool thread that is no request's. Embedded by its owner. */
 struct loop_job {
-    const char *what; /* for whoever watches over the pool; static, or the owner's */
+    const char *what;                                /* for whoever watches over the pool; static, or the owner's */
     void (*run)(struct loop_job *job, void *thread); /* THREAD: what the application opened for the pool's thread */
     void (*done)(struct loop_job *job);              /* on the event thread; may free JOB */
+    bool is_awaited; /* requests wait for it: neither the share of such jobs nor a drain keeps it from the pool */
 };
 
 struct loop {

@@ -212,8 +212,7 @@ enum err connection_begin(struct connection *connection, struct str bytes, const
     connection->is_cut = !head->body_complete;
     enum err err = gateway_begin(room->gateway, bytes, head, http, why);
     connection->close_after = connection->is_cut || !gateway_keeps(room->gateway);
-    bool is_read = !head->is_split && http->body_len == 0 && bytes.len == head->len + FCGI_HEAD_RECORD;
-    if (err != ERR_OK || connection->is_cut || is_read)
+    if (err != ERR_OK || connection->is_cut || !gateway_has_rest(room->gateway))
         buf_free(&connection->input);
     else
         keep(connection, bytes);

@@ -240,6 +240,19 @@ enum fcgi_head_verdict fcgi_head_scan(struct str bytes, struct fcgi_head *out)
     return incomplete(bytes, out->len, out);
 }
 
+bool fcgi_head_body(struct str bytes, const struct fcgi_head *head, size_t body_len, char *out)
+{
+    struct record record;
+    size_t have = 0;
+    for (size_t at = head->len; read_record(bytes, at, &record); at += FCGI_HEAD_RECORD + record.content_len + record.padding_len) {
+        if (record.content_len > body_len - have)
+            return false;
+        memcpy(out + have, bytes.p + at + FCGI_HEAD_RECORD, record.content_len);
+        have += record.content_len;
+    }
+    return have == body_len;
+}
+
 static void add_record(struct buf *out, uint8_t type, struct str content)
 {
     size_t padding = (8 - content.len % 8) % 8;

@@ -63,6 +63,9 @@ struct fcgi_head {
 /* Scans BYTES from their start. *OUT is meaningful as the verdict says. */
 enum fcgi_head_verdict fcgi_head_scan(struct str bytes, struct fcgi_head *out);
 
+/* Copies the body of the request in BYTES, whose scan is HEAD with body_complete, to OUT. False when it is not BODY_LEN bytes long. */
+bool fcgi_head_body(struct str bytes, const struct fcgi_head *head, size_t body_len, char *out);
+
 /* Appends the answer to a management record (4.1, 4.2): GET_VALUES_RESULT for GET_VALUES, else UNKNOWN_TYPE. RECORD is the whole record. */
 void fcgi_head_answer(struct str record, unsigned connections, struct buf *out);
 

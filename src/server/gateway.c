@@ -24,10 +24,13 @@
 
 /* A body shorter than this is copied: that costs less than sending it in a piece of its own. */
 #define BODY_APART 4096
+/* A request's body up to this is copied on the event thread: less work than to hand it over. */
+#define BODY_SHORT 16384
 
 struct gateway {
     FCGX_Request request;
     bool in_libfcgi; /* the request under way was read by it */
+    bool has_rest;
     uint16_t request_id;
     bool keep;
     size_t params_len; /* of the scan */
@@ -72,11 +75,36 @@ bool gateway_keeps(const struct gateway *gateway)
     return gateway->keep;
 }
 
+bool gateway_has_rest(const struct gateway *gateway)
+{
+    return gateway->has_rest;
+}
+
+static const char wrong_length[] = "the request body is not as long as Content-Length says";
+
+/* The body, where it is all there and short. */
+static enum err take_body(struct gateway *gateway, struct str bytes, const struct fcgi_head *head, struct http *http, const char **why)
+{
+    if (!head->body_complete || http->body_len > BODY_SHORT)
+        return ERR_OK;
+    char *body = arena_alloc(http->arena, http->body_len + 1);
+    if (!body)
+        return ERR_LIMIT;
+    if (!fcgi_head_body(bytes, head, http->body_len, body)) {
+        *why = wrong_length;
+        return ERR_SYNTAX;
+    }
+    http->body = (struct str){body, http->body_len};
+    gateway->has_rest = false;
+    return ERR_OK;
+}
+
 enum err gateway_begin(struct gateway *gateway, struct str bytes, const struct fcgi_head *head, struct http *http, const char **why)
 {
     gateway->keep = head->keep;
     gateway->request_id = head->request_id;
     gateway->params_len = head->params_len;
+    gateway->has_rest = true;
     if (head->is_split)
         return ERR_OK;
     char *copy = arena_alloc(http->arena, head->len);
@@ -88,7 +116,8 @@ enum err gateway_begin(struct gateway *gateway, struct str bytes, const struct f
         const char *name = copy + param->at;
         http_set_variable(http, (struct str){name, param->name_len}, (struct str){name + param->name_len, param->value_len});
     }
-    return http_finish_request(http, why);
+    enum err err = http_finish_request(http, why);
+    return err == ERR_OK ? take_body(gateway, bytes, head, http, why) : err;
 }
 
 /* BYTES as a file that is read from its start; -1 when there is no memory for it. */
@@ -132,7 +161,7 @@ static enum err read_body(FCGX_Stream *in, struct http *http, const char **why)
     if (!body)
         return ERR_LIMIT;
     if (FCGX_GetStr(body, (int)http->body_len + 1, in) != (int)http->body_len || FCGX_GetError(in) != 0) {
-        *why = "the request body is not as long as Content-Length says";
+        *why = wrong_length;
         return ERR_SYNTAX;
     }
     http->body = (struct str){body, http->body_len};

@@ -12,6 +12,7 @@
 #include "server/worker.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -24,7 +25,7 @@
 #include "server/listener.h"
 
 #define BATCH 64
-#define TICKS_MAX 4
+#define TICKS_MAX 8
 #define TICK_MS 20        /* of modules' ticks while requests are under way */
 #define IDLE_TICK_MS 500
 #define SWEEP_MS 250      /* how often deadlines of connections are looked at */
@@ -242,6 +243,8 @@ static void begin(struct worker *worker, struct connection *connection, struct s
     connection->deadline_ms = 0;
     if (err == ERR_OK && connection->is_cut)
         err = cut;
+    if (err == ERR_OK && http->body.len > worker->config->server.max_body)
+        err = ERR_LIMIT;
     if (err != ERR_OK) {
         explain(worker, connection, err, why);
         respond(worker, connection);
@@ -404,6 +407,8 @@ static enum err submit(void *self, struct loop_job *job)
 {
     struct worker *worker = self;
     const int64_t most = worker->config->server.pool * worker->config->cache.refresh_share / 100;
+    if (job->is_awaited)
+        return pool_submit_background(worker->pool, job, UINT_MAX);
     return worker->draining ? ERR_LIMIT : pool_submit_background(worker->pool, job, most > 0 ? (unsigned)most : 1);
 }
 

@@ -1,13 +1,13 @@
 /*
  * writer: the process. One thread and one epoll set: the listener and the clients.
  *
- * A round receives what has come, takes one request of each client, has them carried out as groups and answers. While
- * the disk syncs one group, the next gathers in the sockets: that is group commit without a timer.
+ * A round receives what has come, has it carried out as groups and answers. While the disk syncs one group, the next
+ * gathers in the sockets: that is group commit without a timer.
  *
- * Invariants: without the lock nothing is opened and nobody listened to; a client is answered in the order in which it
- * asked; a request that was received whole is answered, also on the way out: told to stop, the writer first makes its
- * clients unable to send more (they then know that what they were about to ask was not carried out), and works off what
- * is there.
+ * Invariants: without the lock nothing is opened and nobody listened to; a request that was received whole is answered,
+ * also on the way out: told to stop, the writer first makes its clients unable to send more (they then know that what
+ * they were about to ask was not carried out), and works off what is there. Of what a client has asked without waiting
+ * for the answer, writes of a round may be carried out in another order.
  *
  * Signals are blocked but while it waits, so that none is missed and none cuts a write short. It refuses the processes
  * of other users, and holds no request back for company.
@@ -168,27 +168,46 @@ static bool next_request(struct writer *writer, struct writer_peer *peer, struct
     return false;
 }
 
-/* One request of each client. Those for whom the queue has no place are turned away at once. False when there was none.
- */
-static bool gather(struct writer *writer)
+/* Whether nothing more of a client may be taken before ITEM is carried out: what follows belongs to it, or may rest on
+ * it. */
+static bool is_last(const struct writer_commit_item *item)
 {
-    const struct writer_frame_answer full = {
+    return item->request.kind != WRITER_FRAME_WRITE && item->request.kind != WRITER_FRAME_PURGES;
+}
+
+/* What PEER has sent. That for which the queue has no place is turned away. */
+static void gather_from(struct writer *writer, struct writer_peer *peer)
+{
+    struct writer_frame_answer full = {
         .err = ERR_BUSY,
         .failed_row = WRITER_FRAME_NO_ROW,
         .why = STR("too many writes are waiting; nothing was written"),
     };
 
-    writer->items_count = 0;
-    for (size_t i = 0; i < writer->peers_count; i++) {
-        struct writer_peer *peer = writer->peers[i];
+    for (bool last = false; !last;) {
         struct writer_commit_item *item = add_item(writer);
-        if (!next_request(writer, peer, item)) {
+
+        last = !next_request(writer, peer, item);
+        if (last) {
             writer->items_count--;
         } else if (writer->items_count > (size_t)writer->config->store.write_queue) {
+            full.tag = item->request.tag;
             writer_peer_answer(peer, &full, sys_monotonic_ms());
             writer->items_count--;
+        } else {
+            last = is_last(item);
         }
     }
+}
+
+/* What has come of every client. False when there was none. */
+static bool gather(struct writer *writer)
+{
+    writer->items_count = 0;
+    for (size_t i = 0; i < writer->peers_count; i++)
+        gather_from(writer, writer->peers[i]);
+    for (size_t i = 0; i < writer->peers_count; i++)
+        writer_peer_flush(writer->peers[i], sys_monotonic_ms());
     return writer->items_count > 0;
 }
 
@@ -204,7 +223,8 @@ static bool is_behind(const struct writer_commit_item *item)
 }
 
 /* The round's items in the order in which they are carried out: those behind first, so that each kind shares its
- * commits. Clients that asked at the same time cannot have meant another order. Returns how many are behind. */
+ * commits. Who asked without waiting for what he had asked before cannot have meant another order. Returns how many are
+ * behind. */
 static size_t sort(struct writer *writer)
 {
     size_t behind = 0, at = 0;
@@ -230,7 +250,7 @@ static bool is_answered(struct writer *writer, struct writer_commit_item *item)
         writer_behind_knows(writer->behind, item)) {
         if (item->outcome.err == ERR_OK)
             writer_commit_fail(&item->outcome, ERR_EXISTS, STR(""));
-        writer_commit_answer(item, WRITER_FRAME_NO_ROW);
+        writer_commit_answer(&item, 1);
         return true;
     }
     if (writer->shared && request->kind == WRITER_FRAME_WRITE)
@@ -241,7 +261,7 @@ static bool is_answered(struct writer *writer, struct writer_commit_item *item)
     if (err == ERR_OK)
         return false;
     writer_commit_fail(&item->outcome, err, STR("writes accepted before cannot be applied now"));
-    writer_commit_answer(item, WRITER_FRAME_NO_ROW);
+    writer_commit_answer(&item, 1);
     return true;
 }
 
@@ -265,7 +285,7 @@ static void carry_out_alone(struct writer *writer, struct writer_commit_item *it
         writer_behind_resolve(writer->behind, item);
 }
 
-/* Runs of writes as groups; what stands alone one by one, in its turn. */
+/* Runs of writes as groups; what stands alone one by one, in its turn, and so after what its client asked before. */
 static void carry_out(struct writer *writer)
 {
     size_t at = sort(writer), end;

@@ -235,6 +235,7 @@ static enum err make_frame(struct writer_behind *behind, const struct writer_fra
     if (request->condition != WRITER_FRAME_ALWAYS)
         return ERR_USAGE;
     behind->request = *request;
+    behind->request.tag = 0;
     behind->request.deadline_ms = 0;
     behind->request.repeat_key = behind->request.repeat_print = STR("");
     buf_clear(&behind->frame);
@@ -333,8 +334,8 @@ void writer_behind_accept(struct writer_behind *behind, struct writer_commit_ite
             refuse(items[i], err, buf_str(&why));
         else if (items[i]->number > 0)
             show_pending(behind, items[i]->request.purges, items[i]->number);
-        writer_commit_answer(items[i], WRITER_FRAME_NO_ROW);
     }
+    writer_commit_answer(items, count);
     buf_free(&why);
 }
 
@@ -409,7 +410,7 @@ void writer_behind_resolve(struct writer_behind *behind, struct writer_commit_it
     enum err err = resolve(behind, item, &why);
     if (err != ERR_OK)
         refuse(item, err, buf_str(&why));
-    writer_commit_answer(item, WRITER_FRAME_NO_ROW);
+    writer_commit_answer(&item, 1);
     buf_free(&why);
 }
 

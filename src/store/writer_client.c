@@ -79,16 +79,38 @@ static void clear(struct buf *buf)
     buf_clear(buf);
 }
 
-/* Whether the writer has said that it will not be there soon. */
-static bool is_hopeless(const struct writer_client *client, struct buf *why)
+bool writer_client_is_hopeless(const struct writer_shared *shared, struct buf *why)
 {
-    if (!client->shared)
+    if (!shared)
         return false;
-    enum writer_state state = (enum writer_state)atomic_load(&client->shared->state);
+    enum writer_state state = (enum writer_state)atomic_load(&shared->state);
     if (state != WRITER_LOCKED_OUT && state != WRITER_FAILED)
         return false;
-    buf_add(why, client->shared->reason, strnlen(client->shared->reason, sizeof client->shared->reason));
+    buf_add(why, shared->reason, strnlen(shared->reason, sizeof shared->reason));
     return true;
+}
+
+struct str writer_client_unanswered(enum err err)
+{
+    switch (err) {
+    case ERR_BUSY:
+        return STR("the writer is busy; nothing was written");
+    case ERR_UNAVAILABLE:
+        return STR("the writer closed the connection; nothing was written");
+    case ERR_VERSION:
+        return STR("the running writer is of another version: restart larder; nothing was written");
+    case ERR_TIMEOUT:
+        return STR("the writer did not answer in time: it is not known whether this was written");
+    case ERR_LIMIT:
+        return STR("the SQL and its values together are larger than 64 MiB");
+    default:
+        return STR("the writer went away before it answered: it is not known whether this was written");
+    }
+}
+
+void writer_client_absent(const char *database, struct buf *why)
+{
+    buf_printf(why, "there is no writer for %s: is larder running? Nothing was written", database);
 }
 
 static enum err connect_writer(struct writer_client *client, int64_t deadline_ms, struct buf *why)
@@ -96,7 +118,7 @@ static enum err connect_writer(struct writer_client *client, int64_t deadline_ms
     const char *database = client->config->store.database;
 
     while (client->fd < 0) {
-        if (is_hopeless(client, why))
+        if (writer_client_is_hopeless(client->shared, why))
             return ERR_UNAVAILABLE;
         enum err err = writer_socket_connect(database, &client->fd, why);
         if (err == ERR_OK)
@@ -104,7 +126,7 @@ static enum err connect_writer(struct writer_client *client, int64_t deadline_ms
         if (err != ERR_AGAIN)
             return ERR_UNAVAILABLE;
         if (sys_monotonic_ms() >= deadline_ms) {
-            buf_printf(why, "there is no writer for %s: is larder running? Nothing was written", database);
+            writer_client_absent(database, why);
             return ERR_UNAVAILABLE;
         }
         poll(NULL, 0, RETRY_MS);
@@ -176,7 +198,7 @@ static enum err send_request(struct writer_client *client, const struct writer_f
         disconnect(client);
     clear(&client->out);
     if (writer_frame_add_request(request, &client->out) != ERR_OK) {
-        buf_printf(why, "the SQL and its values together are larger than %d MiB", WRITER_FRAME_MAX >> 20);
+        buf_add_str(why, writer_client_unanswered(ERR_LIMIT));
         return ERR_LIMIT;
     }
     for (int attempt = 0; attempt < 2 && err == ERR_IO; attempt++) {
@@ -190,9 +212,9 @@ static enum err send_request(struct writer_client *client, const struct writer_f
     if (err == ERR_OK)
         return ERR_OK;
     /* Half a frame is no request. */
-    buf_add_str(why, err == ERR_TIMEOUT ? STR("the writer is busy; nothing was written")
-                                        : STR("the writer closed the connection; nothing was written"));
-    return err == ERR_TIMEOUT ? ERR_BUSY : ERR_UNAVAILABLE;
+    err = err == ERR_TIMEOUT ? ERR_BUSY : ERR_UNAVAILABLE;
+    buf_add_str(why, writer_client_unanswered(err));
+    return err;
 }
 
 /* The answer to what was sent: its error, or one of our own. */
@@ -207,12 +229,7 @@ static enum err take_answer(struct writer_client *client, int64_t deadline_ms, s
     }
     *answer = (struct writer_frame_answer){.err = err, .failed_row = WRITER_FRAME_NO_ROW};
     disconnect(client);
-    if (err == ERR_VERSION)
-        buf_add_str(why, STR("the running writer is of another version: restart larder; nothing was written"));
-    else if (err == ERR_TIMEOUT)
-        buf_add_str(why, STR("the writer did not answer in time: it is not known whether this was written"));
-    else
-        buf_add_str(why, STR("the writer went away before it answered: it is not known whether this was written"));
+    buf_add_str(why, writer_client_unanswered(err));
     return err;
 }
 
@@ -233,6 +250,22 @@ static enum err ask(struct writer_client *client, const struct writer_frame_requ
     return err == ERR_OK ? take_answer(client, deadline_ms, answer, why) : err;
 }
 
+enum err writer_client_take(const struct writer_frame_answer *answer, struct arena *arena,
+                            struct writer_client_told *out, struct buf *why)
+{
+    struct str json = answer->json.len ? arena_copy(arena, answer->json) : STR("");
+
+    if (arena_overflowed(arena)) {
+        /* To the caller this is as good as not known: it cannot tell its client what has come of it. */
+        buf_add_str(why, STR("it was written, but the answer is larger than a request may use"));
+        return ERR_IO;
+    }
+    *out = (struct writer_client_told){.row = {.found = answer->found, .changes = answer->changes, .json = json},
+                                       .outbox_id = answer->outbox_id,
+                                       .repeated = answer->repeated};
+    return ERR_OK;
+}
+
 /* Sends REQUEST, whose deadline it has, and takes the answer over into ARENA. */
 static enum err ask_and_copy(struct writer_client *client, const struct writer_frame_request *request,
                              struct arena *arena, struct writer_client_told *out, struct buf *why)
@@ -240,44 +273,37 @@ static enum err ask_and_copy(struct writer_client *client, const struct writer_f
     struct writer_frame_answer answer;
     enum err err = ask(client, request, request->deadline_ms, &answer, why);
 
-    if (err != ERR_OK)
-        return err;
-    struct str json = answer.json.len ? arena_copy(arena, answer.json) : STR("");
-    if (arena_overflowed(arena)) {
-        /* To the caller this is as good as not known: it cannot tell its client what has come of it. */
-        buf_add_str(why, STR("it was written, but the answer is larger than a request may use"));
-        return ERR_IO;
-    }
-    out->row = (struct store_answer){.found = answer.found, .changes = answer.changes, .json = json};
-    out->outbox_id = answer.outbox_id;
-    out->repeated = answer.repeated;
-    return ERR_OK;
+    return err == ERR_OK ? writer_client_take(&answer, arena, out, why) : err;
+}
+
+void writer_client_make(const struct writer_client_ask *ask, struct str purges, struct writer_frame_request *out)
+{
+    out->kind = WRITER_FRAME_WRITE;
+    out->tells_scores = ask->tells_scores;
+    out->behind = ask->behind;
+    out->shape = ask->shape;
+    out->caller = ask->caller ? *ask->caller : (struct store_caller){.now_ms = 0};
+    out->sql = ask->sql;
+    out->purges = purges;
+    out->repeat_key = ask->repeat_key;
+    out->repeat_print = ask->repeat_print;
+    out->condition = ask->condition;
+    out->condition_sql = ask->condition_sql;
+    out->condition_hashes = ask->condition_hashes;
+    out->condition_shape = ask->condition_shape;
+    out->label = ask->label;
+    if (ask->values)
+        out->values = *ask->values;
+    if (ask->condition_values)
+        out->condition_values = *ask->condition_values;
 }
 
 enum err writer_client_write(struct writer_client *client, const struct writer_client_ask *wanted, struct arena *arena,
                              struct writer_client_told *out, struct buf *why)
 {
-    struct writer_frame_request request = {.kind = WRITER_FRAME_WRITE,
-                                           .tells_scores = wanted->tells_scores,
-                                           .behind = wanted->behind,
-                                           .shape = wanted->shape,
-                                           .sql = wanted->sql,
-                                           .label = wanted->label,
-                                           .repeat_key = wanted->repeat_key,
-                                           .repeat_print = wanted->repeat_print,
-                                           .condition = wanted->condition,
-                                           .condition_sql = wanted->condition_sql,
-                                           .condition_hashes = wanted->condition_hashes,
-                                           .condition_shape = wanted->condition_shape};
+    struct writer_frame_request request = {.deadline_ms = sys_monotonic_ms() + client->config->store.write_timeout_ms};
 
-    request.deadline_ms = sys_monotonic_ms() + client->config->store.write_timeout_ms;
-    request.purges = encode_purges(client, wanted->purges, wanted->purges_count);
-    if (wanted->values)
-        request.values = *wanted->values;
-    if (wanted->caller)
-        request.caller = *wanted->caller;
-    if (wanted->condition_values)
-        request.condition_values = *wanted->condition_values;
+    writer_client_make(wanted, encode_purges(client, wanted->purges, wanted->purges_count), &request);
     return ask_and_copy(client, &request, arena, out, why);
 }
 

@@ -74,6 +74,18 @@ enum err writer_client_scores_followed(struct writer_client *client, uint64_t nu
  * come to know is purged once more after the next start. */
 enum err writer_client_changed(struct writer_client *client, const struct params_values *tables) ERR_CHECKED;
 
+/* For writer_async, which asks in another way. The frame's request for ASK, whose purges are encoded as PURGES; the
+ * members that ASK does not say are left alone, and so are values where it has none. */
+void writer_client_make(const struct writer_client_ask *ask, struct str purges, struct writer_frame_request *out);
+/* What ANSWER, which tells of no error, says, in ARENA. ERR_IO: it is larger than that holds. */
+enum err writer_client_take(const struct writer_frame_answer *answer, struct arena *arena,
+                            struct writer_client_told *out, struct buf *why) ERR_CHECKED;
+/* Whether the writer has said that it will not be there soon. SHARED may be NULL. */
+bool writer_client_is_hopeless(const struct writer_shared *shared, struct buf *why);
+/* Why a request that nobody has answered ends with ERR, and why one for which there was no writer does. */
+struct str writer_client_unanswered(enum err err);
+void writer_client_absent(const char *database, struct buf *why);
+
 /* A batch: the same SQL once per row, all or nothing; other writes wait meanwhile. Any error ends it with nothing
  * written, but for ERR_IO and ERR_TIMEOUT of the commit: not known. A failing row is reported by the commit:
  * *FAILED_ROW counts from 0, and is set only when it was a row. A batch that sends nothing for 5 seconds is taken back

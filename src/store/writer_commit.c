@@ -81,9 +81,11 @@ static size_t count_written(struct writer_commit_item *const *items, size_t coun
     return written;
 }
 
-static void answer_outcome(struct writer_peer *peer, const struct writer_db_outcome *outcome, uint64_t failed_row)
+static void add_answer(struct writer_peer *peer, uint32_t tag, const struct writer_db_outcome *outcome,
+                       uint64_t failed_row)
 {
     const struct writer_frame_answer answer = {
+        .tag = tag,
         .err = outcome->err,
         .found = outcome->found,
         .repeated = outcome->repeated,
@@ -97,9 +99,15 @@ static void answer_outcome(struct writer_peer *peer, const struct writer_db_outc
     writer_peer_answer(peer, &answer, sys_monotonic_ms());
 }
 
-void writer_commit_answer(struct writer_commit_item *item, uint64_t failed_row)
+void writer_commit_answer(struct writer_commit_item *const *items, size_t count)
 {
-    answer_outcome(item->peer, &item->outcome, failed_row);
+    const int64_t now_ms = sys_monotonic_ms();
+
+    for (size_t i = 0; i < count; i++)
+        add_answer(items[i]->peer, items[i]->request.tag, &items[i]->outcome, WRITER_FRAME_NO_ROW);
+    /* All of a client's at once: it is woken once. */
+    for (size_t i = 0; i < count; i++)
+        writer_peer_flush(items[i]->peer, now_ms);
 }
 
 /* Whether one of those that were written may have changed scores without telling of it. */
@@ -171,8 +179,8 @@ size_t writer_commit_group(struct writer_db *db, struct writer_commit_item *cons
     for (size_t i = 0; i < count; i++) {
         if (err != ERR_OK && !items[i]->apart)
             writer_commit_fail(&items[i]->outcome, err, buf_str(&why));
-        writer_commit_answer(items[i], WRITER_FRAME_NO_ROW);
     }
+    writer_commit_answer(items, count);
     /* After the answers: nobody has to wait for it. */
     if (err == ERR_OK && written > 0)
         writer_db_checkpoint(db);
@@ -201,6 +209,7 @@ enum err writer_commit_purged(struct writer_db *db, struct writer_shared *shared
 struct batch {
     struct writer_db *db;
     struct writer_peer *peer;
+    uint32_t tag; /* of what is to be answered next */
     struct buf sql;
     int64_t now_ms;
     bool will_purge;
@@ -209,6 +218,12 @@ struct batch {
     struct writer_db_outcome outcome; /* of the row that failed, or of the last one */
     bool ended;
 };
+
+static void answer_batch(struct batch *batch, uint64_t failed_row)
+{
+    add_answer(batch->peer, batch->tag, &batch->outcome, failed_row);
+    writer_peer_flush(batch->peer, sys_monotonic_ms());
+}
 
 static void begin_batch(struct batch *batch, const struct writer_frame_request *request)
 {
@@ -225,7 +240,7 @@ static void begin_batch(struct batch *batch, const struct writer_frame_request *
         writer_db_rollback(batch->db);
         batch->ended = true;
     }
-    answer_outcome(batch->peer, &batch->outcome, WRITER_FRAME_NO_ROW);
+    answer_batch(batch, WRITER_FRAME_NO_ROW);
     buf_free(&why);
 }
 
@@ -265,7 +280,7 @@ static void commit_batch(struct batch *batch, struct str purges, struct writer_s
     buf_clear(&batch->outcome.json);
     batch->outcome.found = false;
     batch->outcome.changes = (int64_t)batch->rows;
-    answer_outcome(batch->peer, &batch->outcome, batch->failed_row);
+    answer_batch(batch, batch->failed_row);
     batch->ended = true;
     buf_free(&why);
 }
@@ -274,6 +289,7 @@ static void commit_batch(struct batch *batch, struct str purges, struct writer_s
 static void take_frames(struct batch *batch, struct writer_frame_request *request, struct writer_shared *shared)
 {
     while (!batch->ended && writer_peer_next(batch->peer, request)) {
+        batch->tag = request->tag;
         if (request->kind == WRITER_FRAME_BATCH_ROW)
             take_row(batch, request);
         else if (request->kind == WRITER_FRAME_BATCH_COMMIT)
@@ -289,7 +305,7 @@ static void give_up(struct batch *batch, enum err err, struct str why)
     writer_db_rollback(batch->db);
     if (batch->outcome.err == ERR_OK)
         writer_commit_fail(&batch->outcome, err, why);
-    answer_outcome(batch->peer, &batch->outcome, batch->failed_row);
+    answer_batch(batch, batch->failed_row);
     batch->peer->lost = true;
     batch->ended = true;
 }
@@ -315,7 +331,7 @@ static void await_peer(struct batch *batch, const volatile sig_atomic_t *stop, c
 void writer_commit_batch(struct writer_db *db, struct writer_peer *peer, const struct writer_frame_request *request,
                          struct writer_shared *shared, const volatile sig_atomic_t *stop, const sigset_t *signals)
 {
-    struct batch batch = {.db = db, .peer = peer, .failed_row = WRITER_FRAME_NO_ROW};
+    struct batch batch = {.db = db, .peer = peer, .tag = request->tag, .failed_row = WRITER_FRAME_NO_ROW};
     struct writer_frame_request *row = sys_calloc(1, sizeof *row);
 
     begin_batch(&batch, request);

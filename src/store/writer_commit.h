@@ -37,9 +37,9 @@ void writer_commit_batch(struct writer_db *db, struct writer_peer *peer, const s
                          struct writer_shared *shared, const volatile sig_atomic_t *stop, const sigset_t *signals);
 
 /* For whoever carries out items in another way: OUTCOME becomes ERR, told by WHY or else in the table's words; and the
- * answer to who asked. */
+ * answers to who asked. */
 void writer_commit_fail(struct writer_db_outcome *outcome, enum err err, struct str why);
-void writer_commit_answer(struct writer_commit_item *item, uint64_t failed_row);
+void writer_commit_answer(struct writer_commit_item *const *items, size_t count);
 
 /* A transaction with WRITTEN writes has been committed, before anybody is answered. SCORES: it may have changed some
  * that nobody tells of. SHARED may be NULL. */

@@ -90,12 +90,13 @@ static void add_condition(struct buf *out, const struct writer_frame_request *re
 }
 
 /* Reserves a head; its length is set by end_frame. */
-static size_t begin_frame(struct buf *out, enum writer_frame_kind kind)
+static size_t begin_frame(struct buf *out, enum writer_frame_kind kind, uint32_t tag)
 {
     size_t at = out->len;
-    const char head[WRITER_FRAME_HEAD] = {0, 0, 0, 0, WRITER_FRAME_VERSION, (char)kind};
+    const char head[] = {0, 0, 0, 0, WRITER_FRAME_VERSION, (char)kind};
 
     buf_add(out, head, sizeof head);
+    buf_add(out, &tag, sizeof tag);
     return at;
 }
 
@@ -136,7 +137,7 @@ enum err writer_frame_add_request(const struct writer_frame_request *request, st
 
     if (measure(request) > WRITER_FRAME_MAX)
         return ERR_LIMIT;
-    size_t at = begin_frame(out, request->kind);
+    size_t at = begin_frame(out, request->kind, request->tag);
     if (members & DEADLINE)
         buf_add(out, &request->deadline_ms, sizeof request->deadline_ms);
     if (members & FLAGS)
@@ -174,7 +175,7 @@ enum err writer_frame_add_request(const struct writer_frame_request *request, st
 
 void writer_frame_add_answer(const struct writer_frame_answer *answer, struct buf *out)
 {
-    size_t at = begin_frame(out, WRITER_FRAME_ANSWER);
+    size_t at = begin_frame(out, WRITER_FRAME_ANSWER, answer->tag);
 
     buf_add_char(out, (char)answer->err);
     buf_add_char(out, (char)(answer->found | answer->repeated << 1));
@@ -268,27 +269,31 @@ enum err writer_frame_length(struct str bytes, size_t *len)
 {
     uint32_t rest;
 
-    if (bytes.len < WRITER_FRAME_HEAD)
+    if (bytes.len <= sizeof rest)
         return ERR_AGAIN;
     memcpy(&rest, bytes.p, sizeof rest);
-    if (rest < WRITER_FRAME_HEAD - sizeof rest || rest > WRITER_FRAME_MAX)
+    if (rest == 0 || rest > WRITER_FRAME_MAX)
         return ERR_SYNTAX;
+    /* What else a head has is this version's. */
     if (bytes.p[sizeof rest] != WRITER_FRAME_VERSION)
         return ERR_VERSION;
+    if (rest < WRITER_FRAME_HEAD - sizeof rest)
+        return ERR_SYNTAX;
     if (bytes.len < sizeof rest + rest)
         return ERR_AGAIN;
     *len = sizeof rest + rest;
     return ERR_OK;
 }
 
-/* A cursor behind FRAME's head, and its kind. */
-static struct cursor open_frame(struct str frame, unsigned *kind)
+/* A cursor behind FRAME's head, and its kind and tag. */
+static struct cursor open_frame(struct str frame, unsigned *kind, uint32_t *tag)
 {
-    char head[WRITER_FRAME_HEAD];
+    char head[WRITER_FRAME_HEAD - sizeof *tag];
     size_t len = 0;
     struct cursor cursor = {.rest = frame, .broken = writer_frame_length(frame, &len) != ERR_OK || len != frame.len};
 
     take_bytes(&cursor, head, sizeof head);
+    take_bytes(&cursor, tag, sizeof *tag);
     *kind = (unsigned char)head[sizeof head - 1];
     return cursor;
 }
@@ -301,7 +306,7 @@ static enum err close_frame(const struct cursor *cursor)
 enum err writer_frame_read_request(struct str frame, struct writer_frame_request *out)
 {
     unsigned kind;
-    struct cursor cursor = open_frame(frame, &kind);
+    struct cursor cursor = open_frame(frame, &kind, &out->tag);
 
     if (kind < WRITER_FRAME_WRITE || kind >= sizeof members_of / sizeof *members_of)
         return ERR_SYNTAX;
@@ -352,7 +357,7 @@ enum err writer_frame_read_request(struct str frame, struct writer_frame_request
 enum err writer_frame_read_answer(struct str frame, struct writer_frame_answer *out)
 {
     unsigned kind;
-    struct cursor cursor = open_frame(frame, &kind);
+    struct cursor cursor = open_frame(frame, &kind, &out->tag);
 
     if (kind != WRITER_FRAME_ANSWER)
         return ERR_SYNTAX;

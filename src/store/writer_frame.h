@@ -1,8 +1,8 @@
 /*
  * writer_frame: the bytes between a client and the writer. Pure.
  *
- * A frame is u32 length of what follows | u8 version | u8 kind | payload, native-endian: it never leaves the host. A
- * text is u32 length and bytes.
+ * A frame is u32 length of what follows | u8 version | u8 kind | u32 tag | payload, native-endian: it never leaves the
+ * host. A text is u32 length and bytes. The tag is what the client likes; the answer to a request has it, too.
  *
  *   WRITE         i64 deadline | u8 flags | u8 shape | i64 now_ms | texts address, project, key id | text SQL |
  *                 purges | values | repeat | condition | text label
@@ -21,7 +21,8 @@
  * repeat: text key | text print (writer_replay.h); an empty key: none.
  * condition: u8 kind; and for any kind but 0: u8 shape | text SQL | text hashes | values.
  *
- * Every request but BATCH_ROW, PURGED, FOLLOWED and CHANGED is answered by one ANSWER, in order.
+ * Every request but BATCH_ROW, PURGED, FOLLOWED and CHANGED is answered by one ANSWER. Answers may come in another
+ * order than requests were sent.
  */
 #ifndef LARDER_WRITER_FRAME_H
 #define LARDER_WRITER_FRAME_H
@@ -29,8 +30,8 @@
 #include "store/store.h"
 
 enum {
-    WRITER_FRAME_VERSION = 3,
-    WRITER_FRAME_HEAD = 6,
+    WRITER_FRAME_VERSION = 4,
+    WRITER_FRAME_HEAD = 10,
     WRITER_FRAME_MAX = 64 << 20,
     WRITER_FRAME_IDS_MAX = 256,
     WRITER_FRAME_HASH_LEN = 16
@@ -57,6 +58,7 @@ enum writer_frame_condition { WRITER_FRAME_ALWAYS, WRITER_FRAME_IF_MATCH, WRITER
 /* What a client asks; which members hold depends on the kind. Views lie in the bytes. */
 struct writer_frame_request {
     enum writer_frame_kind kind;
+    uint32_t tag;
     int64_t deadline_ms; /* monotonic: nobody waits for the answer any longer */
     bool tells_scores;   /* bit 0 of the flags */
     bool behind;         /* bit 1 */
@@ -80,6 +82,7 @@ struct writer_frame_request {
 };
 
 struct writer_frame_answer {
+    uint32_t tag;
     enum err err;
     bool found;    /* bit 0 of the flags */
     bool repeated; /* bit 1: the answer that an earlier request with the same key was given */

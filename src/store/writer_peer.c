@@ -66,8 +66,10 @@ static bool has_frame(struct writer_peer *peer, size_t *len)
 {
     enum err err = writer_frame_length(waiting(peer), len);
 
-    if (err == ERR_VERSION)
+    if (err == ERR_VERSION) {
         writer_peer_answer(peer, &(struct writer_frame_answer){.err = ERR_VERSION}, 0);
+        writer_peer_flush(peer, 0);
+    }
     if (err != ERR_OK && err != ERR_AGAIN)
         peer->lost = true;
     return err == ERR_OK;
@@ -134,5 +136,4 @@ void writer_peer_answer(struct writer_peer *peer, const struct writer_frame_answ
 {
     writer_frame_add_answer(answer, &peer->out);
     peer->deadline_ms = now_ms + WRITER_PEER_PATIENCE_MS;
-    writer_peer_flush(peer, now_ms);
 }

@@ -28,10 +28,11 @@ void writer_peer_free(struct writer_peer **peer);
 /* Receives what is there, but no further than one whole frame. */
 void writer_peer_receive(struct writer_peer *peer, int64_t now_ms);
 /* The next request that is wholly here; its views hold until the next writer_peer_receive. False without one, and while
- * an answer has not been taken: who does not listen is not heard. */
+ * an answer has not been taken or sent: who does not listen is not heard. */
 bool writer_peer_next(struct writer_peer *peer, struct writer_frame_request *request);
-/* Adds the answer and sends what can be sent. */
+/* Adds the answer; it is sent by writer_peer_flush, with others. */
 void writer_peer_answer(struct writer_peer *peer, const struct writer_frame_answer *answer, int64_t now_ms);
+/* Sends what can be sent. */
 void writer_peer_flush(struct writer_peer *peer, int64_t now_ms);
 bool writer_peer_has_unsent(const struct writer_peer *peer);
 

@@ -109,8 +109,8 @@ static UNUSED void server_hang(struct server *server)
 struct test_loop {
     struct loop loop;
     int epoll;
-    loop_tick_fn *tick[4];
-    void *tick_context[4];
+    loop_tick_fn *tick[8];
+    void *tick_context[8];
     unsigned ticks;
 };
 
@@ -133,7 +133,7 @@ static UNUSED void loop_add_tick(void *self, loop_tick_fn *fn, void *context)
 {
     struct test_loop *loop = self;
 
-    assert_true(loop->ticks < 4);
+    assert_true(loop->ticks < 8);
     loop->tick[loop->ticks] = fn;
     loop->tick_context[loop->ticks++] = context;
 }

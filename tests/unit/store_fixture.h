@@ -69,13 +69,22 @@ static inline void fixture_write(const struct fixture *fixture, const char *name
     fclose(file);
 }
 
-/* Runs SQL on the database PATH, which is made where there is none. */
-static inline void fixture_execute(const char *path, const char *sql)
+/* The database PATH, which is made where there is none; a writer that holds it at the moment is waited for. */
+static inline sqlite3 *fixture_open(const char *path)
 {
     sqlite3 *db = NULL;
-    char *message = NULL;
 
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    sqlite3_busy_timeout(db, 10000);
+    return db;
+}
+
+/* Runs SQL on the database PATH. */
+static inline void fixture_execute(const char *path, const char *sql)
+{
+    sqlite3 *db = fixture_open(path);
+    char *message = NULL;
+
     sqlite3_exec(db, sql, NULL, NULL, &message);
     if (message)
         fail_msg("%s: %s", sql, message);
@@ -85,10 +94,9 @@ static inline void fixture_execute(const char *path, const char *sql)
 /* The first column of the first row of SQL, as an integer. */
 static inline int64_t fixture_integer(const char *path, const char *sql)
 {
-    sqlite3 *db = NULL;
+    sqlite3 *db = fixture_open(path);
     sqlite3_stmt *statement = NULL;
 
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
     int64_t value = sqlite3_column_int64(statement, 0);

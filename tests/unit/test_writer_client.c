@@ -134,14 +134,15 @@ static void what_is_no_request_ends_its_connection_only(void **state)
         size_t len;
     } cases[] = {
         {"GET / HTTP/1.0\r\n\r\n", 18},
-        {"\xff\xff\xff\x7f\x03\x01", 6},
-        {"\x00\x00\x00\x00\x03\x01", 6},
-        {"\x02\x00\x00\x00\x03\x09", 6},
-        {"\x02\x00\x00\x00\x03\x01", 6},
-        {"\x02\x00\x00\x00\x03\x06", 6},
-        {"\x02\x00\x00\x00\x03\x07", 6},                  /* an answer */
-        {"\x06\x00\x00\x00\x03\x04\x00\x00\x00\x00", 10}, /* the commit of no batch */
-        {"\x04\x00\x00\x00\x03\x03\x00\x00", 8},          /* a row of no batch */
+        {"\xff\xff\xff\x7f\x04\x01", 6},
+        {"\x00\x00\x00\x00\x04\x01", 6},
+        {"\x02\x00\x00\x00\x04\x01", 6},
+        {"\x06\x00\x00\x00\x04\x0f\x00\x00\x00\x00", 10},
+        {"\x06\x00\x00\x00\x04\x01\x00\x00\x00\x00", 10},
+        {"\x06\x00\x00\x00\x04\x06\x00\x00\x00\x00", 10},
+        {"\x06\x00\x00\x00\x04\x0b\x00\x00\x00\x00", 10},                 /* an answer */
+        {"\x0a\x00\x00\x00\x04\x04\x00\x00\x00\x00\x00\x00\x00\x00", 14}, /* the commit of no batch */
+        {"\x08\x00\x00\x00\x04\x03\x00\x00\x00\x00\x00\x00", 12},         /* a row of no batch */
     };
     struct writer_fixture *it = *state;
 
@@ -246,8 +247,9 @@ static void a_batch_started_over_forgets_the_rows_before(void **state)
     struct writer_fixture *it = *state;
 
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(writer_client_batch_begin(it->client, STR("INSERT INTO blobs (bytes) VALUES (1)"), false, &it->why),
-                         ERR_OK);
+        assert_int_equal(
+            writer_client_batch_begin(it->client, STR("INSERT INTO blobs (bytes) VALUES (1)"), false, &it->why),
+            ERR_OK);
         assert_int_equal(writer_client_batch_row(it->client, &values, &it->why), ERR_OK);
     }
     assert_int_equal(writer_client_batch_commit(it->client, NULL, 0, &(uint64_t){0}, NULL, &it->why), ERR_OK);

@@ -10,6 +10,7 @@
 
 static const struct writer_frame_request write_request = {
     .kind = WRITER_FRAME_WRITE,
+    .tag = 0xfedcba98,
     .deadline_ms = 123456789,
     .shape = CATALOG_VALUE,
     .caller = {.now_ms = -5, .address = {"127.0.0.1", 9}, .project = {"p", 1}, .key_id = {"", 0}},
@@ -50,6 +51,7 @@ static void a_write_is_read_back_as_it_was(void **state)
     assert_int_equal(len, frame.len);
     assert_int_equal(writer_frame_read_request(buf_str(&frame), &out), ERR_OK);
     assert_int_equal(out.kind, WRITER_FRAME_WRITE);
+    assert_int_equal(out.tag, 0xfedcba98);
     assert_int_equal(out.deadline_ms, 123456789);
     assert_int_equal(out.shape, CATALOG_VALUE);
     assert_int_equal(out.caller.now_ms, -5);
@@ -130,7 +132,8 @@ static void a_write_without_terms_has_none_though_the_one_before_had(void **stat
 
 static void an_answer_is_read_back_as_it_was(void **state)
 {
-    const struct writer_frame_answer answer = {.err = ERR_CONSTRAINT,
+    const struct writer_frame_answer answer = {.tag = 7,
+                                               .err = ERR_CONSTRAINT,
                                                .found = true,
                                                .repeated = true,
                                                .changes = 3,
@@ -144,6 +147,7 @@ static void an_answer_is_read_back_as_it_was(void **state)
     (void)state;
     writer_frame_add_answer(&answer, &frame);
     assert_int_equal(writer_frame_read_answer(buf_str(&frame), &out), ERR_OK);
+    assert_int_equal(out.tag, 7);
     assert_int_equal(out.err, ERR_CONSTRAINT);
     assert_true(out.found && out.repeated);
     assert_int_equal(out.changes, 3);
@@ -250,19 +254,19 @@ static void a_payload_too_short_or_too_long_is_refused(void **state)
 static void heads_that_cannot_be_are_refused(void **state)
 {
     static const struct {
-        const char *bytes;
+        char bytes[WRITER_FRAME_HEAD];
         enum err err;
     } cases[] = {
-        {"\x00\x00\x00\x00\x03\x01", ERR_SYNTAX},  {"\x01\x00\x00\x00\x03\x01", ERR_SYNTAX},
-        {"\xff\xff\xff\xff\x03\x01", ERR_SYNTAX},  {"\x01\x00\x00\x04\x03\x01", ERR_SYNTAX},
-        {"\x02\x00\x00\x00\x01\x01", ERR_VERSION}, {"\x02\x00\x00\x00\x03\x04", ERR_OK},
-        {"\x03\x00\x00\x00\x03\x04", ERR_AGAIN},
+        {"\x00\x00\x00\x00\x04\x01", ERR_SYNTAX},  {"\x05\x00\x00\x00\x04\x01", ERR_SYNTAX},
+        {"\xff\xff\xff\xff\x04\x01", ERR_SYNTAX},  {"\x01\x00\x00\x04\x04\x01", ERR_SYNTAX},
+        {"\x02\x00\x00\x00\x01\x01", ERR_VERSION}, {"\x06\x00\x00\x00\x04\x04", ERR_OK},
+        {"\x07\x00\x00\x00\x04\x04", ERR_AGAIN},
     };
     size_t len;
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        assert_int_equal(writer_frame_length((struct str){cases[i].bytes, 6}, &len), cases[i].err);
+        assert_int_equal(writer_frame_length((struct str){cases[i].bytes, WRITER_FRAME_HEAD}, &len), cases[i].err);
 }
 
 static void numbers_that_name_nothing_are_refused(void **state)
@@ -283,7 +287,7 @@ static void numbers_that_name_nothing_are_refused(void **state)
     buf_clear(&frame);
     writer_frame_add_answer(&answer, &frame);
     assert_int_equal(writer_frame_read_request(buf_str(&frame), &request), ERR_SYNTAX);
-    frame.p[6] = (char)ERR_COUNT;
+    frame.p[WRITER_FRAME_HEAD] = (char)ERR_COUNT;
     assert_int_equal(writer_frame_read_answer(buf_str(&frame), &out), ERR_SYNTAX);
     buf_free(&frame);
 }

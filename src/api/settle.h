@@ -1,0 +1,38 @@
+/*
+ * settle: what a write leaves to be told before its client hears of it: purges to the cache, scores to the boards in
+ * L2. What the writes of a round leave is told together.
+ */
+#ifndef LARDER_SETTLE_H
+#define LARDER_SETTLE_H
+
+#include "api/app.h"
+#include "l2/l2_boards.h"
+
+/* What one write leaves. Embedded by its owner. */
+struct settle_call {
+    /* Items of cache/purge, and the row of the outbox that holds them; 0: none is known to. */
+    const struct str *purges;
+    size_t purges_count;
+    int64_t outbox_id;
+    const struct l2_boards_change *changes; /* of scores */
+    size_t changes_count;
+    void (*done)(struct settle_call *call);
+    struct settle_call *next; /* this module's */
+};
+
+/* Of the event thread THREAD, which must outlive it. */
+struct settle;
+struct settle *settle_new(const struct app_thread *thread);
+/* Nothing may be on its way. NULL is a no-op. */
+void settle_free(struct settle **settle);
+/* Has CALL told by a pool thread. CALL->done is called once, from the loop, and never before this returns; whatever L2
+ * said: what it could not be told is kept until it can. */
+void settle_add(struct settle *settle, struct settle_call *call);
+
+/* The same at once, for a list of calls, whose DONE is not called. For a pool thread's THREAD; blocks. */
+void settle_now(struct app_thread *thread, const struct settle_call *calls);
+/* Keeps ITEMS, purges that L2 could not be told, in the outbox, and what cannot be kept there as a debt of everything:
+ * false, with WHY. For a pool thread's THREAD; blocks. */
+bool settle_keep(struct app_thread *thread, const struct str *items, size_t count, struct buf *why);
+
+#endif
