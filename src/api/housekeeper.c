@@ -14,6 +14,9 @@
  * What other programs change in the database is noticed by the same look: triggers count it (store/watch), and what
  * depends on the tables whose counts are new is purged like what the outbox holds, also before L2 is trusted.
  *
+ * While purge follows purge the database is looked at every LOOK_MS, and not after each: what there is to find is then
+ * nearly always what the worker that wrote it is about to carry out.
+ *
  * Jobs are worked off a batch at a time between two looks at the log, so that a long one delays no purge; so are the
  * leaderboards that L2 is told of (board_sync).
  */
@@ -33,6 +36,7 @@
 enum {
     WAIT_MS = 20,
     RETRY_MS = 20,
+    LOOK_MS = 10,
     GRACE_MS = 40, /* longer than a purge takes, and the writer to remove what was carried out */
     ROWS_MAX = 64,
     UNREADABLE_MS = 1000,
@@ -41,6 +45,12 @@ enum {
     JOB_BATCH = 1000,
     ARENA_FIRST = 16 << 10,
     ARENA_MAX = 64 << 20,
+};
+
+/* When something was last done that is not to be done after each record. */
+struct pace {
+    uint64_t records; /* had come by then */
+    int64_t next_ms;  /* not before, if others have come since */
 };
 
 struct housekeeper {
@@ -52,6 +62,8 @@ struct housekeeper {
     struct outbox *outbox;
     struct changes *changes;
     struct writer_client *writer;
+    struct pace drained, synced;
+    uint64_t settled; /* writes behind */
     struct board_sync *boards;
     bool boards_due; /* there is more to tell L2 of them at once */
     struct arena *arena, *job_arena;
@@ -228,6 +240,16 @@ static bool purge_changed(struct housekeeper *housekeeper, enum changes_whom who
     return true;
 }
 
+static bool is_due(const struct housekeeper *housekeeper, struct pace *pace)
+{
+    const int64_t now_ms = sys_monotonic_ms();
+
+    if (pace->records != housekeeper->shared->records && now_ms < pace->next_ms)
+        return false;
+    *pace = (struct pace){.records = housekeeper->shared->records, .next_ms = now_ms + LOOK_MS};
+    return true;
+}
+
 /* Writes behind that have been applied are settled once their purges have been carried out: then the caches may be read
  * again for what they changed. */
 static bool drain_and_settle(struct housekeeper *housekeeper, bool all, bool new_rows)
@@ -238,8 +260,10 @@ static bool drain_and_settle(struct housekeeper *housekeeper, bool all, bool new
     const bool look = new_rows || outbox_changed(housekeeper->outbox);
     const bool told = !look || drain(housekeeper, all);
 
-    if (told && housekeeper->undone > outbox_id)
+    if (told && housekeeper->undone > outbox_id) {
         writer_pending_settle(pending, applied);
+        housekeeper->settled = applied;
+    }
     /* Behind the outbox: what is committed from now on makes outbox_changed true again. */
     return (!look || purge_changed(housekeeper, CHANGES_L2)) && told;
 }
@@ -247,6 +271,11 @@ static bool drain_and_settle(struct housekeeper *housekeeper, bool all, bool new
 /* What the worker that wrote it, or a program that has ended, did not carry out. False as drain. */
 static bool drain_left(struct housekeeper *housekeeper)
 {
+    int64_t ignored;
+
+    if (!is_due(housekeeper, &housekeeper->drained) &&
+        writer_pending_to_settle(&housekeeper->app->shared->writer->pending, &ignored) <= housekeeper->settled)
+        return true;
     return drain_and_settle(housekeeper, false, housekeeper->shared->outbox > 0);
 }
 
@@ -394,7 +423,8 @@ void housekeeper_round(struct housekeeper *housekeeper, int64_t wait_ms)
     follow(housekeeper, job_due || housekeeper->boards_due ? 0 : wait_ms);
     if (housekeeper->in_contact)
         work(housekeeper, sys_monotonic_ms());
-    housekeeper->boards_due = board_sync_step(housekeeper->boards, housekeeper->in_contact);
+    if (housekeeper->boards_due || is_due(housekeeper, &housekeeper->synced))
+        housekeeper->boards_due = board_sync_step(housekeeper->boards, housekeeper->in_contact);
 }
 
 int housekeeper_run(const struct app *app, const volatile sig_atomic_t *stop)

@@ -1,8 +1,8 @@
 /*
  * writer_db: the writing connection.
  *
- * It joins what is committed together: a write, its purges (writer_outbox), what it was answered (writer_replay), and
- * how far a journal has been applied (writer_position).
+ * It joins what is committed together: a write, its purges (writer_outbox), what it was answered (writer_replay), how
+ * far a journal has been applied (writer_position), and how much of the log of scores is needed (writer_scores).
  *
  * Invariants: what a client sends can neither begin nor end a transaction nor touch savepoints, pragmas or the schema:
  * it is prepared under an authorizer that lets only this module's own statements by. Every statement is reset before a
@@ -27,12 +27,21 @@
 #include "store/statement.h"
 #include "store/writer_outbox.h"
 #include "store/writer_replay.h"
+#include "store/writer_scores.h"
 #include "store/writer_script.h"
 #include "store/writer_wal.h"
 
 enum {
     PROGRESS_STEPS = 2000, /* of SQLite's virtual machine between looks at the clock */
     JSON_BYTES_KEPT = 1 << 20,
+};
+
+/* What every write runs, prepared once. */
+enum { BEGIN, COMMIT, ROLLBACK, SAVEPOINT, RELEASE, ROLLBACK_TO, CONTROLS };
+
+static const char *const control_texts[CONTROLS] = {
+    [BEGIN] = "BEGIN IMMEDIATE",      [COMMIT] = "COMMIT",          [ROLLBACK] = "ROLLBACK",
+    [SAVEPOINT] = "SAVEPOINT larder", [RELEASE] = "RELEASE larder", [ROLLBACK_TO] = "ROLLBACK TO larder",
 };
 
 struct writer_db {
@@ -43,13 +52,13 @@ struct writer_db {
     ino_t inode;
     bool own;            /* what is prepared now is this module's */
     int64_t deadline_ms; /* of the write that runs; monotonic; 0: none does */
+    sqlite3_stmt *controls[CONTROLS];
     struct writer_scripts *scripts;
     struct writer_outbox *outbox;
     struct writer_replay *replay;
     struct writer_position *position;
-    sqlite3_stmt *scores;          /* where their log stands; NULL: to be prepared */
-    uint64_t followed, unfollowed; /* the log up to here is to be removed, and has been */
-    struct buf answer;             /* on its way to or from `replay` */
+    struct writer_scores *scores;
+    struct buf answer; /* on its way to or from `replay` */
     struct writer_wal wal;
 };
 
@@ -84,24 +93,23 @@ static enum err leave_own(struct writer_db *db, enum err err)
     return judge(db, err);
 }
 
-/* Runs SQL of this module's own. */
-static enum err control(struct writer_db *db, const char *sql, struct buf *why)
+static enum err control(struct writer_db *db, int which, struct buf *why)
 {
-    db->own = true;
-    int code = sqlite3_exec(db->db, sql, NULL, NULL, NULL);
-    db->own = false;
-    return code == SQLITE_OK ? ERR_OK : judge(db, rows_failed(db->db, why));
+    db->own = true; /* it may have to be prepared again */
+    int code = sqlite3_step(db->controls[which]);
+    enum err err = code == SQLITE_DONE ? ERR_OK : rows_failed(db->db, why);
+    sqlite3_reset(db->controls[which]);
+    return leave_own(db, err);
 }
 
 static void disconnect(struct writer_db *db)
 {
+    statement_finalize_all(db->controls, CONTROLS);
     writer_script_disconnect(db->scripts);
     writer_outbox_disconnect(db->outbox);
     writer_replay_disconnect(db->replay);
     writer_position_disconnect(db->position);
-    sqlite3_finalize(db->scores);
-    db->scores = NULL;
-    db->followed = db->unfollowed = 0;
+    writer_scores_disconnect(db->scores);
     /* What cannot be trusted, or is no longer the file at the path, must not be copied together on the way out. */
     if (db->db && db->doubtful)
         sqlite3_db_config(db->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
@@ -136,8 +144,10 @@ static enum err configure(struct writer_db *db, struct buf *why)
     sqlite3_busy_timeout(db->db, (int)config->store.busy_timeout_ms);
     sqlite3_db_config(db->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     enum err err = writer_wal_init(&db->wal, db->db, config->store.database, config->store.wal_limit, why);
+    if (err == ERR_OK && sqlite3_exec(db->db, settings, NULL, NULL, NULL) != SQLITE_OK)
+        err = judge(db, rows_failed(db->db, why));
     if (err == ERR_OK)
-        err = control(db, settings, why);
+        err = judge(db, statement_prepare_all(db->db, control_texts, db->controls, CONTROLS, why));
     if (err != ERR_OK)
         return err;
     sqlite3_progress_handler(db->db, PROGRESS_STEPS, check_deadline, db);
@@ -178,6 +188,7 @@ enum err writer_db_open(const struct config *config, struct writer_db **out, str
     db->outbox = writer_outbox_new();
     db->replay = writer_replay_new();
     db->position = writer_position_new();
+    db->scores = writer_scores_new();
     enum err err = connect_database(db, why);
     if (err == ERR_OK)
         *out = db;
@@ -197,6 +208,7 @@ void writer_db_close(struct writer_db **db)
     writer_outbox_free(&(*db)->outbox);
     writer_replay_free(&(*db)->replay);
     writer_position_free(&(*db)->position);
+    writer_scores_free(&(*db)->scores);
     buf_free(&(*db)->answer);
     free(*db);
     *db = NULL;
@@ -225,7 +237,7 @@ enum err writer_db_begin(struct writer_db *db, struct buf *why)
     }
     writer_outbox_settle(db->outbox, false);
     enum err err = db->db ? ERR_OK : connect_database(db, why);
-    return err == ERR_OK ? control(db, "BEGIN IMMEDIATE", why) : err;
+    return err == ERR_OK ? control(db, BEGIN, why) : err;
 }
 
 /* Whether what follows says itself what is to be purged (OWN), or is counted by the triggers, as others' changes are.
@@ -240,7 +252,7 @@ enum err writer_db_commit(struct writer_db *db, struct buf *why)
     enum err err = tell_own(db, false, why);
 
     if (err == ERR_OK)
-        err = control(db, "COMMIT", why);
+        err = control(db, COMMIT, why);
     if (err != ERR_OK)
         writer_db_rollback(db);
     else
@@ -257,7 +269,7 @@ void writer_db_rollback(struct writer_db *db)
 {
     struct buf why = {0};
 
-    if (writer_db_in_transaction(db) && control(db, "ROLLBACK", &why) != ERR_OK)
+    if (writer_db_in_transaction(db) && control(db, ROLLBACK, &why) != ERR_OK)
         db->doubtful = true;
     buf_free(&why);
 }
@@ -357,7 +369,8 @@ static void take_back(struct writer_db *db)
 {
     struct buf ignored = {0};
 
-    if (writer_db_in_transaction(db) && control(db, "ROLLBACK TO larder; RELEASE larder", &ignored) != ERR_OK)
+    if (writer_db_in_transaction(db) &&
+        (control(db, ROLLBACK_TO, &ignored) != ERR_OK || control(db, RELEASE, &ignored) != ERR_OK))
         writer_db_rollback(db);
     buf_free(&ignored);
 }
@@ -482,7 +495,7 @@ static enum err apply_whole(struct writer_db *db, const struct writer_frame_requ
     if (err == ERR_OK && request->repeat_key.len > 0)
         err = remember(db, request, ERR_OK, outcome);
     if (err == ERR_OK)
-        err = control(db, "RELEASE larder", &outcome->why);
+        err = control(db, RELEASE, &outcome->why);
     return err;
 }
 
@@ -498,7 +511,7 @@ void writer_db_apply(struct writer_db *db, const struct writer_frame_request *re
     /* Before the savepoint: what takes the write back must not take this back. */
     err = tell_own(db, request->purges.len > 0 || request->will_purge, &outcome->why);
     if (err == ERR_OK)
-        err = control(db, "SAVEPOINT larder", &outcome->why);
+        err = control(db, SAVEPOINT, &outcome->why);
     if (err == ERR_OK) {
         err = apply_whole(db, request, timeout_ms, outcome);
         if (err != ERR_OK)
@@ -525,57 +538,35 @@ enum err writer_db_note_purged(struct writer_db *db, const struct writer_frame_r
     if (request->kind == WRITER_FRAME_PURGED)
         return writer_outbox_note(db->outbox, request->ids, request->ids_count);
     for (size_t i = 0; i < request->ids_count; i++)
-        if ((uint64_t)request->ids[i] > db->followed)
-            db->followed = (uint64_t)request->ids[i];
+        writer_scores_note(db->scores, (uint64_t)request->ids[i]);
     return ERR_OK;
 }
 
 bool writer_db_has_purged(const struct writer_db *db)
 {
-    return writer_outbox_has_noted(db->outbox) || db->followed > db->unfollowed;
+    return writer_outbox_has_noted(db->outbox) || writer_scores_has_noted(db->scores);
 }
 
 uint64_t writer_db_scores(struct writer_db *db)
 {
-    static const char sql[] = "SELECT seq FROM sqlite_sequence WHERE name = 'larder_score_log'";
     uint64_t number = 0;
 
-    if (!db->db)
+    if (db->db && OWN(db, writer_scores_newest(db->scores, db->db, &number)) != ERR_OK)
         return 0;
-    db->own = true;
-    if (db->scores || sqlite3_prepare_v3(db->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &db->scores, NULL) == SQLITE_OK) {
-        if (sqlite3_step(db->scores) == SQLITE_ROW)
-            number = (uint64_t)sqlite3_column_int64(db->scores, 0);
-        sqlite3_reset(db->scores);
-    }
-    db->own = false;
     return number;
-}
-
-static enum err remove_followed(struct writer_db *db, struct buf *why)
-{
-    char sql[96];
-
-    if (db->followed <= db->unfollowed)
-        return ERR_OK;
-    snprintf(sql, sizeof sql, "DELETE FROM larder_score_log WHERE seq <= %llu", (unsigned long long)db->followed);
-    enum err err = control(db, sql, why);
-    if (err == ERR_OK)
-        db->unfollowed = db->followed;
-    return err;
 }
 
 enum err writer_db_remove_purged(struct writer_db *db, struct buf *why)
 {
-    enum err err = control(db, "SAVEPOINT larder", why);
+    enum err err = control(db, SAVEPOINT, why);
 
     if (err != ERR_OK)
         return err;
     err = OWN(db, writer_outbox_remove(db->outbox, db->db, why));
     if (err == ERR_OK)
-        err = remove_followed(db, why);
+        err = OWN(db, writer_scores_cut(db->scores, db->db, why));
     if (err == ERR_OK)
-        err = control(db, "RELEASE larder", why);
+        err = control(db, RELEASE, why);
     if (err != ERR_OK)
         take_back(db);
     return err;
