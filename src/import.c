@@ -213,7 +213,7 @@ static void purge(const struct config *config, const struct resource *script, st
         fprintf(stderr, "larder: the rows are in the database; what they make old leaves the cache as soon as a server can tell it: %s\n",
                 why.p ? why.p : err_text(err));
     else if (outbox_id != 0)
-        (void)!writer_client_purged(client, &outbox_id, 1); /* a row that stays is only carried out once more */
+        (void)!writer_client_drained(client, &outbox_id, 1); /* a row that stays is only carried out once more */
     buf_free(&why);
 }
 

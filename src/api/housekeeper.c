@@ -141,7 +141,7 @@ static bool purge_row(struct housekeeper *housekeeper, const struct outbox_row *
 static void remove_rows(struct housekeeper *housekeeper, const int64_t *ids, size_t count)
 {
     if (count > 0)
-        (void)!writer_client_purged(housekeeper->writer, ids, count);
+        (void)!writer_client_drained(housekeeper->writer, ids, count);
 }
 
 /* The database cannot be read. Where that lasts nobody can have committed a purge meanwhile, and copies in the caches

@@ -157,6 +157,7 @@ static bool next_request(struct writer *writer, struct writer_peer *peer, struct
             break;
         case WRITER_FRAME_FOLLOWED:
         case WRITER_FRAME_PURGED:
+        case WRITER_FRAME_DRAINED:
         case WRITER_FRAME_CHANGED:
             note_purged(writer, &item->request);
             break;

@@ -360,6 +360,11 @@ enum err writer_client_purged(struct writer_client *client, const int64_t *ids, 
     return tell(client, WRITER_FRAME_PURGED, ids, count);
 }
 
+enum err writer_client_drained(struct writer_client *client, const int64_t *ids, size_t count)
+{
+    return tell(client, WRITER_FRAME_DRAINED, ids, count);
+}
+
 enum err writer_client_scores_followed(struct writer_client *client, uint64_t number)
 {
     const int64_t id = (int64_t)number;

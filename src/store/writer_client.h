@@ -20,7 +20,7 @@ struct writer_client_ask {
     enum catalog_shape shape;           /* of the answer */
     const struct params_values *values; /* NULL: none */
     const struct store_caller *caller;  /* NULL: nobody */
-    /* Items of cache/purge, committed to the outbox in the same transaction: whoever carries them out says so by
+    /* Items of cache/purge, committed to the outbox in the same transaction: who asks carries them out and says so by
      * writer_client_purged. */
     const struct str *purges;
     size_t purges_count;
@@ -42,7 +42,7 @@ struct writer_client_ask {
 
 struct writer_client_told {
     struct store_answer row;
-    int64_t outbox_id; /* the row of the outbox that has the purges; 0 without any */
+    int64_t outbox_id; /* the row of the outbox that has the purges, perhaps with those of others; 0 without any */
     bool repeated;     /* it is what an earlier request with the same key was answered */
 };
 
@@ -61,10 +61,12 @@ enum err writer_client_drop(struct writer_client *client, uint64_t number, struc
 /* Commits PURGES (none: nothing is kept) alone to the outbox. OUTBOX_ID and errors as above. */
 enum err writer_client_keep_purges(struct writer_client *client, const struct str *purges, size_t purges_count,
                                    int64_t *outbox_id, struct buf *why) ERR_CHECKED;
-/* Tells the writer that the rows IDS of the outbox have been carried out, and waits for no answer. They are removed
- * with one of the next commits, or soon after by one of their own; one that is not (ERR_UNAVAILABLE, or the writer had
- * too many to remember) will be carried out once more. */
+/* Tells the writer what has been carried out of the outbox, and waits for no answer: the purges of writes, whose
+ * answers named these rows, each row once for each write; or whole rows, whoever they are of. A row of which nothing is
+ * left is removed with one of the next commits, or soon after by one of its own; one that is not (ERR_UNAVAILABLE, or
+ * the writer had too many to remember) will be carried out once more. */
 enum err writer_client_purged(struct writer_client *client, const int64_t *ids, size_t count) ERR_CHECKED;
+enum err writer_client_drained(struct writer_client *client, const int64_t *ids, size_t count) ERR_CHECKED;
 
 /* Tells the writer that the changes of scores up to NUMBER have been told everywhere, so that their log (schema.h) can
  * be cut. Waits for no answer. */

@@ -2,9 +2,10 @@
  * writer_commit: group commit, and batches.
  *
  * A group is one transaction with a savepoint for each write, so many writes share one sync of the disk and one that
- * fails fails alone. Where a failure makes SQLite take back the whole transaction, the group is begun again without the
- * write that did it: at most as many times as it has writes. Rows of the outbox that have been carried out are removed
- * by the way; where that is what fails, the group is begun again without it.
+ * fails fails alone; what they purge is one row of the outbox. Where a failure makes SQLite take back the whole
+ * transaction, the group is begun again without the write that did it: at most as many times as it has writes. Rows of
+ * the outbox that have been carried out are removed by the way; where that is what fails, the group is begun again
+ * without it.
  *
  * Invariants: nothing is answered before the commit has returned; when the commit fails, nothing of the group is
  * written and everybody in it is told so. A write whose client has given up is not begun. A batch is one transaction
@@ -141,10 +142,40 @@ static enum err begin_group(struct writer_db *db, bool removing, struct buf *why
     return err;
 }
 
+/* Whether ITEM has been written, and brings purges. */
+static bool is_to_purge(const struct writer_commit_item *item)
+{
+    return item->outcome.err == ERR_OK && !item->outcome.repeated && item->request.purges.len > 0;
+}
+
+/* What the items purge, as one row of the outbox; *SHARES of them have a part in it. */
+static enum err keep_purges(struct writer_db *db, struct writer_commit_item *const *items, size_t count,
+                            int64_t *outbox_id, size_t *shares, struct buf *why)
+{
+    struct buf purges = {0};
+    enum err err = ERR_OK;
+
+    *shares = 0;
+    for (size_t i = 0; i < count; i++)
+        if (is_to_purge(items[i])) {
+            buf_add_str(&purges, items[i]->request.purges);
+            ++*shares;
+        }
+    if (*shares > 0)
+        err = writer_db_keep(db, buf_str(&purges), outbox_id, why);
+    for (size_t i = 0; err == ERR_OK && i < count; i++)
+        if (is_to_purge(items[i]))
+            items[i]->outcome.outbox_id = *outbox_id;
+    buf_free(&purges);
+    return err;
+}
+
 /* The items as one transaction, of which *WRITTEN were written. */
 static enum err run_group(struct writer_db *db, struct writer_commit_item *const *items, size_t *count, bool removing,
                           size_t *written, struct buf *why)
 {
+    int64_t outbox_id = 0;
+    size_t shares = 0;
     enum err err;
 
     *written = 0;
@@ -154,10 +185,18 @@ static enum err run_group(struct writer_db *db, struct writer_commit_item *const
     if (err != ERR_OK)
         return err;
     *written = count_written(items, *count);
-    if (*written > 0)
-        return writer_db_commit(db, why);
-    writer_db_rollback(db);
-    return ERR_OK;
+    if (*written == 0) {
+        writer_db_rollback(db);
+        return ERR_OK;
+    }
+    err = keep_purges(db, items, *count, &outbox_id, &shares, why);
+    if (err == ERR_OK)
+        err = writer_db_commit(db, why);
+    else
+        writer_db_rollback(db);
+    if (err == ERR_OK && shares > 0)
+        writer_db_share(db, outbox_id, shares);
+    return err;
 }
 
 size_t writer_commit_group(struct writer_db *db, struct writer_commit_item *const *items, size_t count,

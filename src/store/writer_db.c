@@ -385,6 +385,11 @@ enum err writer_db_keep_left(struct writer_db *db, struct str purges, int64_t *o
     return OWN(db, writer_outbox_add(db->outbox, db->db, 0, purges, outbox_id, why));
 }
 
+void writer_db_share(struct writer_db *db, int64_t outbox_id, size_t writes)
+{
+    writer_outbox_share(db->outbox, outbox_id, writes);
+}
+
 int64_t writer_db_last_kept(struct writer_db *db)
 {
     db->own = true;
@@ -490,8 +495,6 @@ static enum err apply_whole(struct writer_db *db, const struct writer_frame_requ
 
     if (err == ERR_OK)
         err = check_foreign_keys(db, &outcome->why);
-    if (err == ERR_OK && request->purges.len > 0)
-        err = writer_db_keep(db, request->purges, &outcome->outbox_id, &outcome->why);
     if (err == ERR_OK && request->repeat_key.len > 0)
         err = remember(db, request, ERR_OK, outcome);
     if (err == ERR_OK)
@@ -535,8 +538,8 @@ enum err writer_db_note_purged(struct writer_db *db, const struct writer_frame_r
 {
     if (request->kind == WRITER_FRAME_CHANGED)
         return writer_outbox_note_changed(db->outbox, &request->values);
-    if (request->kind == WRITER_FRAME_PURGED)
-        return writer_outbox_note(db->outbox, request->ids, request->ids_count);
+    if (request->kind == WRITER_FRAME_PURGED || request->kind == WRITER_FRAME_DRAINED)
+        return writer_outbox_note(db->outbox, request->ids, request->ids_count, request->kind == WRITER_FRAME_DRAINED);
     for (size_t i = 0; i < request->ids_count; i++)
         writer_scores_note(db->scores, (uint64_t)request->ids[i]);
     return ERR_OK;

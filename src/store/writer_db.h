@@ -41,8 +41,8 @@ void writer_db_rollback(struct writer_db *db);
 bool writer_db_in_transaction(const struct writer_db *db);
 
 /* Runs the write REQUEST inside the transaction, for TIMEOUT_MS at most. When it fails, it alone has left no trace,
- * unless the transaction is gone. The last statement that gives rows makes the JSON. Its purges go to the outbox, and
- * then what it changes is not counted (store/watch). */
+ * unless the transaction is gone. The last statement that gives rows makes the JSON. What it changes is not counted
+ * (store/watch) when it has purges; those are the caller's to keep. */
 void writer_db_apply(struct writer_db *db, const struct writer_frame_request *request, int64_t timeout_ms,
                      struct writer_db_outcome *outcome);
 /* One row of a batch: the same, but a row that fails may leave half of itself behind: the batch is to be rolled back.
@@ -56,6 +56,8 @@ enum err writer_db_prepare(struct writer_db *db, struct str sql, struct buf *why
 enum err writer_db_keep(struct writer_db *db, struct str purges, int64_t *outbox_id, struct buf *why) ERR_CHECKED;
 /* The same for purges that nobody but whoever drains the outbox will carry out: at once. */
 enum err writer_db_keep_left(struct writer_db *db, struct str purges, int64_t *outbox_id, struct buf *why) ERR_CHECKED;
+/* Row OUTBOX_ID, which has been committed, has the purges of so many WRITES. */
+void writer_db_share(struct writer_db *db, int64_t outbox_id, size_t writes);
 /* The highest id that a row of the outbox has had; 0 without any, or where it cannot be told. */
 int64_t writer_db_last_kept(struct writer_db *db);
 /* Whether a write was answered under REQUEST's key. Needs no transaction. */

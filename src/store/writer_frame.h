@@ -10,7 +10,8 @@
  *   BATCH_ROW     values
  *   BATCH_COMMIT  purges
  *   PURGES        i64 deadline | purges
- *   PURGED        u16 count, then each: i64 id
+ *   PURGED        u16 count, then each: i64 id of a row of the outbox; once for each write that it is named to
+ *   DRAINED       the same, of rows that have been carried out as a whole
  *   FOLLOWED      the same with one id: scores up to this change have been told (schema.h, larder_score_log)
  *   REPEAT, DROP  the same with one id: of a failed write behind (writer_position.h)
  *   CHANGED       values: tables, and up to which change what depends on them has been purged; none: the schema is new
@@ -21,8 +22,8 @@
  * repeat: text key | text print (writer_replay.h); an empty key: none.
  * condition: u8 kind; and for any kind but 0: u8 shape | text SQL | text hashes | values.
  *
- * Every request but BATCH_ROW, PURGED, FOLLOWED and CHANGED is answered by one ANSWER. Answers may come in another
- * order than requests were sent.
+ * Every request but BATCH_ROW, PURGED, DRAINED, FOLLOWED and CHANGED is answered by one ANSWER. Answers may come in
+ * another order than requests were sent.
  */
 #ifndef LARDER_WRITER_FRAME_H
 #define LARDER_WRITER_FRAME_H
@@ -46,6 +47,7 @@ enum writer_frame_kind {
     WRITER_FRAME_BATCH_COMMIT,
     WRITER_FRAME_PURGES,
     WRITER_FRAME_PURGED,
+    WRITER_FRAME_DRAINED,
     WRITER_FRAME_FOLLOWED,
     WRITER_FRAME_REPEAT,
     WRITER_FRAME_DROP,

@@ -6,6 +6,10 @@
  * tables again for a database that has lost them. The one about what is the writer's own is prepared when it is first
  * needed, and only where something is watched: without that a commit would write a page more for nothing.
  *
+ * A row has the purges of all writes of a commit, each of which is carried out by who asked for it. How many are still
+ * to come is remembered here alone: a row of which that is forgotten, or of which somebody never tells, is left to
+ * whoever drains the outbox.
+ *
  * Invariant: a number leaves the list of those noted only when the removal of its row has been committed, or when the
  * connection goes; what was noted of a table stays until it is written. It begins and ends no transaction and sets no
  * savepoint.
@@ -31,6 +35,11 @@ struct writer_outbox {
         bool written; /* by the open transaction */
     } * changed;
     size_t changed_count;
+    struct shared {
+        int64_t id;
+        size_t left; /* writes that are not purged yet */
+    } shared[WRITER_OUTBOX_SHARED_MAX];
+    size_t shared_count;
     size_t count, removed; /* noted; the first of them removed by the open transaction */
     int64_t noted[WRITER_OUTBOX_NOTED_MAX];
 };
@@ -65,7 +74,7 @@ void writer_outbox_free(struct writer_outbox **outbox)
 void writer_outbox_disconnect(struct writer_outbox *outbox)
 {
     drop_statements(outbox);
-    outbox->count = outbox->removed = 0;
+    outbox->count = outbox->removed = outbox->shared_count = 0;
     outbox->outdated = false;
 }
 
@@ -135,12 +144,34 @@ int64_t writer_outbox_last(sqlite3 *db)
     return id;
 }
 
-enum err writer_outbox_note(struct writer_outbox *outbox, const int64_t *ids, size_t count)
+void writer_outbox_share(struct writer_outbox *outbox, int64_t id, size_t writes)
+{
+    if (outbox->shared_count < WRITER_OUTBOX_SHARED_MAX)
+        outbox->shared[outbox->shared_count++] = (struct shared){.id = id, .left = writes};
+}
+
+/* Whether nothing is left of row ID, now that one of its writes is purged, or all are. */
+static bool is_purged(struct writer_outbox *outbox, int64_t id, bool whole)
+{
+    size_t at = 0;
+
+    while (at < outbox->shared_count && outbox->shared[at].id != id)
+        at++;
+    if (at == outbox->shared_count)
+        return whole;
+    if (!whole && --outbox->shared[at].left > 0)
+        return false;
+    outbox->shared[at] = outbox->shared[--outbox->shared_count];
+    return true;
+}
+
+enum err writer_outbox_note(struct writer_outbox *outbox, const int64_t *ids, size_t count, bool whole)
 {
     if (count > WRITER_OUTBOX_NOTED_MAX - outbox->count)
         return ERR_LIMIT;
-    memcpy(outbox->noted + outbox->count, ids, count * sizeof *ids);
-    outbox->count += count;
+    for (size_t i = 0; i < count; i++)
+        if (is_purged(outbox, ids[i], whole))
+            outbox->noted[outbox->count++] = ids[i];
     return ERR_OK;
 }
 

@@ -12,7 +12,7 @@
 
 #include "config/params.h"
 
-enum { WRITER_OUTBOX_NOTED_MAX = 4096, WRITER_OUTBOX_TABLES_MAX = 1024 };
+enum { WRITER_OUTBOX_NOTED_MAX = 4096, WRITER_OUTBOX_SHARED_MAX = 1024, WRITER_OUTBOX_TABLES_MAX = 1024 };
 
 struct writer_outbox;
 
@@ -31,9 +31,11 @@ enum err writer_outbox_add(struct writer_outbox *outbox, sqlite3 *db, int64_t at
 /* The highest id that a row has had; 0 without any, or where it cannot be told. */
 int64_t writer_outbox_last(sqlite3 *db);
 
-/* Remembers rows to be removed. ERR_LIMIT, and none of them is, when there would be more than
- * WRITER_OUTBOX_NOTED_MAX. */
-enum err writer_outbox_note(struct writer_outbox *outbox, const int64_t *ids, size_t count) ERR_CHECKED;
+/* Row ID, which has been committed, has the purges of so many WRITES. */
+void writer_outbox_share(struct writer_outbox *outbox, int64_t id, size_t writes);
+/* Remembers rows to be removed, once all of their writes are purged: IDS name a row for each of them; or WHOLE rows.
+ * ERR_LIMIT, and none of them is, when there would be more than WRITER_OUTBOX_NOTED_MAX. */
+enum err writer_outbox_note(struct writer_outbox *outbox, const int64_t *ids, size_t count, bool whole) ERR_CHECKED;
 /* Remembers up to which changes of TABLES what depends on them has been purged. Without any: that the schema is another
  * one, so that the connection is to be opened anew. ERR_LIMIT: more than WRITER_OUTBOX_TABLES_MAX tables. */
 enum err writer_outbox_note_changed(struct writer_outbox *outbox, const struct params_values *tables) ERR_CHECKED;

@@ -183,7 +183,7 @@ static void it_reads_while_the_writer_writes(void **state)
             outbox_fixture_expect_items(&reading.rows[i]);
             seen += reading.rows[i].id > last;
             last = reading.rows[i].id > last ? reading.rows[i].id : last;
-            assert_int_equal(writer_client_purged(it->client, &reading.rows[i].id, 1), ERR_OK);
+            assert_int_equal(writer_client_drained(it->client, &reading.rows[i].id, 1), ERR_OK);
         }
     }
     assert_int_equal(writer_process_reap(pid), 0);
