@@ -176,7 +176,8 @@ static bool is_last(const struct writer_commit_item *item)
     return item->request.kind != WRITER_FRAME_WRITE && item->request.kind != WRITER_FRAME_PURGES;
 }
 
-/* What PEER has sent. That for which the queue has no place is turned away. */
+/* What PEER has sent. That for which the queue has no place is turned away, and told so before the next is looked at:
+ * who has an answer lying is not heard. */
 static void gather_from(struct writer *writer, struct writer_peer *peer)
 {
     struct writer_frame_answer full = {
@@ -194,6 +195,7 @@ static void gather_from(struct writer *writer, struct writer_peer *peer)
         } else if (writer->items_count > (size_t)writer->config->store.write_queue) {
             full.tag = item->request.tag;
             writer_peer_answer(peer, &full, sys_monotonic_ms());
+            writer_peer_flush(peer, sys_monotonic_ms());
             writer->items_count--;
         } else {
             last = is_last(item);
@@ -207,8 +209,6 @@ static bool gather(struct writer *writer)
     writer->items_count = 0;
     for (size_t i = 0; i < writer->peers_count; i++)
         gather_from(writer, writer->peers[i]);
-    for (size_t i = 0; i < writer->peers_count; i++)
-        writer_peer_flush(writer->peers[i], sys_monotonic_ms());
     return writer->items_count > 0;
 }
 

@@ -233,6 +233,7 @@ static bool connect_writer(struct writer_async *async)
 
 static void expire(struct writer_async *async, int64_t now_ms)
 {
+    const bool met = async->watch.fd >= 0; /* there is a writer: what waits does so for him to take it */
     struct writer_async_call *call;
     struct buf absent = {0};
 
@@ -242,7 +243,7 @@ static void expire(struct writer_async *async, int64_t now_ms)
         if (call->sent > 0) {
             /* Nothing can follow half a frame. */
             disconnect(async, ERR_IO);
-        } else if (async->watch.fd >= 0 || call->again) {
+        } else if (met || call->again) {
             finish(take(&async->waiting, &async->waiting.first), ERR_BUSY, writer_client_unanswered(ERR_BUSY));
         } else {
             buf_clear(&absent);
@@ -257,7 +258,7 @@ static void on_tick(void *context, int64_t now_ms)
 {
     struct writer_async *async = context;
 
-    if (async->waiting.first && !async->deaf && (async->watch.fd >= 0 || connect_writer(async)))
+    if (async->waiting.first && (async->watch.fd >= 0 || connect_writer(async)))
         send_waiting(async);
     expire(async, now_ms);
 }

@@ -133,6 +133,68 @@ static void the_announced_length_of_the_body_is_told(void **state)
     buf_free(&out);
 }
 
+/* A whole request whose body TEXT comes in records of STEP bytes, each followed by PADDING. */
+static struct buf request_with_body(struct str text, size_t step, uint8_t padding)
+{
+    struct buf out = request_with(STR(""));
+    out.len -= 8;
+    for (size_t at = 0; at < text.len; at += step)
+        add_record(&out, FCGI_HEAD_STDIN, 1, (struct str){text.p + at, text.len - at < step ? text.len - at : step}, padding);
+    add_record(&out, FCGI_HEAD_STDIN, 1, STR(""), 0);
+    return out;
+}
+
+static void a_body_is_put_together_however_it_is_cut_and_padded(void **state)
+{
+    (void)state;
+    static const struct str text = STR("{\"price\": 12.5,\0 \"name\": \"x\"}");
+    for (size_t step = 1; step <= text.len; step++) {
+        struct buf request = request_with_body(text, step, (uint8_t)(step * 37));
+        struct fcgi_head head;
+        char body[64];
+        memset(body, '#', sizeof body);
+        assert_int_equal(fcgi_head_scan(buf_str(&request), &head), FCGI_HEAD_READY);
+        assert_true(head.body_complete);
+        assert_true(fcgi_head_body(buf_str(&request), &head, text.len, body));
+        assert_memory_equal(body, text.p, text.len);
+        assert_int_equal(body[text.len], '#');
+        buf_free(&request);
+    }
+}
+
+static void a_body_of_several_large_records_is_whole(void **state)
+{
+    (void)state;
+    static char text[150000], body[sizeof text];
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = (char)(i * 31 % 251);
+    struct buf request = request_with_body((struct str){text, sizeof text}, 65535, 255);
+    struct fcgi_head head;
+    assert_int_equal(fcgi_head_scan(buf_str(&request), &head), FCGI_HEAD_READY);
+    assert_true(fcgi_head_body(buf_str(&request), &head, sizeof text, body));
+    assert_memory_equal(body, text, sizeof text);
+    buf_free(&request);
+}
+
+static void a_body_of_another_length_than_expected_is_none(void **state)
+{
+    (void)state;
+    static const struct str texts[] = {STR(""), STR("a"), STR("0123456789")};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        for (size_t step = 1; step <= 10; step++)
+            for (size_t expected = 0; expected <= 12; expected++) {
+                struct buf request = request_with_body(texts[i], step, 3);
+                struct fcgi_head head;
+                char body[16];
+                memset(body, '#', sizeof body);
+                assert_int_equal(fcgi_head_scan(buf_str(&request), &head), FCGI_HEAD_READY);
+                assert_int_equal(fcgi_head_body(buf_str(&request), &head, expected, body), expected == texts[i].len);
+                /* Nothing is written behind what is expected. */
+                assert_int_equal(body[expected], '#');
+                buf_free(&request);
+            }
+}
+
 static void what_no_web_server_sends_is_refused(void **state)
 {
     (void)state;
@@ -240,6 +302,9 @@ int main(void)
         cmocka_unit_test(a_whole_head_is_ready_and_every_part_of_it_is_incomplete),
         cmocka_unit_test(parameters_may_be_split_over_records_anywhere),
         cmocka_unit_test(the_announced_length_of_the_body_is_told),
+        cmocka_unit_test(a_body_is_put_together_however_it_is_cut_and_padded),
+        cmocka_unit_test(a_body_of_several_large_records_is_whole),
+        cmocka_unit_test(a_body_of_another_length_than_expected_is_none),
         cmocka_unit_test(what_no_web_server_sends_is_refused),
         cmocka_unit_test(limits_hold),
         cmocka_unit_test(a_request_behind_another_is_refused),

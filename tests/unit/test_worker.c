@@ -1,8 +1,10 @@
-/* The worker over real sockets, with an application of four routes: at once, after a while in the pool, large, and echo. */
+/* The worker over real sockets, with an application of a few routes: at once, after a while in the pool, large, echo, which
+ * thread answers, and what waits for a job. */
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,9 +40,24 @@ static void on_signal(int number)
     stop = 1;
 }
 
+/* What requests for jobs wait for; in the worker's process. */
+static struct {
+    const struct loop *loop;
+    struct http *waiting;
+    struct loop_job awaited, others[2];
+    bool expected; /* the others were taken and refused as they should */
+    atomic_bool has_run;
+    unsigned ticks_stopped;
+} jobs;
+
+static void on_tick(void *context, int64_t now_ms);
+
 static void *open_thread(void *app, const struct loop *loop)
 {
-    (void)loop;
+    if (loop) {
+        jobs.loop = loop;
+        loop->tick(loop->self, on_tick, NULL);
+    }
     return app;
 }
 
@@ -56,6 +73,70 @@ static void answer(struct http *http, int status, struct str body)
     http->out = body;
 }
 
+static void run_awaited(struct loop_job *job, void *thread)
+{
+    (void)job;
+    (void)thread;
+    atomic_store(&jobs.has_run, true);
+}
+
+/* Keeps its place until the awaited one has got another. */
+static void run_other(struct loop_job *job, void *thread)
+{
+    (void)job;
+    (void)thread;
+    while (!atomic_load(&jobs.has_run))
+        usleep(1000);
+}
+
+static void end_awaited(struct loop_job *job)
+{
+    struct http *http = jobs.waiting;
+    (void)job;
+    jobs.waiting = NULL;
+    answer(http, jobs.expected && atomic_load(&jobs.has_run) ? 200 : 500, STR("waited"));
+    http->advance(http, HTTP_DONE);
+}
+
+static void end_other(struct loop_job *job)
+{
+    (void)job;
+}
+
+static bool submit_other(struct loop_job *job)
+{
+    *job = (struct loop_job){.what = "a job that nobody waits for", .run = run_other, .done = end_other};
+    return jobs.loop->submit(jobs.loop->self, job) == ERR_OK;
+}
+
+static bool submit_awaited(void)
+{
+    jobs.awaited = (struct loop_job){.what = "a job", .run = run_awaited, .done = end_awaited, .is_awaited = true};
+    return jobs.loop->submit(jobs.loop->self, &jobs.awaited) == ERR_OK;
+}
+
+/* What /drain waits for begins when the worker has noticed that it is to stop, which it does behind its ticks. */
+static void on_tick(void *context, int64_t now_ms)
+{
+    (void)context;
+    (void)now_ms;
+    if (!jobs.waiting || !stop || ++jobs.ticks_stopped != 3)
+        return;
+    jobs.expected = !submit_other(&jobs.others[0]);
+    if (!submit_awaited())
+        abort();
+}
+
+/* While as many other jobs as may are in the pool. */
+static enum http_step wait_beside_others(struct http *http)
+{
+    jobs.waiting = http;
+    jobs.expected = submit_other(&jobs.others[0]) && !submit_other(&jobs.others[1]);
+    if (!submit_awaited())
+        abort();
+    return HTTP_WAITING;
+}
+
 static void run(void *thread, struct http *http)
 {
     (void)thread;
@@ -67,11 +148,22 @@ static void run(void *thread, struct http *http)
         answer(http, 200, (struct str){body, LARGE});
         return;
     }
-    answer(http, 200, http->body.len > 0 ? http->body : STR("ok"));
+    bool where = str_equal(http->path, STR("/where"));
+    answer(http, 200, where ? STR("a pool thread") : http->body.len > 0 ? http->body : STR("ok"));
 }
 
 static enum http_step handle(void *thread, struct http *http)
 {
+    if (str_equal(http->path, STR("/beside")))
+        return wait_beside_others(http);
+    if (str_equal(http->path, STR("/drain"))) {
+        jobs.waiting = http;
+        return HTTP_WAITING;
+    }
+    if (str_equal(http->path, STR("/where"))) {
+        answer(http, 200, STR("the event thread"));
+        return HTTP_DONE;
+    }
     if (!str_equal(http->path, STR("/quick")))
         return HTTP_HAND_OVER;
     run(thread, http);
@@ -85,7 +177,7 @@ static void refuse(struct http *http, int status, const char *detail)
 
 static const struct app_ops ops = {open_thread, close_thread, handle, run, refuse};
 
-static int start(void **state)
+static int start_with(void **state, uint64_t max_body)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
     struct buf why = {0};
@@ -102,7 +194,7 @@ static int start(void **state)
     fixture->config.server.request_timeout_ms = 5000;
     fixture->config.server.head_timeout_ms = 400;
     fixture->config.server.drain_timeout_ms = 3000;
-    fixture->config.server.max_body = 100000;
+    fixture->config.server.max_body = max_body;
     if (listener_open(&fixture->config, &fixture->listener, &why) != ERR_OK)
         return -1;
     fixture->pid = fork();
@@ -120,6 +212,16 @@ static int start(void **state)
     }
     *state = fixture;
     return 0;
+}
+
+static int start(void **state)
+{
+    return start_with(state, 100000);
+}
+
+static int start_narrow(void **state)
+{
+    return start_with(state, 1000);
 }
 
 static int end_worker(struct fixture *fixture)
@@ -181,6 +283,27 @@ static struct buf kept_request(const char *uri)
     return out;
 }
 
+/* The same with a body, of which ANNOUNCED bytes are told. */
+static struct buf kept_put(const char *uri, struct str body, size_t announced)
+{
+    struct buf out = kept_request(uri);
+    struct buf length = {0};
+    buf_printf(&length, "CONTENT_LENGTH%zu", announced);
+    out.len -= 16; /* both ends */
+    const unsigned char params[10] = {1, FCGI_HEAD_PARAMS, 0, 9, 0, (unsigned char)(length.len + 2), 0, 0, 14, (unsigned char)(length.len - 14)};
+    const unsigned char in[8] = {1, FCGI_HEAD_STDIN, 0, 9, (unsigned char)(body.len >> 8), (unsigned char)body.len};
+    buf_add(&out, params, sizeof params);
+    buf_add_str(&out, buf_str(&length));
+    buf_add(&out, "\1\4\0\11\0\0\0\0", 8);
+    if (body.len > 0) {
+        buf_add(&out, in, sizeof in);
+        buf_add_str(&out, body);
+    }
+    buf_add(&out, "\1\5\0\11\0\0\0\0", 8);
+    buf_free(&length);
+    return out;
+}
+
 /* The first bytes of the answer last read: `Status: 200`. */
 static char status_line[11];
 
@@ -202,6 +325,16 @@ static ssize_t read_answer(int fd)
             memcpy(status_line, content, sizeof status_line);
         total += (ssize_t)len;
     }
+}
+
+/* Reads one answer: its status, which is not told when it is 200. */
+static int read_status(int fd)
+{
+    char code[4] = "200";
+    assert_true(read_answer(fd) > 0);
+    if (memcmp(status_line, "Status: ", 8) == 0)
+        memcpy(code, status_line + 8, 3);
+    return atoi(code);
 }
 
 static void a_kept_connection_answers_many_requests(void **state)
@@ -230,13 +363,63 @@ static void a_request_may_come_byte_by_byte(void **state)
 static void bodies_short_and_long_come_back_whole(void **state)
 {
     static char body[90000];
-    static const size_t lengths[] = {1, 8000, 8192, 47000, 49000, 65528, 65536, 90000};
+    static const size_t lengths[] = {1, 4095, 4096, 8000, 8192, 16383, 16384, 16385, 47000, 49000, 65528, 65536, 90000};
     for (size_t i = 0; i < sizeof body; i++)
-        body[i] = (char)('a' + i % 23);
-    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        body[i] = (char)(i * 7 % 251);
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths * 2; i++) {
+        const struct str sent = {body, lengths[i / 2]};
         struct buf out = {0};
-        assert_int_equal(ask(*state, "/echo", (struct str){body, lengths[i]}, &out), 200);
-        assert_true(str_equal(buf_str(&out), (struct str){body, lengths[i]}));
+        assert_int_equal(ask(*state, i % 2 ? "/echo" : "/quick", sent, &out), 200);
+        assert_true(str_equal(buf_str(&out), sent));
+        buf_free(&out);
+    }
+}
+
+static void a_short_body_stays_on_the_event_thread_and_a_longer_one_goes_to_the_pool(void **state)
+{
+    static const struct {
+        size_t len;
+        const char *where;
+    } cases[] = {{1, "the event thread"}, {16384, "the event thread"}, {16385, "a pool thread"}, {65535, "a pool thread"}};
+    static char body[65535];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf out = {0};
+        assert_int_equal(ask(*state, "/where", (struct str){body, cases[i].len}, &out), 200);
+        assert_true(str_equal(buf_str(&out), str_from(cases[i].where)));
+        buf_free(&out);
+    }
+}
+
+static void a_body_of_another_length_than_announced_is_400_and_the_connection_is_kept(void **state)
+{
+    static char body[20001];
+    static const struct {
+        size_t len, announced;
+    } cases[] = {{9, 10}, {11, 10}, {0, 10}, {10, 0}, {16384, 16383}, {20000, 20001}, {20001, 20000}, {16385, 16384}, {16384, 16385}};
+    int fd = dial(*state);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf wrong = kept_put("/quick", (struct str){body, cases[i].len}, cases[i].announced);
+        struct buf right = kept_put("/quick", (struct str){body, cases[i].len}, cases[i].len);
+        assert_int_equal(send(fd, wrong.p, wrong.len, 0), wrong.len);
+        assert_int_equal(read_status(fd), 400);
+        assert_int_equal(send(fd, right.p, right.len, 0), right.len);
+        assert_int_equal(read_status(fd), 200);
+        buf_free(&wrong);
+        buf_free(&right);
+    }
+    close(fd);
+}
+
+static void a_short_body_is_413_where_even_that_is_too_long(void **state)
+{
+    static char body[16385];
+    static const struct {
+        size_t len;
+        int status;
+    } cases[] = {{1000, 200}, {1001, 413}, {16384, 413}, {16385, 413}, {999, 200}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf out = {0};
+        assert_int_equal(ask(*state, "/quick", (struct str){body, cases[i].len}, &out), cases[i].status);
         buf_free(&out);
     }
 }
@@ -298,8 +481,7 @@ static void a_full_queue_is_answered_at_once(void **state)
     }
     int refused = 0;
     for (int i = 0; i < 8; i++) {
-        assert_true(read_answer(fds[i]) > 0);
-        refused += memcmp(status_line, "Status: 503", sizeof status_line) == 0;
+        refused += read_status(fds[i]) == 503;
         close(fds[i]);
     }
     /* Two run and two wait. */
@@ -369,6 +551,29 @@ static void draining_answers_what_is_under_way_and_loses_nothing(void **state)
     buf_free(&quick);
 }
 
+static void a_job_that_a_request_waits_for_is_not_kept_back_by_others(void **state)
+{
+    struct buf out = {0};
+    assert_int_equal(ask(*state, "/beside", (struct str){NULL, 0}, &out), 200);
+    buf_free(&out);
+}
+
+static void a_job_that_a_request_waits_for_runs_while_draining_and_others_do_not(void **state)
+{
+    struct fixture *fixture = *state;
+    int waiting = dial(fixture);
+    struct buf request = kept_request("/drain"), out = {0};
+    assert_int_equal(send(waiting, request.p, request.len, 0), request.len);
+    /* Once this is answered, the one before has been begun. */
+    assert_int_equal(ask(fixture, "/quick", (struct str){NULL, 0}, &out), 200);
+    kill(fixture->pid, SIGTERM);
+    assert_int_equal(read_status(waiting), 200);
+    assert_int_equal(end_worker(fixture), 0);
+    close(waiting);
+    buf_free(&request);
+    buf_free(&out);
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -376,6 +581,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_kept_connection_answers_many_requests, start, end),
         cmocka_unit_test_setup_teardown(a_request_may_come_byte_by_byte, start, end),
         cmocka_unit_test_setup_teardown(bodies_short_and_long_come_back_whole, start, end),
+        cmocka_unit_test_setup_teardown(a_short_body_stays_on_the_event_thread_and_a_longer_one_goes_to_the_pool, start, end),
+        cmocka_unit_test_setup_teardown(a_body_of_another_length_than_announced_is_400_and_the_connection_is_kept, start, end),
+        cmocka_unit_test_setup_teardown(a_short_body_is_413_where_even_that_is_too_long, start_narrow, end),
         cmocka_unit_test_setup_teardown(a_body_over_the_limit_is_413_and_the_answer_arrives, start, end),
         cmocka_unit_test_setup_teardown(a_large_answer_to_a_slow_reader_delays_nobody, start, end),
         cmocka_unit_test_setup_teardown(slow_work_in_the_pool_does_not_delay_quick_requests, start, end),
@@ -384,6 +592,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(garbage_is_closed_and_harms_nobody, start, end),
         cmocka_unit_test_setup_teardown(management_records_are_answered_between_requests, start, end),
         cmocka_unit_test_setup_teardown(draining_answers_what_is_under_way_and_loses_nothing, start, end),
+        cmocka_unit_test_setup_teardown(a_job_that_a_request_waits_for_is_not_kept_back_by_others, start, end),
+        cmocka_unit_test_setup_teardown(a_job_that_a_request_waits_for_runs_while_draining_and_others_do_not, start, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,8 +42,8 @@ static inline void writer_raw_send(int fd, enum writer_frame_kind kind, const ch
     writer_raw_send_request(fd, &request);
 }
 
-/* Reads one answer: its error. -1 when the connection ends first. */
-static inline int writer_raw_receive(int fd)
+/* Reads one answer: its error, and its tag. -1 when the connection ends first. */
+static inline int writer_raw_receive_tag(int fd, uint32_t *tag)
 {
     struct writer_frame_answer answer;
     struct buf bytes = {0};
@@ -60,9 +60,17 @@ static inline int writer_raw_receive(int fd)
     }
     assert_int_equal(writer_frame_read_answer(buf_str(&bytes), &answer), ERR_OK);
     result = (int)answer.err;
+    *tag = answer.tag;
 out:
     buf_free(&bytes);
     return result;
+}
+
+static inline int writer_raw_receive(int fd)
+{
+    uint32_t tag;
+
+    return writer_raw_receive_tag(fd, &tag);
 }
 
 /* While it is paused, requests gather in its sockets: what was sent then comes in one round. */
