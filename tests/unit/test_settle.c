@@ -198,11 +198,10 @@ static void more_rows_of_the_outbox_than_are_told_at_once_are_all_forgotten(void
     static struct left calls[CALLS_MAX];
     static const struct str purge = STR("key:one");
 
-    fixture_execute(it->files->files->database,
-                    "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400) "
-                    "INSERT INTO larder_outbox (id, at_ms, items) SELECT i, 0, x'' FROM n");
     for (int i = 0; i < CALLS_MAX; i++) {
-        calls[i] = leave(it, &purge, 1, i == 7 || i == CALLS_MAX - 1 ? 0 : i + 1);
+        const int64_t id = write_purging(it, &purge, 1);
+
+        calls[i] = leave(it, &purge, 1, i == 7 || i == CALLS_MAX - 1 ? 0 : id);
         settle_add(it->settle, &calls[i].call);
     }
     end_round(it);
