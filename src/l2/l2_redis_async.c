@@ -9,7 +9,8 @@
  *
  * Questions gather in batches, one for each kind, until the loop's tick at the end of each round; so all questions of a
  * round leave together. A batch of reads is two commands: one for the numbers of all the tags concerned, whose answer
- * judges the reads, and one that reads. A batch about leaderboards is one script. Deadlines are looked at in the tick.
+ * judges the reads, and one that reads. A batch about leaderboards is one script; where Redis does not know it, the
+ * batch goes to the end of the queue and is asked once more, behind all scripts. Deadlines are looked at in the tick.
  *
  * Invariant: the queue holds exactly the batches whose answers are still to come, in the order of these; each question
  * is answered once. Before a callback runs, its question counts as answered, and on failure the connection is closed
@@ -22,6 +23,7 @@
 
 #include "base/sys.h"
 #include "l2/l2_redis_link.h"
+#include "l2/l2_redis_load.h"
 
 enum { RECEIVES_MAX = 64, BATCH_MAX = 32, REPLIES_FIRST = 64 << 10 };
 
@@ -44,7 +46,8 @@ struct batch {
     size_t count, answered; /* of its questions */
     size_t tags_count;      /* READS: different ones in all */
     bool judged;            /* READS: the numbers that judge them have come */
-    bool whole_text;        /* BOARDS: asked with the script's text */
+    bool again;             /* BOARDS: asked once more, behind the scripts */
+    size_t loading;         /* BOARDS: answers about loading scripts that are to come before its own */
     union {
         struct read reads[BATCH_MAX];
         struct l2_redis_boards_asked boards[BATCH_MAX];
@@ -130,8 +133,8 @@ static struct batch *gather(struct l2_redis_async *async, enum kind kind)
         batch = sys_calloc(1, sizeof(*batch));
     batch->kind = kind;
     batch->asked_ms = sys_monotonic_ms();
-    batch->count = batch->answered = batch->tags_count = 0;
-    batch->judged = batch->whole_text = false;
+    batch->count = batch->answered = batch->tags_count = batch->loading = 0;
+    batch->judged = batch->again = false;
     async->gathering[kind] = batch;
     return batch;
 }
@@ -269,7 +272,7 @@ static void ask_reads(struct l2_redis_async *async, const struct batch *batch)
 
 static void ask_boards(struct l2_redis_async *async, const struct batch *batch)
 {
-    l2_redis_boards_script_ask(&async->link.out, async->setup, batch->boards, batch->count, batch->whole_text);
+    l2_redis_boards_script_ask(&async->link.out, async->setup, batch->boards, batch->count);
 }
 
 /* Asks what has gathered of KIND. */
@@ -371,11 +374,22 @@ static enum err answer_reads(struct l2_redis_async *async, struct batch *batch, 
     return ERR_OK;
 }
 
-/* Redis does not know the script, which it was to run by its hash. */
-static bool is_unknown_script(const struct batch *batch, const redisReply *reply)
+/* Asks the oldest batch, whose script Redis does not know, once more. */
+static void ask_again(struct l2_redis_async *async, struct batch *batch)
 {
-    return !batch->whole_text && reply->type == REDIS_REPLY_ERROR &&
-           str_starts((struct str){reply->str, reply->len}, STR("NOSCRIPT"));
+    append(&async->asked, take_first(&async->asked));
+    batch->again = true;
+    batch->loading = L2_REDIS_LOAD_COUNT;
+    l2_redis_load_add(&async->link.out);
+    ask_boards(async, batch);
+}
+
+static enum err take_loaded(struct l2_redis_async *async, struct batch *batch, const redisReply *reply)
+{
+    if (!l2_redis_load_is_done(reply, L2_REDIS_LOAD_COUNT - batch->loading))
+        return senseless(async, reply);
+    batch->loading--;
+    return ERR_OK;
 }
 
 static enum err answer_board(struct l2_redis_async *async, struct batch *batch, const redisReply *reply,
@@ -401,10 +415,10 @@ static enum err answer_boards(struct l2_redis_async *async, struct batch *batch,
     struct l2_redis_boards_state state;
     enum err err = ERR_OK;
 
-    if (is_unknown_script(batch, reply)) {
-        append(&async->asked, take_first(&async->asked));
-        batch->whole_text = true;
-        ask_boards(async, batch);
+    if (batch->loading > 0)
+        return take_loaded(async, batch, reply);
+    if (!batch->again && l2_redis_load_is_needed(reply)) {
+        ask_again(async, batch);
         return ERR_OK;
     }
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 1 + batch->count ||

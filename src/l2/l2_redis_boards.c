@@ -68,7 +68,7 @@ void l2_redis_boards_read(struct l2_redis_boards *boards, const struct l2_redis_
     struct l2_boards_answer answer = unknown;
     redisReply *reply;
 
-    l2_redis_boards_script_ask(&call->commands, call->setup, asked, 1, true);
+    l2_redis_boards_script_ask(&call->commands, call->setup, asked, 1);
     if (l2_redis_call_exchange(call, "a", &reply) != ERR_OK) {
         asked->fn(asked->context, &unknown);
         return;

@@ -7,15 +7,12 @@
  * ever followed by a lower one; what was told in order needs no memory, so a removal is remembered only above `level`.
  *
  * What is read is judged here and not in the script: it brings, for all questions of a round, the state that Redis is
- * in, once, and the answers. It goes by its hash, since it is the way of every rank; whoever is told NOSCRIPT sends the
- * text. Numbers in scripts are doubles, exact up to 2^53. Scores never become numbers there.
+ * in, once, and the answers. Numbers in scripts are doubles, exact up to 2^53. Scores never become numbers there.
  */
 #include "l2/l2_redis_boards_script.h"
 
 #include <assert.h>
 #include <stdio.h>
-
-#include "l2/l2_redis_script.h"
 
 /* Of a number, in both parts of a board; more than the digits of 2^53. */
 enum { DIGITS = 16 };
@@ -25,45 +22,41 @@ enum { DIGITS = 16 };
 /* KEYS: `boards`, and of each question the board's set and hash; ARGV: the host's field in `boards`, and of each
  * question its kind, the member, the first place or how many to each side, how many places. An answer is empty when the
  * board is not whole, else how many members there are, then the rank of the first place, and what ZRANGE says. */
-#define READ_SCRIPT                                                                                                    \
-    "local call, min, max = redis.call, math.min, math.max\n"                                                          \
-    "local fields = {'level', 'required', ARGV[1]}\n"                                                                  \
-    "for i = 2, #KEYS, 2 do fields[#fields + 1] = KEYS[i] end\n"                                                       \
-    "local state = call('HMGET', KEYS[1], unpack(fields))\n"                                                           \
-    "local answers = {state}\n"                                                                                        \
-    "for i = 1, (#KEYS - 1) / 2 do\n"                                                                                  \
-    "  local set, kind, member = KEYS[2 * i], ARGV[4 * i - 2], ARGV[4 * i - 1]\n"                                      \
-    "  local answer = {}\n"                                                                                            \
-    "  local reached = call('HMGET', KEYS[2 * i + 1], '', member)\n"                                                   \
-    "  if not state[3 + i] then\n"                                                                                     \
-    "    answer[1] = 0\n"                                                                                              \
-    "  elseif reached[1] and call('ZSCORE', set, '') then\n"                                                           \
-    "    local members, at, first, last = call('ZCARD', set) - 1, reached[2]\n"                                        \
-    "    if kind == 't' then\n"                                                                                        \
-    "      first = min(tonumber(ARGV[4 * i]), members)\n"                                                              \
-    "      last = min(first + tonumber(ARGV[4 * i + 1]), members) - 1\n"                                               \
-    "      answer = {members, first, last < first and {} or call('ZRANGE', set, first, last, 'WITHSCORES')}\n"         \
-    "    elseif not at or #at <= 16 then\n"                                                                            \
-    "      answer[1] = members\n"                                                                                      \
-    "    else\n"                                                                                                       \
-    "      local name = at:sub(1, 16) .. member\n"                                                                     \
-    "      local rank = call('ZRANK', set, name)\n"                                                                    \
-    "      if rank and kind == 'm' then\n"                                                                             \
-    "        answer = {members, rank, {name, at:sub(17)}}\n"                                                           \
-    "      elseif rank then\n"                                                                                         \
-    "        local range = tonumber(ARGV[4 * i])\n"                                                                    \
-    "        first, last = max(rank - range, 0), min(rank + range, members - 1)\n"                                     \
-    "        answer = {members, first, call('ZRANGE', set, first, last, 'WITHSCORES')}\n"                              \
-    "      end\n"                                                                                                      \
-    "    end\n"                                                                                                        \
-    "  end\n"                                                                                                          \
-    "  answers[i + 1] = answer\n"                                                                                      \
-    "end\n"                                                                                                            \
-    "return answers\n"
-
-/* What SCRIPT LOAD answers to READ_SCRIPT: its SHA-1. With a wrong one everything is asked twice, which a test notices.
- */
-#define READ_HASH "a0d5d45e39f5acf29935d83e7833945cc186b3a6"
+static const char read_script[] =
+    "local call, min, max = redis.call, math.min, math.max\n"
+    "local fields = {'level', 'required', ARGV[1]}\n"
+    "for i = 2, #KEYS, 2 do fields[#fields + 1] = KEYS[i] end\n"
+    "local state = call('HMGET', KEYS[1], unpack(fields))\n"
+    "local answers = {state}\n"
+    "for i = 1, (#KEYS - 1) / 2 do\n"
+    "  local set, kind, member = KEYS[2 * i], ARGV[4 * i - 2], ARGV[4 * i - 1]\n"
+    "  local answer = {}\n"
+    "  local reached = call('HMGET', KEYS[2 * i + 1], '', member)\n"
+    "  if not state[3 + i] then\n"
+    "    answer[1] = 0\n"
+    "  elseif reached[1] and call('ZSCORE', set, '') then\n"
+    "    local members, at, first, last = call('ZCARD', set) - 1, reached[2]\n"
+    "    if kind == 't' then\n"
+    "      first = min(tonumber(ARGV[4 * i]), members)\n"
+    "      last = min(first + tonumber(ARGV[4 * i + 1]), members) - 1\n"
+    "      answer = {members, first, last < first and {} or call('ZRANGE', set, first, last, 'WITHSCORES')}\n"
+    "    elseif not at or #at <= 16 then\n"
+    "      answer[1] = members\n"
+    "    else\n"
+    "      local name = at:sub(1, 16) .. member\n"
+    "      local rank = call('ZRANK', set, name)\n"
+    "      if rank and kind == 'm' then\n"
+    "        answer = {members, rank, {name, at:sub(17)}}\n"
+    "      elseif rank then\n"
+    "        local range = tonumber(ARGV[4 * i])\n"
+    "        first, last = max(rank - range, 0), min(rank + range, members - 1)\n"
+    "        answer = {members, first, call('ZRANGE', set, first, last, 'WITHSCORES')}\n"
+    "      end\n"
+    "    end\n"
+    "  end\n"
+    "  answers[i + 1] = answer\n"
+    "end\n"
+    "return answers\n";
 
 /* Has a board told of a change, or of the row of a copy: what is not newer than what it knows is no news. An empty
  * score is a removal; FINAL ones are told in order. */
@@ -190,18 +183,26 @@ static const char replace_script[] =
          "end\n"
          "return 1\n";
 
+enum { READ, PUSH, FOLLOW, BEGIN, COPY, REPLACE };
+
+const struct l2_redis_script l2_redis_boards_script_list[L2_REDIS_BOARDS_SCRIPT_COUNT] = {
+    [READ] = {{read_script, sizeof(read_script) - 1}, {"a0d5d45e39f5acf29935d83e7833945cc186b3a6", 40}},
+    [PUSH] = {{push_script, sizeof(push_script) - 1}, {"5fd9d73f2f4483ad0dd9b869fd51c2b5012a7bd6", 40}},
+    [FOLLOW] = {{follow_script, sizeof(follow_script) - 1}, {"c68031f24214f90fa2d0c03be6d700e7352b70fc", 40}},
+    [BEGIN] = {{begin_script, sizeof(begin_script) - 1}, {"d4c543a1dede3180bcae7f57a29b235838198c48", 40}},
+    [COPY] = {{copy_script, sizeof(copy_script) - 1}, {"65da7a79e2cb29ab987de707ecd018bd8edc7652", 40}},
+    [REPLACE] = {{replace_script, sizeof(replace_script) - 1}, {"ef68d35f2b3725356f36270bef3e71c755a062b4", 40}},
+};
+
 /* Asking. */
 
 void l2_redis_boards_script_ask(struct buf *out, const struct l2_redis_setup *setup,
-                                const struct l2_redis_boards_asked *asked, size_t count, bool whole_text)
+                                const struct l2_redis_boards_asked *asked, size_t count)
 {
     static const struct str letters[] = {
         [L2_BOARDS_TOP] = {"t", 1}, [L2_BOARDS_MEMBER] = {"m", 1}, [L2_BOARDS_AROUND] = {"a", 1}};
 
-    l2_redis_wire_command(out, 3 + 1 + 2 * count + 1 + 4 * count);
-    l2_redis_wire_add(out, whole_text ? STR("EVAL") : STR("EVALSHA"));
-    l2_redis_wire_add(out, whole_text ? STR(READ_SCRIPT) : STR(READ_HASH));
-    l2_redis_wire_add_number(out, 1 + 2 * count);
+    l2_redis_script_run(out, &l2_redis_boards_script_list[READ], 1 + 2 * count, 1 + 4 * count);
     l2_redis_wire_add(out, buf_str(&setup->boards));
     for (size_t i = 0; i < count; i++) {
         l2_redis_wire_add_joined(out, buf_str(&setup->board_sets), asked[i].question.board);
@@ -332,10 +333,10 @@ static void add_number(struct buf *out, uint64_t number)
 
 /* SCRIPT about CHANGES of boards whose sets and hashes begin like this; FIRST is its first key, and MORE arguments are
  * to follow, and then add_changes. */
-static void begin_telling(struct buf *out, struct str script, struct str first, struct str sets, struct str members,
-                          const struct l2_boards_change *changes, size_t count, size_t more)
+static void begin_telling(struct buf *out, const struct l2_redis_script *script, struct str first, struct str sets,
+                          struct str members, const struct l2_boards_change *changes, size_t count, size_t more)
 {
-    l2_redis_script_eval(out, script, 1 + 2 * count, more + 3 * count);
+    l2_redis_script_run(out, script, 1 + 2 * count, more + 3 * count);
     l2_redis_wire_add(out, first);
     for (size_t i = 0; i < count; i++) {
         l2_redis_wire_add_joined(out, sets, changes[i].board);
@@ -358,8 +359,6 @@ static void add_changes(struct buf *out, const struct l2_boards_change *changes,
     buf_free(&score);
 }
 
-#define SCRIPT(text) ((struct str){text, sizeof(text) - 1})
-
 void l2_redis_boards_script_push(struct buf *out, const struct l2_redis_setup *setup, uint64_t known,
                                  const struct l2_boards_change *changes, size_t count)
 {
@@ -368,7 +367,7 @@ void l2_redis_boards_script_push(struct buf *out, const struct l2_redis_setup *s
     for (size_t i = 0; i < count; i++)
         if (highest < changes[i].number)
             highest = changes[i].number;
-    begin_telling(out, SCRIPT(push_script), buf_str(&setup->boards), buf_str(&setup->board_sets),
+    begin_telling(out, &l2_redis_boards_script_list[PUSH], buf_str(&setup->boards), buf_str(&setup->board_sets),
                   buf_str(&setup->board_members), changes, count, 3);
     l2_redis_wire_add(out, buf_str(&setup->board_pushed));
     l2_redis_wire_add_number(out, known);
@@ -379,7 +378,7 @@ void l2_redis_boards_script_push(struct buf *out, const struct l2_redis_setup *s
 void l2_redis_boards_script_follow(struct buf *out, const struct l2_redis_setup *setup, uint64_t from,
                                    const struct l2_boards_change *changes, size_t count, uint64_t upto)
 {
-    begin_telling(out, SCRIPT(follow_script), buf_str(&setup->boards), buf_str(&setup->board_sets),
+    begin_telling(out, &l2_redis_boards_script_list[FOLLOW], buf_str(&setup->boards), buf_str(&setup->board_sets),
                   buf_str(&setup->board_members), changes, count, 2);
     l2_redis_wire_add_number(out, from);
     l2_redis_wire_add_number(out, upto);
@@ -403,7 +402,7 @@ void l2_redis_boards_script_name(struct l2_redis_boards_copies *copies, const st
 
 void l2_redis_boards_script_begin(struct buf *out, const struct l2_redis_boards_copies *copies, struct str board)
 {
-    l2_redis_script_eval(out, SCRIPT(begin_script), 3, 2);
+    l2_redis_script_run(out, &l2_redis_boards_script_list[BEGIN], 3, 2);
     l2_redis_wire_add(out, buf_str(&copies->begun_names));
     l2_redis_wire_add_joined(out, buf_str(&copies->sets), board);
     l2_redis_wire_add_joined(out, buf_str(&copies->members), board);
@@ -414,7 +413,7 @@ void l2_redis_boards_script_begin(struct buf *out, const struct l2_redis_boards_
 void l2_redis_boards_script_copy(struct buf *out, const struct l2_redis_boards_copies *copies,
                                  const struct l2_boards_change *rows, size_t count)
 {
-    begin_telling(out, SCRIPT(copy_script), buf_str(&copies->begun_names), buf_str(&copies->sets),
+    begin_telling(out, &l2_redis_boards_script_list[COPY], buf_str(&copies->begun_names), buf_str(&copies->sets),
                   buf_str(&copies->members), rows, count, 0);
     add_changes(out, rows, count);
 }
@@ -422,7 +421,7 @@ void l2_redis_boards_script_copy(struct buf *out, const struct l2_redis_boards_c
 void l2_redis_boards_script_replace(struct buf *out, const struct l2_redis_setup *setup,
                                     const struct l2_redis_boards_copies *copies, uint64_t level)
 {
-    l2_redis_script_eval(out, SCRIPT(replace_script), 2, 6);
+    l2_redis_script_run(out, &l2_redis_boards_script_list[REPLACE], 2, 6);
     l2_redis_wire_add(out, buf_str(&setup->boards));
     l2_redis_wire_add(out, buf_str(&copies->begun_names));
     l2_redis_wire_add_number(out, level);

@@ -17,7 +17,12 @@
 #define LARDER_L2_REDIS_BOARDS_SCRIPT_H
 
 #include "base/arena.h"
-#include "l2/l2_redis_wire.h"
+#include "l2/l2_redis_script.h"
+
+enum { L2_REDIS_BOARDS_SCRIPT_COUNT = 6 };
+
+/* The scripts, for l2_redis_load. */
+extern const struct l2_redis_script l2_redis_boards_script_list[L2_REDIS_BOARDS_SCRIPT_COUNT];
 
 /* A question and who waits for its answer; the question's views are the asker's. */
 struct l2_redis_boards_asked {
@@ -27,10 +32,10 @@ struct l2_redis_boards_asked {
     void *context;
 };
 
-/* COUNT questions at once, by the script's hash or with its whole text. One reply, an array of COUNT + 1: the state
- * that all are judged by, and an answer to each; or an error that begins with NOSCRIPT, for the hash alone. */
+/* COUNT questions at once. One reply, an array of COUNT + 1: the state that all are judged by, and an answer to each.
+ */
 void l2_redis_boards_script_ask(struct buf *out, const struct l2_redis_setup *setup,
-                                const struct l2_redis_boards_asked *asked, size_t count, bool whole_text);
+                                const struct l2_redis_boards_asked *asked, size_t count);
 
 struct l2_redis_boards_state {
     bool there; /* there is a level */

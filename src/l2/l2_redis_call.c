@@ -1,13 +1,15 @@
 /*
  * l2_redis_call: exchanges with Redis for threads that may wait.
  *
- * Invariant: after an exchange the connection is either in step (every reply was read) or closed, and no exchange takes
- * longer than its deadline, however slowly bytes trickle in.
+ * Invariant: after an exchange the connection is either in step (every reply was read) or closed, and nothing that is
+ * sent is waited for beyond its deadline, however slowly bytes trickle in.
  *
  * A connection that the server closed while it was idle is noticed before it is used; one that breaks under the first
  * use after idling is made anew and the exchange repeated once, which all our commands bear: a lease that is claimed
- * again with its token is granted again, a purge that is done twice is a purge. A server that answers but refuses to
- * write (full, a replica, its disk full) is not held against L2's health, for it can still be read.
+ * again with its token is granted again, a purge that is done twice is a purge. The same is done, on the connection as
+ * it is, for a server that knows the scripts no more; that is no failure, unless they are unknown again as soon as they
+ * are loaded. A server that answers but refuses to write (full, a replica, its disk full) is not held against L2's
+ * health, for it can still be read.
  */
 #include "l2/l2_redis_call.h"
 
@@ -16,6 +18,7 @@
 #include <stdio.h>
 
 #include "base/sys.h"
+#include "l2/l2_redis_load.h"
 
 void l2_redis_call_fini(struct l2_redis_call *call)
 {
@@ -68,8 +71,9 @@ static enum err go_on(struct l2_redis_link *link, int64_t deadline_ms)
     return err == ERR_AGAIN ? ERR_OK : err;
 }
 
-/* Sends what `commands` holds, without emptying it, and reads COUNT replies. */
-static enum err talk(struct l2_redis_call *call, size_t count, int64_t wait_ms, redisReply **replies)
+/* Sends COMMANDS and reads COUNT replies. */
+static enum err talk(struct l2_redis_call *call, struct str commands, size_t count, int64_t wait_ms,
+                     redisReply **replies)
 {
     const struct config *config = call->setup->config;
     struct l2_redis_link *link = &call->link;
@@ -82,7 +86,7 @@ static enum err talk(struct l2_redis_call *call, size_t count, int64_t wait_ms, 
         deadline_ms = sys_monotonic_ms() + config->redis.connect_timeout_ms;
     }
     if (err == ERR_OK)
-        buf_add_str(&link->out, buf_str(&call->commands));
+        buf_add_str(&link->out, commands);
     while (err == ERR_OK && got < count) {
         bool connecting = link->connecting;
         redisReply *reply = NULL;
@@ -142,12 +146,46 @@ static enum err object(struct l2_redis_call *call, const redisReply *reply)
     return ERR_CORRUPT;
 }
 
+/* Has Redis know every script from now on. */
+static enum err load_scripts(struct l2_redis_call *call)
+{
+    redisReply *replies[L2_REDIS_LOAD_COUNT];
+    struct buf commands = {0};
+
+    l2_redis_load_add(&commands);
+
+    enum err err = talk(call, buf_str(&commands), L2_REDIS_LOAD_COUNT, 0, replies);
+
+    buf_free(&commands);
+    if (err)
+        return err;
+    for (size_t i = 0; err == ERR_OK && i < L2_REDIS_LOAD_COUNT; i++)
+        if (!l2_redis_load_is_done(replies[i], i))
+            err = object(call, replies[i]);
+    l2_redis_call_free(replies, L2_REDIS_LOAD_COUNT);
+    return err;
+}
+
+static bool lacks_script(redisReply *const *replies, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (l2_redis_load_is_needed(replies[i]))
+            return true;
+    return false;
+}
+
 /* One attempt; `commands` stays. */
 static enum err attempt(struct l2_redis_call *call, const char *expected, int64_t wait_ms, redisReply **replies)
 {
     size_t count = strlen(expected);
-    enum err err = talk(call, count, wait_ms, replies);
+    enum err err = talk(call, buf_str(&call->commands), count, wait_ms, replies);
 
+    if (err == ERR_OK && lacks_script(replies, count)) {
+        l2_redis_call_free(replies, count);
+        err = load_scripts(call);
+        if (err == ERR_OK)
+            err = talk(call, buf_str(&call->commands), count, wait_ms, replies);
+    }
     if (err)
         return err;
     for (size_t i = 0; err == ERR_OK && i < count; i++)

@@ -19,11 +19,12 @@ void l2_redis_call_fini(struct l2_redis_call *call);
 /* Sends `commands`, which is empty afterwards, and reads a reply for each letter of EXPECTED, checked to be b (bulk or
  * nil), a (array), n (array or nil), i (integer) or s (status): to be freed by l2_redis_call_free on success. Waits at
  * most WAIT_MS longer than the configured time-outs. ERR_READ_ONLY: Redis answers but refuses to write. After any other
- * error the connection is closed. */
+ * error the connection is closed. A Redis that does not know a script is told all of them, for another time-out, and
+ * asked again, once: so `commands` must bear being carried out twice. */
 enum err l2_redis_call_once(struct l2_redis_call *call, const char *expected, int64_t wait_ms,
                             redisReply **replies) ERR_CHECKED;
 /* The same for a verb: reports to l2_health how it went, notices a connection that was closed while it was idle, and
- * repeats once what broke on one that had been used before. So `commands` must bear being carried out twice. */
+ * repeats once what broke on one that had been used before. */
 enum err l2_redis_call_exchange(struct l2_redis_call *call, const char *expected, redisReply **replies) ERR_CHECKED;
 /* Whether there is a connection that nothing has happened to since it was used last; closes it otherwise. */
 bool l2_redis_call_is_open(struct l2_redis_call *call);

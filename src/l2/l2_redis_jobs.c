@@ -14,8 +14,6 @@
 
 #include <stdio.h>
 
-#include "l2/l2_redis_script.h"
-
 #define OWNER_MS "5000"
 #define JOB_KEPT_MS "86400000"
 
@@ -101,6 +99,13 @@ static const char step_script[] =
     "redis.call('HSET', job, 'cursor', page[1], 'scanned', texts[1], 'removed', texts[2], 'ended', ended,\n"
     "           'state', state)\n"
     "return {state, page[1], texts}\n";
+
+enum { TAKE, STEP };
+
+const struct l2_redis_script l2_redis_jobs_script_list[L2_REDIS_JOBS_SCRIPT_COUNT] = {
+    [TAKE] = {{take_script, sizeof(take_script) - 1}, {"8481bbd9d93d7b75ad0ed97fd90705a4309039e6", 40}},
+    [STEP] = {{step_script, sizeof(step_script) - 1}, {"10f8439d6d92e420093ce578207d0c5101767547", 40}},
+};
 
 enum { PATTERN, SOFT, STATE, CURSOR, SCANNED, REMOVED, TOTAL, STARTED, ENDED, FIELDS };
 
@@ -208,10 +213,10 @@ enum err l2_redis_jobs_read(struct l2_redis_call *call, uint64_t id, struct aren
     return err;
 }
 
-/* Begins one of the scripts with what both are told. */
-static void add_script(struct l2_redis_call *call, struct str script, size_t more, uint64_t worker)
+/* Begins SCRIPT, TAKE or STEP, with what both are told. */
+static void add_script(struct l2_redis_call *call, size_t script, size_t more, uint64_t worker)
 {
-    l2_redis_script_eval(&call->commands, script, 1, 3 + more);
+    l2_redis_script_run(&call->commands, &l2_redis_jobs_script_list[script], 1, 3 + more);
     l2_redis_wire_add(&call->commands, buf_str(&call->setup->purged));
     l2_redis_wire_add(&call->commands, buf_str(&call->setup->jobs));
     l2_redis_wire_add_number(&call->commands, worker);
@@ -224,7 +229,7 @@ enum err l2_redis_jobs_take(struct l2_redis_call *call, uint64_t worker, struct 
     uint64_t id;
     enum err err = ERR_CORRUPT;
 
-    add_script(call, (struct str){take_script, sizeof(take_script) - 1}, 0, worker);
+    add_script(call, TAKE, 0, worker);
     if (l2_redis_call_exchange(call, "n", &reply) != ERR_OK)
         return ERR_UNAVAILABLE;
     if (reply->type == REDIS_REPLY_NIL)
@@ -271,7 +276,7 @@ enum err l2_redis_jobs_step(struct l2_redis_call *call, uint64_t worker, size_t 
 
     l2_redis_wire_quote(&match, buf_str(&call->setup->entries));
     buf_add_str(&match, job->pattern);
-    add_script(call, (struct str){step_script, sizeof(step_script) - 1}, 3, worker);
+    add_script(call, STEP, 3, worker);
     l2_redis_wire_add_number(&call->commands, job->id);
     l2_redis_wire_add_number(&call->commands, batch > 0 ? batch : 1);
     l2_redis_wire_add(&call->commands, buf_str(&match));

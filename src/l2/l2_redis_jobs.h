@@ -9,6 +9,12 @@
 #define LARDER_L2_REDIS_JOBS_H
 
 #include "l2/l2_redis_call.h"
+#include "l2/l2_redis_script.h"
+
+enum { L2_REDIS_JOBS_SCRIPT_COUNT = 2 };
+
+/* The scripts, for l2_redis_load. */
+extern const struct l2_redis_script l2_redis_jobs_script_list[L2_REDIS_JOBS_SCRIPT_COUNT];
 
 /* As l2_job_read, l2_job_take and l2_job_step (l2_job.h). */
 enum err l2_redis_jobs_read(struct l2_redis_call *call, uint64_t id, struct arena *arena,

@@ -10,8 +10,19 @@
 
 #include "l2/l2_redis_wire.h"
 
-/* Begins an EVAL of SCRIPT with that many KEYS and ARGUMENTS, which are to follow. */
-void l2_redis_script_eval(struct buf *out, struct str script, size_t keys, size_t arguments);
+/* What Redis runs by its HASH, the SHA-1 of TEXT as SCRIPT LOAD answers it. A test compares the two. */
+struct l2_redis_script {
+    struct str text, hash;
+};
+
+enum { L2_REDIS_SCRIPT_COUNT = 4 };
+
+/* Those of this module, for l2_redis_load. */
+extern const struct l2_redis_script l2_redis_script_list[L2_REDIS_SCRIPT_COUNT];
+
+/* Begins the running of SCRIPT, which must be of l2_redis_load's table, with that many KEYS and ARGUMENTS, which are to
+ * follow. The reply is the script's, or an error that l2_redis_load_is_needed knows. */
+void l2_redis_script_run(struct buf *out, const struct l2_redis_script *script, size_t keys, size_t arguments);
 
 /* One reply, an array for l2_redis_script_claimed. */
 void l2_redis_script_claim(struct buf *out, const struct l2_redis_setup *setup, struct str key, const struct str *tags,

@@ -1,6 +1,8 @@
 /* Leaderboards that are copied, asked in crowds, and after any history. */
 #include "l2_boards_fixture.h"
 
+#include "l2/l2_redis_load.h"
+
 /* P, as keys of Redis begin here. */
 #define P "l*rder[:1:"
 
@@ -276,24 +278,7 @@ static void a_crowd_whose_server_dies_gets_each_one_answer(void **state)
     host_close(&host);
 }
 
-/* What INFO says of COMMAND's calls. */
-static long long calls_of(const char *command)
-{
-    redisContext *context = redisConnectUnix(redis.socket);
-    redisReply *reply = redisCommand(context, "INFO commandstats");
-    char name[64];
-    long long calls = 0;
-
-    assert_non_null(reply);
-    snprintf(name, sizeof(name), "cmdstat_%s:calls=", command);
-    if (strstr(reply->str, name))
-        calls = atoll(strstr(reply->str, name) + strlen(name));
-    freeReplyObject(reply);
-    redisFree(context);
-    return calls;
-}
-
-static void a_server_that_forgot_the_script_is_told_it_once(void **state)
+static void a_server_that_forgot_the_scripts_is_told_them_once(void **state)
 {
     struct host host;
     (void)state;
@@ -301,12 +286,11 @@ static void a_server_that_forgot_the_script_is_told_it_once(void **state)
     open_at(&host, 0);
     push(&host, 1, "b", "ann", 1);
     for (int round = 0; round < 2; round++) {
-        operate(&redis, "SCRIPT FLUSH");
-        operate(&redis, "CONFIG RESETSTAT");
+        forget_scripts();
         for (int i = 0; i < 4; i++)
             assert_int_equal(member_of(&host, "b", "ann")->result, L2_BOARDS_FOUND);
-        assert_int_equal(calls_of("evalsha"), 4);
-        assert_int_equal(calls_of("eval"), 1);
+        assert_int_equal(calls_of("evalsha"), 5);
+        assert_int_equal(scripts_loaded(), L2_REDIS_LOAD_COUNT);
     }
     assert_int_equal(status_of(&host).last_error.len, 0);
     host_close(&host);
@@ -497,7 +481,7 @@ int main(void)
         CASE(two_that_copy_do_not_meet),
         CASE(a_crowd_that_asks_again_gets_each_its_answers),
         CASE(a_crowd_whose_server_dies_gets_each_one_answer),
-        CASE(a_server_that_forgot_the_script_is_told_it_once),
+        CASE(a_server_that_forgot_the_scripts_is_told_them_once),
         CASE(boards_agree_with_a_sorted_array_after_any_history),
     };
 
