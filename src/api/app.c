@@ -147,12 +147,13 @@ struct app_thread *app_thread_open(const struct app *app, const struct loop *loo
 
     thread->app = app;
     thread->loop = loop;
-    thread->cache = cache_open(config, app->shared->cache, loop);
     if (loop) {
         thread->memo = memo_new();
-        thread->writes = writer_async_new(config, app->shared->writer, loop);
         thread->settle = settle_new(thread);
-    } else {
+        thread->writes = writer_async_new(config, app->shared->writer, loop);
+    }
+    thread->cache = cache_open(config, app->shared->cache, loop);
+    if (!loop) {
         thread->store = store_open(config->store.database, config->store.busy_timeout_ms);
         thread->scores = scores_open(config->store.database, config->store.busy_timeout_ms);
         thread->writer = writer_client_new(config, app->shared->writer);

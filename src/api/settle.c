@@ -1,6 +1,7 @@
 /*
- * settle: while a pool thread tells what one round has left, what the next leave gathers, so that under load few round
- * trips to L2 serve many writes. One job at a time, then, and no timer.
+ * settle: while what one round has left is told, what the next leave gathers, so that under load few round trips to L2
+ * serve many writes. One at a time, then, and no timer. Purges are told from the event thread; a pool thread tells the
+ * boards, and keeps what could not be told.
  *
  * Invariant: a call that is done is in force on this host, and is told to L2 or kept until it can be; purges are rid of
  * the outbox only after L2 has them. Telling twice, or in another order than was committed, does no harm.
@@ -12,11 +13,15 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "cache/purge.h"
+#include "store/writer_async.h"
 
 struct settle {
-    const struct loop *loop;
-    struct loop_job job;
-    struct settle_call *running; /* with the pool */
+    const struct app_thread *thread;
+    struct purge_call purging;
+    struct loop_job job;         /* for what has to wait for Redis or the writer */
+    bool is_due;                 /* that is to be done */
+    bool unpurged;               /* L2 could not be told of purges */
+    struct settle_call *running; /* being told */
     struct settle_call *waiting, **end;
 };
 
@@ -72,41 +77,56 @@ static void gather(const struct settle_call *calls, size_t count, struct distinc
             add_distinct(set, call->purges[i]);
 }
 
-/* Tells the writer which rows of the outbox have been carried out; what fails here is carried out once more, which does
- * no harm. */
-static void forget(struct app_thread *thread, const struct settle_call *calls)
+/* The rows of the outbox that hold purges of CALLS, once for each; to be freed. */
+static int64_t *list_kept(const struct settle_call *calls, size_t *count)
 {
-    int64_t ids[WRITER_FRAME_IDS_MAX];
+    size_t room = 0;
+
+    for (const struct settle_call *call = calls; call; call = call->next)
+        room++;
+    int64_t *ids = sys_calloc(room, sizeof *ids);
+    *count = 0;
+    for (const struct settle_call *call = calls; call; call = call->next)
+        if (call->outbox_id != 0)
+            ids[(*count)++] = call->outbox_id;
+    return ids;
+}
+
+static size_t count_purges(const struct settle_call *calls)
+{
     size_t count = 0;
 
-    for (const struct settle_call *call = calls; call; call = call->next) {
-        if (call->outbox_id != 0)
-            ids[count++] = call->outbox_id;
-        if (count == WRITER_FRAME_IDS_MAX || (!call->next && count > 0)) {
-            (void)!writer_client_purged(thread->writer, ids, count);
-            count = 0;
-        }
-    }
+    for (const struct settle_call *call = calls; call; call = call->next)
+        count += call->purges_count;
+    return count;
+}
+
+static void distinct_fini(struct distinct *set)
+{
+    free(set->items);
+    free(set->slots);
 }
 
 static void tell_purges(struct app_thread *thread, const struct settle_call *calls)
 {
     struct distinct set = {.count = 0};
     struct purge_result result;
-    size_t count = 0;
+    const size_t count = count_purges(calls);
 
-    for (const struct settle_call *call = calls; call; call = call->next)
-        count += call->purges_count;
     if (count == 0)
         return;
     gather(calls, count, &set);
     enum err err = purge_items(thread->cache, set.items, set.count, false, &result);
-    if (err == ERR_OK)
-        forget(thread, calls);
-    else if (err == ERR_UNAVAILABLE)
+    distinct_fini(&set);
+    if (err == ERR_UNAVAILABLE)
         keep_unkept(thread, calls);
-    free(set.items);
-    free(set.slots);
+    if (err != ERR_OK)
+        return;
+    size_t kept;
+    int64_t *ids = list_kept(calls, &kept);
+    /* What fails here is carried out once more, which does no harm. */
+    (void)!writer_client_purged(thread->writer, ids, kept);
+    free(ids);
 }
 
 /* As few at a time as there is room for. */
@@ -137,16 +157,18 @@ void settle_now(struct app_thread *thread, const struct settle_call *calls)
     tell_changes(thread, calls);
 }
 
+/* On a pool thread. */
 static void run(struct loop_job *job, void *thread)
 {
     const struct settle *settle = (const struct settle *)(void *)((char *)job - offsetof(struct settle, job));
 
-    settle_now(thread, settle->running);
+    if (settle->unpurged)
+        keep_unkept(thread, settle->running);
+    tell_changes(thread, settle->running);
 }
 
-static void done(struct loop_job *job)
+static void finish(struct settle *settle)
 {
-    struct settle *settle = (struct settle *)(void *)((char *)job - offsetof(struct settle, job));
     struct settle_call *call = settle->running, *next;
 
     settle->running = NULL;
@@ -156,34 +178,73 @@ static void done(struct loop_job *job)
     }
 }
 
+static void on_run(struct loop_job *job)
+{
+    finish((struct settle *)(void *)((char *)job - offsetof(struct settle, job)));
+}
+
+/* Whether CALLS leave something that a pool thread has to do. */
+static bool needs_pool(const struct settle *settle)
+{
+    for (const struct settle_call *call = settle->running; call; call = call->next)
+        if (call->changes_count > 0 || (settle->unpurged && call->purges_count > 0 && call->outbox_id == 0))
+            return true;
+    return false;
+}
+
+static void on_purged(struct purge_call *call, enum err err)
+{
+    struct settle *settle = (struct settle *)(void *)((char *)call - offsetof(struct settle, purging));
+
+    settle->unpurged = err == ERR_UNAVAILABLE;
+    if (err == ERR_OK) {
+        size_t kept;
+        int64_t *ids = list_kept(settle->running, &kept);
+        writer_async_purged(settle->thread->writes, ids, kept);
+        free(ids);
+    }
+    settle->is_due = needs_pool(settle);
+    if (!settle->is_due)
+        finish(settle);
+}
+
+static void begin(struct settle *settle)
+{
+    struct distinct set = {.count = 0};
+
+    settle->running = settle->waiting;
+    settle->waiting = NULL;
+    settle->end = &settle->waiting;
+    const size_t count = count_purges(settle->running);
+    if (count > 0)
+        gather(settle->running, count, &set);
+    purge_begin(settle->thread->cache, set.items, set.count, &settle->purging);
+    distinct_fini(&set);
+}
+
 /* Where the pool takes no more at the moment it is tried again. */
 static void on_tick(void *context, int64_t now_ms)
 {
     struct settle *settle = context;
+    const struct loop *loop = settle->thread->loop;
 
     (void)now_ms;
-    if (settle->running || !settle->waiting)
-        return;
-    settle->running = settle->waiting;
-    settle->waiting = NULL;
-    settle->end = &settle->waiting;
-    if (settle->loop->submit(settle->loop->self, &settle->job) == ERR_OK)
-        return;
-    settle->waiting = settle->running;
-    settle->running = NULL;
-    while (*settle->end)
-        settle->end = &(*settle->end)->next;
+    if (!settle->running && settle->waiting)
+        begin(settle);
+    if (settle->is_due && loop->submit(loop->self, &settle->job) == ERR_OK)
+        settle->is_due = false;
 }
 
 struct settle *settle_new(const struct app_thread *thread)
 {
     struct settle *settle = sys_calloc(1, sizeof *settle);
 
-    settle->loop = thread->loop;
+    settle->thread = thread;
     settle->end = &settle->waiting;
+    settle->purging.done = on_purged;
     settle->job =
-        (struct loop_job){.what = "telling the cache of writes", .run = run, .done = done, .is_awaited = true};
-    settle->loop->tick(settle->loop->self, on_tick, settle);
+        (struct loop_job){.what = "telling the cache of writes", .run = run, .done = on_run, .is_awaited = true};
+    thread->loop->tick(thread->loop->self, on_tick, settle);
     return settle;
 }
 

@@ -20,12 +20,13 @@ struct settle_call {
     struct settle_call *next; /* this module's */
 };
 
-/* Of the event thread THREAD, which must outlive it. */
+/* Of the event thread THREAD, which must outlive it. Its tick must come before that of the cache, so that what it has
+ * to say is sent in the same round. */
 struct settle;
 struct settle *settle_new(const struct app_thread *thread);
 /* Nothing may be on its way. NULL is a no-op. */
 void settle_free(struct settle **settle);
-/* Has CALL told by a pool thread. CALL->done is called once, from the loop, and never before this returns; whatever L2
+/* Has CALL told. CALL->done is called once, from the loop, and never before this returns; whatever L2
  * said: what it could not be told is kept until it can. */
 void settle_add(struct settle *settle, struct settle_call *call);
 

@@ -13,7 +13,10 @@
  */
 #include "cache/purge.h"
 
+#include <stdlib.h>
+
 #include "base/metrics.h"
+#include "base/sys.h"
 
 enum { PAGE = 512, PAGE_BYTES = 64 << 10, PAGE_BYTES_MAX = 64 << 20 };
 
@@ -145,6 +148,78 @@ enum err purge_items(struct cache *cache, const struct str *items, size_t count,
     }
     metrics_add(METRIC_purges, count);
     return first;
+}
+
+/* Names of one kind, told at once. */
+struct part {
+    struct l2_purge_call call;
+    struct purge_call *whole;
+    struct l2_purge purge;
+    struct str names[L2_NAMES_MAX];
+};
+
+static void end_part(struct purge_call *whole, enum err err)
+{
+    /* That L2 does not know is worse than an item that means nothing. */
+    if (whole->err == ERR_OK || err == ERR_UNAVAILABLE)
+        whole->err = err;
+    if (--whole->left == 0)
+        whole->done(whole, whole->err);
+}
+
+static void on_purged(struct l2_purge_call *call, enum err err, uint64_t id)
+{
+    struct part *part = (struct part *)(void *)((char *)call - offsetof(struct part, call));
+    struct purge_call *whole = part->whole;
+
+    purge_note(cache_share(whole->cache), &part->purge, id);
+    free(part);
+    end_part(whole, err);
+}
+
+static struct part *new_part(struct purge_call *whole, enum kind kind)
+{
+    struct part *part = sys_calloc(1, sizeof *part);
+
+    part->whole = whole;
+    part->call.done = on_purged;
+    part->purge = (struct l2_purge){.kind = kinds[kind].purge, .names = part->names};
+    return part;
+}
+
+static void begin_kind(struct purge_call *whole, enum kind wanted, const struct str *items, size_t count)
+{
+    struct part *part = NULL;
+    struct str name;
+    enum kind kind;
+    const char *why;
+
+    for (size_t i = 0; i <= count; i++) {
+        if (i < count && parse(items[i], &kind, &name, &why) == ERR_OK && kind == wanted) {
+            part = part ? part : new_part(whole, wanted);
+            part->names[part->purge.names_count++] = name;
+        }
+        if (!part || (part->purge.names_count < kinds[wanted].room && i < count))
+            continue;
+        whole->left++;
+        l2_purge_begin(cache_l2(whole->cache), &part->purge, &part->call);
+        part = NULL;
+    }
+}
+
+void purge_begin(struct cache *cache, const struct str *items, size_t count, struct purge_call *call)
+{
+    const char *why;
+
+    call->cache = cache;
+    call->err = ERR_OK;
+    call->left = 1;
+    for (size_t i = 0; i < count && call->err == ERR_OK; i++)
+        call->err = purge_check(items[i], &why);
+    for (enum kind kind = KIND_KEY; kind < KIND_COUNT; kind++)
+        begin_kind(call, kind, items, count);
+    metrics_add(METRIC_purges, count);
+    end_part(call, ERR_OK);
 }
 
 enum err purge_count(struct cache *cache, struct str pattern, size_t *count)

@@ -8,6 +8,7 @@
 #define LARDER_PURGE_H
 
 #include "cache/cache.h"
+#include "l2/l2_purge.h"
 
 /* The item for everything. */
 extern const struct str purge_everything;
@@ -27,6 +28,17 @@ enum err purge_check(struct str item, const char **why) ERR_CHECKED;
  * block. */
 enum err purge_items(struct cache *cache, const struct str *items, size_t count, bool soft,
                      struct purge_result *result) ERR_CHECKED;
+/* Items on their way; embedded by its owner until DONE is called. */
+struct purge_call {
+    void (*done)(struct purge_call *call, enum err err); /* as purge_items returns */
+    struct cache *cache;                                 /* this module's */
+    enum err err;
+    unsigned left;
+};
+
+/* The same without waiting, for a cache with loop, and hard. What ITEMS name must live until DONE is called: once,
+ * perhaps before this returns. In force on this host then. */
+void purge_begin(struct cache *cache, const struct str *items, size_t count, struct purge_call *call);
 /* Puts PURGE, number ID of the log, into the host's tables alone: it was told by another host. */
 void purge_note(struct cache_shared *shared, const struct l2_purge *purge, uint64_t id);
 /* How many keys PATTERN matches now. ERR_UNAVAILABLE. May block. */

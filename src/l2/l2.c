@@ -147,54 +147,6 @@ void l2_release(struct l2 *l2, struct str key, const struct l2_lease *lease)
         l2->shared->backend->release(l2->self, key, lease);
 }
 
-/* PURGE, which has at most one name where that is a pattern, as the backends know it. */
-static struct l2_purge simplify(const struct l2_purge *purge)
-{
-    struct l2_purge simple = *purge;
-
-    if (simple.kind != L2_PURGE_PATTERN)
-        return simple;
-    if (str_glob_is_literal(simple.names[0])) {
-        simple.kind = L2_PURGE_KEYS;
-    } else if (simple.names[0].len > L2_PATTERN_MAX || memchr(simple.names[0].p, '\n', simple.names[0].len)) {
-        simple.kind = L2_PURGE_ALL;
-        simple.names_count = 0;
-    }
-    return simple;
-}
-
-enum err l2_purge(struct l2 *l2, const struct l2_purge *purge, size_t *removed, uint64_t *id)
-{
-    struct l2_purge part = *purge;
-    size_t most = part.kind == L2_PURGE_PATTERN ? 1 : L2_NAMES_MAX, total = 0;
-    size_t left = part.kind == L2_PURGE_ALL ? 1 : part.names_count;
-    uint64_t job = 0;
-    enum err err = ERR_OK;
-
-    for (; err == ERR_OK && left > 0; left -= left < most ? left : most) {
-        size_t count = 0;
-
-        part.names_count = part.kind == L2_PURGE_ALL ? 0 : left < most ? left : most;
-
-        struct l2_purge simple = simplify(&part);
-
-        err = ERR_UNAVAILABLE;
-        if (l2_health_admit(l2->shared->health, true))
-            err = l2->shared->backend->purge(l2->self, &simple, &count, &job);
-        part.names += part.names_count;
-        total += count;
-    }
-    if (err) {
-        l2_health_distrust(l2->shared->health, "a purge could not be told to it");
-        return ERR_UNAVAILABLE;
-    }
-    if (removed)
-        *removed = total;
-    if (id)
-        *id = job;
-    return ERR_OK;
-}
-
 enum err l2_scan(struct l2 *l2, struct str pattern, uint64_t *cursor, size_t limit, struct arena *arena,
                  struct str **keys, size_t *count)
 {

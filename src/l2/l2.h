@@ -63,16 +63,6 @@ struct l2_claim {
     bool soft;
 };
 
-enum l2_purge_kind { L2_PURGE_KEYS, L2_PURGE_TAGS, L2_PURGE_PATTERN, L2_PURGE_ALL };
-
-/* One purge, as it is asked for and as it stands in the log. */
-struct l2_purge {
-    enum l2_purge_kind kind;
-    bool soft;         /* stale at once instead of gone */
-    struct str *names; /* keys, tags (at most L2_NAMES_MAX), one pattern; none for everything */
-    size_t names_count;
-};
-
 enum l2_breaker { L2_CLOSED, L2_OPEN, L2_HALF_OPEN };
 
 struct l2_status {
@@ -102,7 +92,8 @@ void l2_close(struct l2 **l2);
  * returns; KEY's bytes must live until then, the tags' until l2_read returns. */
 void l2_read(struct l2 *l2, struct str key, const struct str *tags, size_t tags_count, l2_read_fn *fn, void *context);
 
-/* The verbs below are for threads that may block (at most the configured time-outs), on an l2 without loop. */
+/* The verbs below are for threads that may block (at most the configured time-outs), on an l2 without loop. Purging is
+ * in l2_purge.h. */
 
 /* One round trip that returns the entry, or grants the lease for LIFE_MS, or says that another host holds it; that of
  * somebody on this host is taken over, for who may fill here is settled before (cache/lease.h). An entry
@@ -116,14 +107,6 @@ enum err l2_fill(struct l2 *l2, struct str key, const struct str *tags, size_t t
                  int64_t ttl_ms, const struct l2_lease *lease, bool *stored) ERR_CHECKED;
 /* Ends the lease without a fill. What goes wrong is left to its end of life. */
 void l2_release(struct l2 *l2, struct str key, const struct l2_lease *lease);
-
-/* Carries PURGE out and puts it into the log; in force when this returns. More than L2_NAMES_MAX names become several
- * records. A pattern without glob characters is a key; one longer than L2_PATTERN_MAX, or with a line's end, purges
- * everything. *REMOVED: keys that were there (by key only, may be NULL). *ID: of a pattern's purge, for l2_job, 0 where
- * there is no job; may be NULL. A backend without jobs has removed what matches before it returns. When L2 cannot be
- * told it is distrusted from now on, and the error is ERR_UNAVAILABLE: the purge is then the caller's to keep and to
- * repeat. */
-enum err l2_purge(struct l2 *l2, const struct l2_purge *purge, size_t *removed, uint64_t *id) ERR_CHECKED;
 
 /* One page of keys that match: about LIMIT at most (1000 are never passed by much), in ARENA, perhaps none. *CURSOR is
  * 0 to begin and 0 again at the end; any other number is safe, whoever it comes from. Entries invalidated by a tag are

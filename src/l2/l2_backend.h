@@ -12,6 +12,7 @@
 #include "l2/l2_boards_host.h"
 #include "l2/l2_health.h"
 #include "l2/l2_job.h"
+#include "l2/l2_purge.h"
 #include "l2/l2_url.h"
 
 struct l2_backend;
@@ -72,6 +73,8 @@ struct l2_backend {
     /* At most L2_NAMES_MAX names, and at least one where the kind has names. *REMOVED and *ID are 0 before; *ID is set
      * for a pattern's purge alone. */
     enum err (*purge)(void *self, const struct l2_purge *purge, size_t *removed, uint64_t *id) ERR_CHECKED;
+    /* With a loop; tells l2_purge_ended, when it is done, what PURGE draws. NULL: the one above does not block. */
+    void (*purge_begin)(void *self, const struct l2_purge *purge, struct l2_purge_call *call);
     enum err (*scan)(void *self, struct str pattern, uint64_t *cursor, size_t limit, struct arena *arena,
                      struct str **keys, size_t *count) ERR_CHECKED;
     enum err (*ping)(void *self) ERR_CHECKED;

@@ -9,6 +9,7 @@
 #define LARDER_L2_LOG_H
 
 #include "l2/l2_job.h"
+#include "l2/l2_purge.h"
 
 enum { L2_LOG_RUN_ID_SIZE = 64 };
 

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "base/sys.h"
+#include "l2/l2_backend.h"
 #include "l2/l2_redis_async.h"
 #include "l2/l2_redis_boards.h"
 #include "l2/l2_redis_jobs.h"
@@ -197,6 +198,34 @@ static enum err purge(void *self, const struct l2_purge *purge, size_t *removed,
     if (err == ERR_OK && purge->kind == L2_PURGE_PATTERN)
         *id = number;
     return err;
+}
+
+/* What an asynchronous purge was answered; NULL: nothing. False when it makes no sense. */
+static bool take_purged(void *context, const redisReply *reply)
+{
+    struct l2_purge_call *call = context;
+    struct l2_redis *redis = call->l2->self;
+    enum err err = ERR_UNAVAILABLE;
+    uint64_t number = 0;
+    size_t removed;
+
+    if (reply)
+        err = reply->type == REDIS_REPLY_ARRAY ? l2_redis_script_drawn(reply, &number, &removed) : ERR_CORRUPT;
+    if (err == ERR_OK)
+        l2_health_saw(redis->setup.health, number);
+    l2_purge_ended(call, err, number);
+    return err != ERR_CORRUPT;
+}
+
+static void purge_begin(void *self, const struct l2_purge *purge, struct l2_purge_call *call)
+{
+    struct l2_redis *redis = self;
+    struct buf *command = &redis->call.commands;
+
+    buf_clear(command);
+    l2_redis_script_purge(command, &redis->setup, purge);
+    l2_redis_async_run(redis->async, buf_str(command), take_purged, call);
+    buf_clear(command);
 }
 
 static void add_scan(struct l2_redis *redis, uint64_t cursor, struct str pattern, size_t count)
@@ -445,6 +474,7 @@ const struct l2_backend l2_redis_backend = {
     .fill = fill,
     .release = release,
     .purge = purge,
+    .purge_begin = purge_begin,
     .scan = scan,
     .ping = ping,
     .read_job = read_job,

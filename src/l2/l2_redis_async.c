@@ -9,8 +9,9 @@
  *
  * Questions gather in batches, one for each kind, until the loop's tick at the end of each round; so all questions of a
  * round leave together. A batch of reads is two commands: one for the numbers of all the tags concerned, whose answer
- * judges the reads, and one that reads. A batch about leaderboards is one script; where Redis does not know it, the
- * batch goes to the end of the queue and is asked once more, behind all scripts. Deadlines are looked at in the tick.
+ * judges the reads, and one that reads. A batch about leaderboards is one script, and what else runs a script is a
+ * batch of its own; where Redis does not know the script, the batch goes to the end of the queue and is asked once
+ * more, behind all scripts. Deadlines are looked at in the tick.
  *
  * Invariant: the queue holds exactly the batches whose answers are still to come, in the order of these; each question
  * is answered once. Before a callback runs, its question counts as answered, and on failure the connection is closed
@@ -36,7 +37,7 @@ struct read {
     uint8_t tags_count, tags[L2_TAGS_MAX]; /* where its tags stand among those of its batch */
 };
 
-enum kind { READS, BOARDS, KINDS };
+enum kind { READS, BOARDS, KINDS, RUN = KINDS }; /* RUN does not gather */
 
 /* What is asked together and answered together. */
 struct batch {
@@ -46,8 +47,13 @@ struct batch {
     size_t count, answered; /* of its questions */
     size_t tags_count;      /* READS: different ones in all */
     bool judged;            /* READS: the numbers that judge them have come */
-    bool again;             /* BOARDS: asked once more, behind the scripts */
-    size_t loading;         /* BOARDS: answers about loading scripts that are to come before its own */
+    bool again;             /* BOARDS, RUN: asked once more, behind the scripts */
+    size_t loading;         /* BOARDS, RUN: answers about loading scripts that are to come before its own */
+    struct {
+        struct buf command;
+        l2_redis_async_fn *fn;
+        void *context;
+    } run;
     union {
         struct read reads[BATCH_MAX];
         struct l2_redis_boards_asked boards[BATCH_MAX];
@@ -119,14 +125,10 @@ static void put_away(struct l2_redis_async *async, struct batch *batch)
     async->spare = batch;
 }
 
-/* The batch of KIND that gathers, begun if there is none. */
-static struct batch *gather(struct l2_redis_async *async, enum kind kind)
+static struct batch *begin_batch(struct l2_redis_async *async, enum kind kind)
 {
-    struct batch *batch = async->gathering[kind];
+    struct batch *batch = async->spare;
 
-    if (batch)
-        return batch;
-    batch = async->spare;
     if (batch)
         async->spare = batch->next;
     else
@@ -135,8 +137,15 @@ static struct batch *gather(struct l2_redis_async *async, enum kind kind)
     batch->asked_ms = sys_monotonic_ms();
     batch->count = batch->answered = batch->tags_count = batch->loading = 0;
     batch->judged = batch->again = false;
-    async->gathering[kind] = batch;
     return batch;
+}
+
+/* The batch of KIND that gathers, begun if there is none. */
+static struct batch *gather(struct l2_redis_async *async, enum kind kind)
+{
+    if (!async->gathering[kind])
+        async->gathering[kind] = begin_batch(async, kind);
+    return async->gathering[kind];
 }
 
 static void watch(struct l2_redis_async *async, unsigned events)
@@ -165,8 +174,10 @@ static void disappoint(struct batch *batch)
 
     if (batch->kind == READS)
         batch->reads[i].fn(batch->reads[i].context, &unavailable);
-    else
+    else if (batch->kind == BOARDS)
         batch->boards[i].fn(batch->boards[i].context, &unknown);
+    else
+        (void)batch->run.fn(batch->run.context, NULL);
 }
 
 /* Answers everything asked on the connection that has just been closed; with WHY, as a failure of L2. What is asked
@@ -215,6 +226,7 @@ void l2_redis_async_close(struct l2_redis_async **async)
     arena_free(&(*async)->link.replies);
     while ((batch = (*async)->spare)) {
         (*async)->spare = batch->next;
+        buf_free(&batch->run.command);
         free(batch);
     }
     free(*async);
@@ -270,9 +282,13 @@ static void ask_reads(struct l2_redis_async *async, const struct batch *batch)
     buf_clear(&async->tag_bytes);
 }
 
-static void ask_boards(struct l2_redis_async *async, const struct batch *batch)
+/* Asks what BATCH, which is no batch of reads, runs. */
+static void run_script(struct l2_redis_async *async, const struct batch *batch)
 {
-    l2_redis_boards_script_ask(&async->link.out, async->setup, batch->boards, batch->count);
+    if (batch->kind == BOARDS)
+        l2_redis_boards_script_ask(&async->link.out, async->setup, batch->boards, batch->count);
+    else
+        buf_add_str(&async->link.out, buf_str(&batch->run.command));
 }
 
 /* Asks what has gathered of KIND. */
@@ -287,7 +303,7 @@ static void ask(struct l2_redis_async *async, enum kind kind)
     if (kind == READS)
         ask_reads(async, batch);
     else
-        ask_boards(async, batch);
+        run_script(async, batch);
 }
 
 void l2_redis_async_read(struct l2_redis_async *async, struct str key, const struct str *tags, size_t tags_count,
@@ -324,6 +340,24 @@ void l2_redis_async_ask(struct l2_redis_async *async, const struct l2_redis_boar
     batch->boards[batch->count++] = *asked;
     if (batch->count == BATCH_MAX)
         ask(async, BOARDS);
+}
+
+void l2_redis_async_run(struct l2_redis_async *async, struct str command, l2_redis_async_fn *fn, void *context)
+{
+    struct batch *batch;
+
+    if (!connect_link(async)) {
+        (void)fn(context, NULL);
+        return;
+    }
+    batch = begin_batch(async, RUN);
+    batch->count = 1;
+    batch->run.fn = fn;
+    batch->run.context = context;
+    buf_clear(&batch->run.command);
+    buf_add_str(&batch->run.command, command);
+    append(&async->asked, batch);
+    run_script(async, batch);
 }
 
 static enum err senseless(struct l2_redis_async *async, const redisReply *reply)
@@ -381,15 +415,23 @@ static void ask_again(struct l2_redis_async *async, struct batch *batch)
     batch->again = true;
     batch->loading = L2_REDIS_LOAD_COUNT;
     l2_redis_load_add(&async->link.out);
-    ask_boards(async, batch);
+    run_script(async, batch);
 }
 
-static enum err take_loaded(struct l2_redis_async *async, struct batch *batch, const redisReply *reply)
+/* Whether REPLY is not the answer of BATCH's script yet; *ERR tells whether it is a good one all the same. */
+static bool is_about_scripts(struct l2_redis_async *async, struct batch *batch, const redisReply *reply, enum err *err)
 {
-    if (!l2_redis_load_is_done(reply, L2_REDIS_LOAD_COUNT - batch->loading))
-        return senseless(async, reply);
-    batch->loading--;
-    return ERR_OK;
+    *err = ERR_OK;
+    if (batch->loading > 0) {
+        if (!l2_redis_load_is_done(reply, L2_REDIS_LOAD_COUNT - batch->loading))
+            *err = senseless(async, reply);
+        batch->loading--;
+        return true;
+    }
+    if (batch->again || !l2_redis_load_is_needed(reply))
+        return false;
+    ask_again(async, batch);
+    return true;
 }
 
 static enum err answer_board(struct l2_redis_async *async, struct batch *batch, const redisReply *reply,
@@ -415,12 +457,8 @@ static enum err answer_boards(struct l2_redis_async *async, struct batch *batch,
     struct l2_redis_boards_state state;
     enum err err = ERR_OK;
 
-    if (batch->loading > 0)
-        return take_loaded(async, batch, reply);
-    if (!batch->again && l2_redis_load_is_needed(reply)) {
-        ask_again(async, batch);
-        return ERR_OK;
-    }
+    if (is_about_scripts(async, batch, reply, &err))
+        return err;
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 1 + batch->count ||
         l2_redis_boards_script_state(reply->element[0], batch->count, &state) != ERR_OK)
         return senseless(async, reply);
@@ -433,13 +471,36 @@ static enum err answer_boards(struct l2_redis_async *async, struct batch *batch,
     return ERR_OK;
 }
 
+static enum err answer_run(struct l2_redis_async *async, struct batch *batch, const redisReply *reply)
+{
+    enum err err;
+
+    if (is_about_scripts(async, batch, reply, &err))
+        return err;
+    if (l2_redis_wire_refuses(reply)) {
+        (void)senseless(async, reply); /* its words */
+        l2_health_note(async->setup->health, async->link.why);
+        reply = NULL;
+    } else if (reply->type == REDIS_REPLY_ERROR) {
+        return senseless(async, reply);
+    }
+    batch->answered++;
+    if (!batch->run.fn(batch->run.context, reply))
+        return senseless(async, reply);
+    l2_health_succeeded(async->setup->health);
+    finish(async);
+    return ERR_OK;
+}
+
 static enum err answer(struct l2_redis_async *async, const redisReply *reply)
 {
     struct batch *batch = async->asked.first;
 
     if (!batch)
         return senseless(async, reply);
-    return batch->kind == READS ? answer_reads(async, batch, reply) : answer_boards(async, batch, reply);
+    if (batch->kind == READS)
+        return answer_reads(async, batch, reply);
+    return batch->kind == BOARDS ? answer_boards(async, batch, reply) : answer_run(async, batch, reply);
 }
 
 /* Everything that has come, up to a bound that leaves the others their turn. */

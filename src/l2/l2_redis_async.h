@@ -1,5 +1,5 @@
 /*
- * l2_redis_async: reads of Redis on the event thread: one connection, everything of a round in one write, nobody waits.
+ * l2_redis_async: Redis on the event thread: one connection, everything of a round in one write, nobody waits.
  */
 #ifndef LARDER_L2_REDIS_ASYNC_H
 #define LARDER_L2_REDIS_ASYNC_H
@@ -17,6 +17,11 @@ void l2_redis_async_close(struct l2_redis_async **async);
  * again. */
 void l2_redis_async_read(struct l2_redis_async *async, struct str key, const struct str *tags, size_t tags_count,
                          uint64_t epoch, l2_read_fn *fn, void *context);
+/* Has COMMAND, a script run by its hash, carried out, perhaps twice. FN is called once, perhaps before this returns,
+ * with the reply, whose bytes live until it returns, or NULL: Redis did not answer, or refuses to write. False from it:
+ * the reply makes no sense. */
+typedef bool l2_redis_async_fn(void *context, const redisReply *reply);
+void l2_redis_async_run(struct l2_redis_async *async, struct str command, l2_redis_async_fn *fn, void *context);
 /* As the backend's read of boards, with ASKED's function called as above. */
 void l2_redis_async_ask(struct l2_redis_async *async, const struct l2_redis_boards_asked *asked);
 

@@ -121,12 +121,6 @@ static bool is_expected(char letter, const redisReply *reply)
     }
 }
 
-static bool refuses_writing(const redisReply *reply)
-{
-    return strstr(reply->str, "OOM ") || strstr(reply->str, "READONLY ") || strstr(reply->str, "MISCONF ") ||
-           strstr(reply->str, "NOREPLICAS ");
-}
-
 static enum err refuse(struct l2_redis_call *call)
 {
     snprintf(call->link.why, sizeof(call->link.why), "Redis gave an answer that makes no sense");
@@ -140,7 +134,7 @@ static enum err object(struct l2_redis_call *call, const redisReply *reply)
     if (reply->type != REDIS_REPLY_ERROR)
         return refuse(call);
     snprintf(call->link.why, sizeof(call->link.why), "Redis answered: %s", reply->str);
-    if (refuses_writing(reply))
+    if (l2_redis_wire_refuses(reply))
         return ERR_READ_ONLY;
     l2_redis_link_close(&call->link);
     return ERR_CORRUPT;

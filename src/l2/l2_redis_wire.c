@@ -242,3 +242,14 @@ void l2_redis_wire_quote(struct buf *out, struct str text)
         buf_add_char(out, text.p[i]);
     }
 }
+
+bool l2_redis_wire_refuses(const redisReply *reply)
+{
+    static const struct str words[] = {{"OOM ", 4}, {"READONLY ", 9}, {"MISCONF ", 8}, {"NOREPLICAS ", 11}};
+
+    /* What a command in a script is answered stands somewhere within what the script is. */
+    for (size_t i = 0; reply->type == REDIS_REPLY_ERROR && i < sizeof(words) / sizeof(*words); i++)
+        if (memmem(reply->str, reply->len, words[i].p, words[i].len))
+            return true;
+    return false;
+}

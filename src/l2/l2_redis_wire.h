@@ -87,6 +87,9 @@ bool l2_redis_wire_stands(const redisReply *head, struct str key, const struct l
 enum err l2_redis_wire_number(const redisReply *reply, uint64_t *out) ERR_CHECKED;
 struct str l2_redis_wire_text(const redisReply *reply); /* empty when it is no string */
 
+/* Whether REPLY says that Redis answers, but takes nothing now. */
+bool l2_redis_wire_refuses(const redisReply *reply);
+
 /* Appends TEXT so that as a glob it matches itself. */
 void l2_redis_wire_quote(struct buf *out, struct str text);
 

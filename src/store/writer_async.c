@@ -60,6 +60,10 @@ static struct writer_async_call *take(struct list *list, struct writer_async_cal
 
 static void finish(struct writer_async_call *call, enum err err, struct str why)
 {
+    if (!call->done) {
+        free(call);
+        return;
+    }
     call->err = err;
     call->why = why.len > 0 ? arena_copy(call->arena, why) : STR("");
     call->done(call);
@@ -170,8 +174,13 @@ static void note_sent(struct writer_async *async, size_t count)
 
         call->sent += some;
         count -= some;
-        if (some == left)
-            push(&async->asked, take(&async->waiting, &async->waiting.first));
+        if (some < left)
+            break;
+        take(&async->waiting, &async->waiting.first);
+        if (call->done)
+            push(&async->asked, call);
+        else
+            free(call);
     }
 }
 
@@ -284,6 +293,7 @@ void writer_async_free(struct writer_async **async)
         return;
     if ((*async)->watch.fd >= 0)
         disconnect(*async, ERR_IO);
+    finish_all(&(*async)->waiting, ERR_UNAVAILABLE, STR(""));
     buf_free(&(*async)->encoded);
     free(*async);
     *async = NULL;
@@ -322,4 +332,24 @@ enum err writer_async_write(struct writer_async *async, const struct writer_clie
     if (err == ERR_OK)
         push(&async->waiting, call);
     return err;
+}
+
+void writer_async_purged(struct writer_async *async, const int64_t *ids, size_t count)
+{
+    struct writer_frame_request *request = &async->request;
+    struct buf *encoded = &async->encoded;
+
+    *request = (struct writer_frame_request){.kind = WRITER_FRAME_PURGED};
+    for (size_t done = 0; done < count; done += request->ids_count) {
+        request->ids_count = count - done < WRITER_FRAME_IDS_MAX ? count - done : WRITER_FRAME_IDS_MAX;
+        memcpy(request->ids, ids + done, request->ids_count * sizeof *ids);
+        buf_clear(encoded);
+        if (writer_frame_add_request(request, encoded) != ERR_OK)
+            return;
+        struct writer_async_call *call = sys_calloc(1, sizeof *call + encoded->len);
+        memcpy(call + 1, encoded->p, encoded->len);
+        call->frame = (struct str){(char *)(call + 1), encoded->len};
+        call->deadline_ms = sys_monotonic_ms() + async->config->store.write_timeout_ms;
+        push(&async->waiting, call);
+    }
 }

@@ -20,7 +20,7 @@ void writer_async_free(struct writer_async **async);
 struct writer_async_call {
     /* The owner's. */
     struct arena *arena;
-    void (*done)(struct writer_async_call *call);
+    void (*done)(struct writer_async_call *call); /* NULL, within this module alone: it is not answered */
     /* When DONE is called: as writer_client_write returns; WHY and views of TOLD lie in ARENA, if there was room. */
     enum err err;
     struct writer_client_told told;
@@ -39,5 +39,9 @@ struct writer_async_call {
  * not block. */
 enum err writer_async_write(struct writer_async *async, const struct writer_client_ask *ask,
                             struct writer_async_call *call) ERR_CHECKED;
+
+/* Tells the writer that the purges of writes have been carried out, as writer_client_purged does. Nobody hears what has
+ * come of it. Does not block. */
+void writer_async_purged(struct writer_async *async, const int64_t *ids, size_t count);
 
 #endif

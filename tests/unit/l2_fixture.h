@@ -25,6 +25,7 @@
 
 #include "base/sys.h"
 #include "l2/l2.h"
+#include "l2/l2_purge.h"
 
 #define UNUSED __attribute__((unused))
 
