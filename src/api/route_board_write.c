@@ -236,12 +236,11 @@ static void answer_removed(struct writing *writing)
     const struct board *board = writing->state;
     struct buf json = {0};
 
+    if (writing->err == ERR_OK)
+        metrics_add(METRIC_writes, 1);
     if (writing->err != ERR_OK) {
         route_write_fail(exchange, writing->err, writing->why);
-        return;
-    }
-    metrics_add(METRIC_writes, 1);
-    if (writing->told.row.found) {
+    } else if (writing->told.row.found) {
         buf_printf(&json, "{\"board\":\"%s\",\"period\":", board->config->name);
         board_add_period(board, &json);
         buf_printf(&json, ",\"removed\":%.*s}", STR_ARG(writing->told.row.json));

@@ -170,6 +170,10 @@ void route_write_fail(struct exchange *exchange, enum err err, struct str why)
     case ERR_BUSY:
         app_unavailable(http, 1, "The database is busy with other writes. Nothing was written; try again shortly.");
         break;
+    case ERR_OVERDUE:
+        app_unavailable(http, 2,
+                        "This takes the database longer than it may. It was taken back, and nothing was written.");
+        break;
     case ERR_READ_ONLY:
         app_unavailable(http, 30, "The database takes no writes at the moment. Nothing was written.");
         break;
@@ -212,6 +216,7 @@ enum http_step route_write_handle(struct exchange *exchange)
     struct writer_client_ask *ask = &writing->ask;
     *ask = (struct writer_client_ask){.sql = resource->sql,
                                       .shape = resource->shape,
+                                      .run_ms = resource->timeout_ms,
                                       .values = &values,
                                       .caller = &caller,
                                       .behind = resource->write == CATALOG_WRITE_BEHIND};

@@ -36,7 +36,8 @@
     X(IO, "input/output error")                                                                                        \
     X(AGAIN, "incomplete, more is needed")                                                                             \
     X(USAGE, "wrong usage")                                                                                            \
-    X(STATEMENT, "the SQL statement failed")
+    X(STATEMENT, "the SQL statement failed")                                                                           \
+    X(OVERDUE, "took longer than it may, and was taken back")
 
 #define ERR_ENUM(name, text) ERR_##name,
 enum err { ERR_TABLE(ERR_ENUM) ERR_COUNT };

@@ -117,6 +117,7 @@ static void take_answer(struct writer_async *async, const struct writer_frame_an
     struct writer_async_call *call = take(&async->asked, link);
     enum err err = answer->err;
     buf_add_str(&why, answer->why);
+    call->told.repeated = answer->repeated;
     if (err == ERR_OK)
         err = writer_client_take(answer, call->arena, &call->told, &why);
     finish(call, err, buf_str(&why));

@@ -30,7 +30,6 @@ enum {
     GATHER_MS = 10, /* for which the oldest waits at most while clients are served */
     GATHER_WRITES = 256,
     RETRY_MS = 500,
-    WRITE_TIMEOUT_MS = 5000,
     SEEN_SLOTS = 4096, /* for the purges of a batch, each once */
 };
 
@@ -463,7 +462,7 @@ static enum err apply_one(struct writer_behind *behind, struct batch *batch, uin
         const struct str purges = request->purges;
         request->purges = STR("");
         request->will_purge = true;
-        writer_db_apply(behind->db, request, WRITE_TIMEOUT_MS, outcome);
+        writer_db_apply(behind->db, request, INT64_MAX, outcome);
         request->purges = purges;
     }
     if (is_everybodys(outcome->err)) {

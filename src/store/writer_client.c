@@ -270,15 +270,17 @@ enum err writer_client_take(const struct writer_frame_answer *answer, struct are
 static enum err ask_and_copy(struct writer_client *client, const struct writer_frame_request *request,
                              struct arena *arena, struct writer_client_told *out, struct buf *why)
 {
-    struct writer_frame_answer answer;
+    struct writer_frame_answer answer = {.err = ERR_OK};
     enum err err = ask(client, request, request->deadline_ms, &answer, why);
 
+    out->repeated = answer.repeated;
     return err == ERR_OK ? writer_client_take(&answer, arena, out, why) : err;
 }
 
 void writer_client_make(const struct writer_client_ask *ask, struct str purges, struct writer_frame_request *out)
 {
     out->kind = WRITER_FRAME_WRITE;
+    out->run_ms = ask->run_ms;
     out->tells_scores = ask->tells_scores;
     out->behind = ask->behind;
     out->shape = ask->shape;

@@ -24,6 +24,7 @@ struct writer_client_ask {
      * writer_client_purged. */
     const struct str *purges;
     size_t purges_count;
+    int64_t run_ms;    /* that the statements may take; 0: as long as the writer lets any */
     bool tells_scores; /* the caller tells L2 itself of the scores that this changes (l2/l2_boards.h) */
     /* Behind: durable in the journal when this returns, applied to the database later. The answer is an object with the
      * receipt (store/receipt.h), and the purges are carried out by whoever drains the outbox. */
@@ -49,8 +50,9 @@ struct writer_client_told {
 /* Has WANTED written and waits for the synced commit: ERR_OK means durable. WHY is for a person. Blocks for the
  * configured write_timeout at most. Nothing was written: ERR_CHANGED (the condition), ERR_EXISTS (the key is another
  * request's), ERR_CONSTRAINT, ERR_STATEMENT, ERR_FULL, ERR_READ_ONLY,
- * ERR_CORRUPT, ERR_LIMIT, ERR_BUSY (the queue or the database), ERR_UNAVAILABLE (no writer). Not known: ERR_TIMEOUT,
- * and ERR_IO (the writer vanished after it had been asked, or the disk failed it). */
+ * ERR_CORRUPT, ERR_LIMIT, ERR_OVERDUE (run_ms, or write_timeout), ERR_BUSY (the queue or the database), ERR_UNAVAILABLE
+ * (no writer). Not known: ERR_TIMEOUT, and ERR_IO (the writer vanished after it had been asked, or the disk failed it).
+ */
 enum err writer_client_write(struct writer_client *client, const struct writer_client_ask *wanted, struct arena *arena,
                              struct writer_client_told *out, struct buf *why) ERR_CHECKED;
 /* The failed write behind with this NUMBER is accepted again, under the receipt in *OUT, or dropped. ERR_NOT_FOUND

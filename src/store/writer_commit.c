@@ -22,7 +22,6 @@
 #include "base/sys.h"
 
 enum {
-    WRITE_TIMEOUT_MS = 5000,
     GROUP_MS = 100, /* after which a group takes no further write, so that those in it are answered */
 };
 
@@ -44,9 +43,9 @@ static void apply(struct writer_db *db, struct writer_commit_item *item, int64_t
     int64_t left_ms = item->request.deadline_ms - now_ms;
 
     if (left_ms <= 0)
-        writer_commit_fail(&item->outcome, ERR_TIMEOUT, STR("it waited too long for its turn; nothing was written"));
+        writer_commit_fail(&item->outcome, ERR_BUSY, STR("it waited too long for its turn; nothing was written"));
     else
-        writer_db_apply(db, &item->request, left_ms < WRITE_TIMEOUT_MS ? left_ms : WRITE_TIMEOUT_MS, &item->outcome);
+        writer_db_apply(db, &item->request, left_ms, &item->outcome);
 }
 
 /* Applies the items within the transaction, and cuts *COUNT to those that came to their turn. False when one of them
@@ -290,7 +289,7 @@ static void take_row(struct batch *batch, struct writer_frame_request *request)
     request->sql = buf_str(&batch->sql);
     request->caller.now_ms = batch->now_ms;
     request->will_purge = batch->will_purge;
-    writer_db_apply_row(batch->db, request, WRITE_TIMEOUT_MS, &batch->outcome);
+    writer_db_apply_row(batch->db, request, &batch->outcome);
     if (batch->outcome.err == ERR_OK) {
         batch->rows++;
         return;

@@ -32,6 +32,7 @@
 #include "store/writer_wal.h"
 
 enum {
+    RUN_MS = 5000,         /* that statements may take which do not say how long they may */
     PROGRESS_STEPS = 2000, /* of SQLite's virtual machine between looks at the clock */
     JSON_BYTES_KEPT = 1 << 20,
 };
@@ -310,10 +311,12 @@ static enum err check_condition(struct writer_db *db, const struct writer_frame_
     return matches == (request->condition == WRITER_FRAME_IF_MATCH) ? ERR_OK : ERR_CHANGED;
 }
 
-static enum err run_in_time(struct writer_db *db, const struct writer_frame_request *request, int64_t timeout_ms,
+static enum err run_in_time(struct writer_db *db, const struct writer_frame_request *request, int64_t left_ms,
                             struct writer_db_outcome *outcome)
 {
     const int64_t before = sqlite3_total_changes64(db->db);
+    const int64_t run_ms = request->run_ms > 0 ? request->run_ms : RUN_MS;
+    const int64_t timeout_ms = left_ms < run_ms ? left_ms : run_ms;
 
     db->deadline_ms = sys_monotonic_ms() + timeout_ms;
     enum err err = check_condition(db, request, outcome);
@@ -324,6 +327,7 @@ static enum err run_in_time(struct writer_db *db, const struct writer_frame_requ
         err = ERR_TIMEOUT;
     db->deadline_ms = 0;
     if (err == ERR_TIMEOUT) {
+        err = ERR_OVERDUE;
         buf_clear(&outcome->why);
         buf_printf(&outcome->why, "the statements ran longer than %lld ms and were taken back", (long long)timeout_ms);
     }
@@ -488,10 +492,10 @@ bool writer_db_knows(struct writer_db *db, const struct writer_frame_request *re
 }
 
 /* The write and what belongs to it, inside a savepoint. */
-static enum err apply_whole(struct writer_db *db, const struct writer_frame_request *request, int64_t timeout_ms,
+static enum err apply_whole(struct writer_db *db, const struct writer_frame_request *request, int64_t left_ms,
                             struct writer_db_outcome *outcome)
 {
-    enum err err = run_in_time(db, request, timeout_ms, outcome);
+    enum err err = run_in_time(db, request, left_ms, outcome);
 
     if (err == ERR_OK)
         err = check_foreign_keys(db, &outcome->why);
@@ -502,7 +506,7 @@ static enum err apply_whole(struct writer_db *db, const struct writer_frame_requ
     return err;
 }
 
-void writer_db_apply(struct writer_db *db, const struct writer_frame_request *request, int64_t timeout_ms,
+void writer_db_apply(struct writer_db *db, const struct writer_frame_request *request, int64_t left_ms,
                      struct writer_db_outcome *outcome)
 {
     writer_db_outcome_clear(outcome);
@@ -516,7 +520,7 @@ void writer_db_apply(struct writer_db *db, const struct writer_frame_request *re
     if (err == ERR_OK)
         err = control(db, SAVEPOINT, &outcome->why);
     if (err == ERR_OK) {
-        err = apply_whole(db, request, timeout_ms, outcome);
+        err = apply_whole(db, request, left_ms, outcome);
         if (err != ERR_OK)
             take_back(db);
     }
@@ -526,12 +530,12 @@ void writer_db_apply(struct writer_db *db, const struct writer_frame_request *re
         settle(remember(db, request, err, outcome) == ERR_OK ? err : ERR_STATEMENT, outcome);
 }
 
-void writer_db_apply_row(struct writer_db *db, const struct writer_frame_request *request, int64_t timeout_ms,
+void writer_db_apply_row(struct writer_db *db, const struct writer_frame_request *request,
                          struct writer_db_outcome *outcome)
 {
     writer_db_outcome_clear(outcome);
     enum err err = tell_own(db, request->will_purge, &outcome->why);
-    settle(err == ERR_OK ? run_in_time(db, request, timeout_ms, outcome) : err, outcome);
+    settle(err == ERR_OK ? run_in_time(db, request, INT64_MAX, outcome) : err, outcome);
 }
 
 enum err writer_db_note_purged(struct writer_db *db, const struct writer_frame_request *request)

@@ -40,14 +40,14 @@ void writer_db_rollback(struct writer_db *db);
 /* Some failures (a full disk, a statement that was stopped) make SQLite take back the whole transaction. */
 bool writer_db_in_transaction(const struct writer_db *db);
 
-/* Runs the write REQUEST inside the transaction, for TIMEOUT_MS at most. When it fails, it alone has left no trace,
- * unless the transaction is gone. The last statement that gives rows makes the JSON. What it changes is not counted
- * (store/watch) when it has purges; those are the caller's to keep. */
-void writer_db_apply(struct writer_db *db, const struct writer_frame_request *request, int64_t timeout_ms,
+/* Runs the write REQUEST inside the transaction, for as long as it may take, but LEFT_MS at most. When it fails, it
+ * alone has left no trace, unless the transaction is gone. The last statement that gives rows makes the JSON. What it
+ * changes is not counted (store/watch) when it has purges; those are the caller's to keep. */
+void writer_db_apply(struct writer_db *db, const struct writer_frame_request *request, int64_t left_ms,
                      struct writer_db_outcome *outcome);
 /* One row of a batch: the same, but a row that fails may leave half of itself behind: the batch is to be rolled back.
  */
-void writer_db_apply_row(struct writer_db *db, const struct writer_frame_request *request, int64_t timeout_ms,
+void writer_db_apply_row(struct writer_db *db, const struct writer_frame_request *request,
                          struct writer_db_outcome *outcome);
 /* Whether SQL can be prepared; it then is. */
 enum err writer_db_prepare(struct writer_db *db, struct str sql, struct buf *why) ERR_CHECKED;

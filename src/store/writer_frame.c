@@ -25,10 +25,12 @@ enum member {
     CONDITION = 1 << 10,
     LABEL = 1 << 11,
     WILL_PURGE = 1 << 12,
+    RUN = 1 << 13,
 };
 
 static const unsigned members_of[] = {
-    [WRITER_FRAME_WRITE] = DEADLINE | FLAGS | SHAPE | NOW | CALLER | SQL | PURGES | VALUES | REPEAT | CONDITION | LABEL,
+    [WRITER_FRAME_WRITE] =
+        DEADLINE | RUN | FLAGS | SHAPE | NOW | CALLER | SQL | PURGES | VALUES | REPEAT | CONDITION | LABEL,
     [WRITER_FRAME_BATCH_BEGIN] = NOW | WILL_PURGE | SQL,
     [WRITER_FRAME_BATCH_ROW] = VALUES,
     [WRITER_FRAME_BATCH_COMMIT] = PURGES,
@@ -141,6 +143,8 @@ enum err writer_frame_add_request(const struct writer_frame_request *request, st
     size_t at = begin_frame(out, request->kind, request->tag);
     if (members & DEADLINE)
         buf_add(out, &request->deadline_ms, sizeof request->deadline_ms);
+    if (members & RUN)
+        buf_add(out, &request->run_ms, sizeof request->run_ms);
     if (members & FLAGS)
         buf_add_char(out, (char)(request->tells_scores | request->behind << 1));
     if (members & SHAPE)
@@ -315,7 +319,7 @@ enum err writer_frame_read_request(struct str frame, struct writer_frame_request
     out->kind = (enum writer_frame_kind)kind;
     out->shape = CATALOG_OBJECT;
     out->caller = (struct store_caller){.now_ms = 0};
-    out->deadline_ms = 0;
+    out->deadline_ms = out->run_ms = 0;
     out->sql = out->purges = out->repeat_key = out->repeat_print = out->label = STR("");
     out->condition = WRITER_FRAME_ALWAYS;
     out->condition_sql = out->condition_hashes = STR("");
@@ -323,6 +327,8 @@ enum err writer_frame_read_request(struct str frame, struct writer_frame_request
     out->values.count = out->condition_values.count = out->ids_count = 0;
     if (members & DEADLINE)
         take_bytes(&cursor, &out->deadline_ms, sizeof out->deadline_ms);
+    if (members & RUN)
+        take_bytes(&cursor, &out->run_ms, sizeof out->run_ms);
     const unsigned flags = members & FLAGS ? take_choice(&cursor, 3) : 0;
     out->tells_scores = flags & 1;
     out->behind = flags & 2;

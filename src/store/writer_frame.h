@@ -4,18 +4,14 @@
  * A frame is u32 length of what follows | u8 version | u8 kind | u32 tag | payload, native-endian: it never leaves the
  * host. A text is u32 length and bytes. The tag is what the client likes; the answer to a request has it, too.
  *
- *   WRITE         i64 deadline | u8 flags | u8 shape | i64 now_ms | texts address, project, key id | text SQL |
- *                 purges | values | repeat | condition | text label
- *   BATCH_BEGIN   i64 now_ms | u8 whether the commit will have purges | text SQL
- *   BATCH_ROW     values
- *   BATCH_COMMIT  purges
- *   PURGES        i64 deadline | purges
- *   PURGED        u16 count, then each: i64 id of a row of the outbox; once for each write that it is named to
- *   DRAINED       the same, of rows that have been carried out as a whole
- *   FOLLOWED      the same with one id: scores up to this change have been told (schema.h, larder_score_log)
- *   REPEAT, DROP  the same with one id: of a failed write behind (writer_position.h)
- *   CHANGED       values: tables, and up to which change what depends on them has been purged; none: the schema is new
- *   ANSWER        u8 error | u8 flags | i64 changes | u64 failed row | i64 outbox id | text why | text JSON
+ *   WRITE         i64 deadline | i64 run | u8 flags | u8 shape | i64 now_ms | texts address, project, key id | text SQL
+ * | purges | values | repeat | condition | text label BATCH_BEGIN   i64 now_ms | u8 whether the commit will have purges
+ * | text SQL BATCH_ROW     values BATCH_COMMIT  purges PURGES        i64 deadline | purges PURGED        u16 count,
+ * then each: i64 id of a row of the outbox; once for each write that it is named to DRAINED       the same, of rows
+ * that have been carried out as a whole FOLLOWED      the same with one id: scores up to this change have been told
+ * (schema.h, larder_score_log) REPEAT, DROP  the same with one id: of a failed write behind (writer_position.h) CHANGED
+ * values: tables, and up to which change what depends on them has been purged; none: the schema is new ANSWER        u8
+ * error | u8 flags | i64 changes | u64 failed row | i64 outbox id | text why | text JSON
  *
  * values: u16 count, then each: text name | u8 type | u8 null | text | i64 integer | f64 number.
  * purges: a text, a list of outbox_encode; empty: nothing goes to the outbox.
@@ -62,6 +58,7 @@ struct writer_frame_request {
     enum writer_frame_kind kind;
     uint32_t tag;
     int64_t deadline_ms; /* monotonic: nobody waits for the answer any longer */
+    int64_t run_ms;      /* that the statements may take; 0: as long as the writer lets any */
     bool tells_scores;   /* bit 0 of the flags */
     bool behind;         /* bit 1 */
     enum catalog_shape shape;

@@ -28,6 +28,10 @@ static const struct {
                  "-- param: id integer 1..\n-- param: title text 1..20\n-- param: stars integer = 0\n"
                  "-- purge: tag:note:{id}\nINSERT INTO notes (id, title, stars) VALUES (:id, :title, :stars) "
                  "ON CONFLICT (id) DO UPDATE SET title = excluded.title, stars = excluded.stars;\n"},
+    {"long",
+     "-- name: long\n-- route: POST /api/long\n-- auth: none\n-- timeout: 50ms\n"
+     "INSERT INTO notes (title) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000) "
+     "SELECT count(*) FROM n;\n"},
     {"live", "-- name: live\n-- route: GET /api/live/{id}\n-- param: id integer 1..\n-- key: live:{id}\n-- ttl: 0s\n"
              "SELECT title FROM notes WHERE id = :id;\n"},
     {"unread", "-- name: unread\n-- route: PUT /api/unread\n-- auth: none\nUPDATE notes SET stars = 5;\n"},

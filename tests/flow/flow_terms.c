@@ -115,6 +115,7 @@ static void what_a_constraint_refused_is_refused_again(void **state)
     flow_execute(flow, "DELETE FROM notes WHERE title = 'one'");
     post(flow, "key", "{\"title\":\"one\"}");
     flow_assert_problem(flow, 409, "UNIQUE");
+    assert_string_equal(flow_header(flow, "Idempotency-Replayed"), "true");
     assert_int_equal(post(flow, "another", "{\"title\":\"one\"}"), 201);
 }
 

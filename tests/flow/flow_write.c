@@ -187,6 +187,16 @@ static void what_a_constraint_forbids_is_409_with_its_name(void **state)
     assert_int_equal(post(flow, "{\"title\":\"five\",\"stars\":5}"), 201);
 }
 
+static void a_write_that_takes_longer_than_it_may_is_taken_back(void **state)
+{
+    struct flow *flow = *state;
+    const int64_t notes = flow_integer(flow, "SELECT count(*) FROM notes");
+
+    assert_int_equal(flow_ask(flow, &(struct flow_request){.method = "POST", .url = "/api/long"}), 503);
+    flow_assert_problem(flow, 503, "nothing was written");
+    assert_int_equal(flow_integer(flow, "SELECT count(*) FROM notes"), notes);
+}
+
 static void media_types_may_have_parameters(void **state)
 {
     struct flow *flow = *state;
@@ -263,6 +273,7 @@ int main(void)
         TEST(a_body_that_will_not_do_changes_nothing),
         TEST(parameters_outside_the_body_are_held_to_their_rules_too),
         TEST(what_a_constraint_forbids_is_409_with_its_name),
+        TEST(a_write_that_takes_longer_than_it_may_is_taken_back),
         TEST(media_types_may_have_parameters),
     };
 

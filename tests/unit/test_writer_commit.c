@@ -183,7 +183,7 @@ static void a_write_that_runs_too_long_fails_alone(void **state)
         "INSERT INTO counters VALUES ('b', (" ENDLESS "))",
         "INSERT INTO counters VALUES ('c', 1)",
     };
-    static const int answers[] = {ERR_OK, ERR_TIMEOUT, ERR_OK};
+    static const int answers[] = {ERR_OK, ERR_OVERDUE, ERR_OK};
     struct writer_fixture *it = *state;
 
     expect_round(it, sql, answers, sizeof sql / sizeof *sql);
@@ -196,7 +196,7 @@ static void a_write_nobody_waits_for_any_longer_is_not_begun(void **state)
     int fd = writer_raw_connect(it);
 
     writer_raw_send(fd, WRITER_FRAME_WRITE, "INSERT INTO counters VALUES ('late', 1)", -1);
-    assert_int_equal(writer_raw_receive(fd), ERR_TIMEOUT);
+    assert_int_equal(writer_raw_receive(fd), ERR_BUSY);
     assert_int_equal(writer_fixture_count(it, "counters"), 0);
     close(fd);
 }
