@@ -85,8 +85,11 @@ static const char purge_script[] =
     "  if top and tonumber(top[1]:match('^%d+')) > seq then redis.call('DEL', KEYS[2]) end\n"
     "  return {old[1], 0}\n"
     "end\n"
-    "local time = redis.call('TIME')\n"
-    "local now_ms = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))\n"
+    "local time, now_ms\n"
+    "if anew or what == 'p' or bans ~= '' then\n"
+    "  time = redis.call('TIME')\n"
+    "  now_ms = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))\n"
+    "end\n"
     "local number = seq and seq + 1\n"
     "if anew then number = math.max(time[1] * 1000000 + time[2], seen + 1, number or 0) end\n"
     "number = string.format('%.0f', number)\n"
@@ -126,16 +129,18 @@ static const char purge_script[] =
     "    redis.call('DEL', KEYS[i + 1])\n"
     "  end\n"
     "end\n"
+    "local fields = {'HSET', KEYS[1], 'seq', number}\n"
+    "local function set(name, value) fields[#fields + 1], fields[#fields + 2] = name, value end\n"
     "if does == 'a' and not softly then\n"
     "  redis.call('UNLINK', KEYS[1])\n"
-    "  redis.call('HSET', KEYS[1], 'floor', number)\n"
+    "  set('floor', number)\n"
     "elseif does == 'a' then\n"
-    "  redis.call('HSET', KEYS[1], 'soft', number)\n"
+    "  set('soft', number)\n"
     "elseif does == 't' then\n"
     "  for i = 6, #ARGV do\n"
     "    local value, tag = number, 't:' .. ARGV[i]\n"
     "    if soft then value = (redis.call('HGET', KEYS[1], tag) or '0'):match('^%d+') .. ',' .. number end\n"
-    "    redis.call('HSET', KEYS[1], tag, value)\n"
+    "    set(tag, value)\n"
     "  end\n"
     "end\n"
     "if what == 'p' then\n"
@@ -144,13 +149,13 @@ static const char purge_script[] =
     "  redis.call('PEXPIRE', ARGV[5] .. number, keep)\n"
     "  if does == 'p' then\n"
     "    bans = bans .. number .. (soft and ' s ' or ' h ') .. ARGV[6] .. '\\n'\n"
-    "    redis.call('HSET', KEYS[1], 'ban', number)\n"
+    "    set('ban', number)\n"
     "  else\n"
     "    finish(number)\n"
     "  end\n"
     "end\n"
-    "redis.call('HSET', KEYS[1], 'seq', number)\n"
-    "if bans ~= '' then redis.call('HSET', KEYS[1], 'bans', bans) else redis.call('HDEL', KEYS[1], 'bans') end\n"
+    "if bans ~= '' then set('bans', bans) elseif old[3] then redis.call('HDEL', KEYS[1], 'bans') end\n"
+    "redis.call(unpack(fields))\n"
     "redis.call('PEXPIRE', KEYS[1], keep)\n"
     "local record = {'XADD', KEYS[2], 'MAXLEN', '~', " LOG_LENGTH ", number .. '-0',\n"
     "                'kind', softly and does:upper() or does}\n"
@@ -177,7 +182,7 @@ const struct l2_redis_script l2_redis_script_list[L2_REDIS_SCRIPT_COUNT] = {
     [CLAIM] = {{claim_script, sizeof(claim_script) - 1}, {"a96f5f0e2adfed175ad7881f6408b64f7d8e3482", 40}},
     [FILL] = {{fill_script, sizeof(fill_script) - 1}, {"dc7447593d03f685f8c53a5957dbec0857cc3b12", 40}},
     [RELEASE] = {{release_script, sizeof(release_script) - 1}, {"3c9c9e0fad36a4c131785264072fb16c2f7347b2", 40}},
-    [PURGE] = {{purge_script, sizeof(purge_script) - 1}, {"a0ad95cfc7b04fbb76a9c8a3ab4fc8f97fefb37d", 40}},
+    [PURGE] = {{purge_script, sizeof(purge_script) - 1}, {"76f3e6b3b4cef86320cb1b759533f4b2b94bfa02", 40}},
 };
 
 void l2_redis_script_run(struct buf *out, const struct l2_redis_script *script, size_t keys, size_t arguments)
