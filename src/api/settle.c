@@ -39,10 +39,12 @@ static void keep_unkept(struct app_thread *thread, const struct settle_call *cal
 {
     struct buf why = {0};
 
-    for (const struct settle_call *call = calls; call; call = call->next)
+    for (const struct settle_call *call = calls; call; call = call->next) {
+        buf_clear(&why);
         if (call->purges_count > 0 && call->outbox_id == 0 &&
             !settle_keep(thread, call->purges, call->purges_count, &why))
             log_event(LOG_LEVEL_WARNING, "purge_not_kept", LOG_STR("why", buf_str(&why)));
+    }
     buf_free(&why);
 }
 
@@ -50,11 +52,12 @@ static void keep_unkept(struct app_thread *thread, const struct settle_call *cal
 struct distinct {
     struct str *items, *slots;
     size_t count, mask;
+    uint64_t seed; /* of the hashes, drawn at random: nobody can make names meet */
 };
 
 static void add_distinct(struct distinct *set, struct str item)
 {
-    size_t at = (size_t)sys_hash64(item, 0) & set->mask;
+    size_t at = (size_t)sys_hash64(item, set->seed) & set->mask;
 
     while (set->slots[at].p && !str_equal(set->slots[at], item))
         at = (at + 1) & set->mask;
@@ -67,6 +70,7 @@ static void add_distinct(struct distinct *set, struct str item)
 /* The purges of CALLS, of which there are COUNT together. */
 static void gather(const struct settle_call *calls, size_t count, struct distinct *set)
 {
+    sys_random(&set->seed, sizeof set->seed);
     set->mask = 1;
     while (set->mask < count * 2)
         set->mask <<= 1;
