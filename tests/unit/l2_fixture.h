@@ -55,6 +55,19 @@ static UNUSED bool can_connect(const char *path)
 }
 
 /* Starts redis-server with two more words of configuration, which may be NULL. */
+/* A socket for what is no Redis. */
+static UNUSED int listen_at(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    strcpy(address.sun_path, path);
+    unlink(path);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(fd, 50), 0);
+    return fd;
+}
+
 static UNUSED void server_start(struct server *server, const char *option, const char *value)
 {
     if (server->dir[0] == '\0') {

@@ -6,15 +6,9 @@
 /* A server that answers everything with the same bytes. */
 static pid_t speak(const char *socket_path, const char *bytes, size_t len, bool hang_up)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    pid_t pid;
+    int fd = listen_at(socket_path);
+    pid_t pid = fork();
 
-    strcpy(address.sun_path, socket_path);
-    unlink(socket_path);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    assert_int_equal(listen(fd, 50), 0);
-    pid = fork();
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         signal(SIGPIPE, SIG_IGN);

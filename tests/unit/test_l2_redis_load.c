@@ -276,15 +276,9 @@ static void serve(int peer, enum loading loading, unsigned *asked)
 /* *ASKED is how often it was to run a script, on each connection until it has refused to load one. */
 static pid_t serve_in_vain(const char *path, enum loading loading, unsigned *asked)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    pid_t pid;
+    int fd = listen_at(path);
+    pid_t pid = fork();
 
-    strcpy(address.sun_path, path);
-    unlink(path);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    assert_int_equal(listen(fd, 50), 0);
-    pid = fork();
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         signal(SIGPIPE, SIG_IGN);
