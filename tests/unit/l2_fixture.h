@@ -54,7 +54,6 @@ static UNUSED bool can_connect(const char *path)
     return connected;
 }
 
-/* Starts redis-server with two more words of configuration, which may be NULL. */
 /* A socket for what is no Redis. */
 static UNUSED int listen_at(const char *path)
 {
@@ -68,6 +67,7 @@ static UNUSED int listen_at(const char *path)
     return fd;
 }
 
+/* Starts redis-server with two more words of configuration, which may be NULL. */
 static UNUSED void server_start(struct server *server, const char *option, const char *value)
 {
     if (server->dir[0] == '\0') {
