@@ -422,7 +422,7 @@ static enum err answer_boards(struct l2_redis_async *async, struct batch *batch,
         return ERR_OK;
     }
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 1 + batch->count ||
-        l2_redis_boards_script_state(reply->element[0], batch->count, &state) != ERR_OK)
+        l2_redis_boards_script_state(reply->element[0], &state) != ERR_OK)
         return senseless(async, reply);
     for (size_t i = 0; err == ERR_OK && i < batch->count; i++)
         err = answer_board(async, batch, reply->element[1 + i], &state);
