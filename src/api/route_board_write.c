@@ -114,10 +114,12 @@ static void add_scores(const struct board_scores *scores, struct arena *arena, s
 {
     if (scores->count > 1) {
         ask->sql = STR(submit_sql);
+        ask->shape = CATALOG_LIST;
         values->items[values->count++] = text_value(STR("scores"), list_scores(scores, arena));
         return;
     }
     ask->sql = STR(submit_one_sql);
+    ask->shape = CATALOG_OBJECT;
     values->items[values->count++] = text_value(STR("member"), scores->items[0].member);
     values->items[values->count++] =
         (struct params_value){.name = STR("score"), .type = PARAMS_NUMBER, .number = scores->items[0].score};
@@ -157,7 +159,7 @@ static enum err take_row(void *context, size_t index, const struct body *row, st
     return ERR_OK;
 }
 
-/* COUNT scores, one of which each row tells of. */
+/* COUNT scores, one of which each row tells of: those of a list, or the one that was answered. */
 static enum err read_outcome(struct str written, size_t count, struct arena *arena, struct outcome *outcome)
 {
     struct body body;
@@ -166,8 +168,10 @@ static enum err read_outcome(struct str written, size_t count, struct arena *are
     const struct body_member *items = err == ERR_OK ? body_find(&body, STR("items")) : NULL;
 
     outcome->changes = arena_calloc(arena, count, sizeof *outcome->changes);
+    if (err == ERR_OK && !outcome->changes)
+        err = ERR_IO;
     if (err == ERR_OK)
-        err = items && outcome->changes ? body_objects(items, count, arena, take_row, outcome, &why) : ERR_IO;
+        err = items ? body_objects(items, count, arena, take_row, outcome, &why) : take_row(outcome, 0, &body, &why);
     buf_free(&why);
     return err;
 }

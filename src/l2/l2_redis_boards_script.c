@@ -80,50 +80,44 @@ static const char read_script[] =
     "  return string.format('%.0f', most)\n"                                                                           \
     "end\n"
 
-/* Has a board told of changes, or of the rows of a copy, whose numbers are at the places in ARGV that NEWS lists;
- * behind each number are score and member. What is not newer than what it knows is no news. An empty score is a
- * removal; FINAL ones are told in order. False: the board is not whole. What takes memory comes first: Redis refuses it
- * when it has no more, but not once something has been written. */
+/* Has a board told of the changes above LEVEL among those in ARGV from AT to LAST, or of the rows of a copy: number,
+ * score and member of each. What is not newer than what it knows is no news. An empty score is a removal; FINAL ones
+ * are told in order. False: the board is not whole. Numbers are of one length, and so compare as text; what the hash
+ * says begins with one. What takes memory comes first: Redis refuses it when it has no more, but not once something has
+ * been written; so what is placed and left by the same changes is placed before. */
 #define TELL                                                                                                           \
-    "local function run(command, key, words)\n"                                                                        \
-    "  if #words > 0 then call(command, key, unpack(words)) end\n"                                                     \
-    "end\n"                                                                                                            \
-    "local function tell(set, members, news, final)\n"                                                                 \
-    "  local names, was, now = {}, {}, {}\n"                                                                           \
-    "  for i, at in ipairs(news) do names[i] = ARGV[at + 2] end\n"                                                     \
+    "local function tell(set, members, at, last, level, final)\n"                                                      \
+    "  local names, now, placed, left, said, forgotten = {}, {}, {}, {}, {}, {}\n"                                     \
+    "  for j = at, last, 3 do names[#names + 1] = ARGV[j + 2] end\n"                                                   \
     "  local found = call('HMGET', members, '', unpack(names))\n"                                                      \
     "  if not found[1] or not call('ZSCORE', set, '') then return false end\n"                                         \
-    "  for i, member in ipairs(names) do was[member], now[member] = found[i + 1], found[i + 1] end\n"                  \
     "  for i, member in ipairs(names) do\n"                                                                            \
-    "    local number, score, at = ARGV[news[i]], ARGV[news[i] + 1], now[member]\n"                                    \
-    "    if not at or tonumber(number) > tonumber(at:sub(1, 16)) then\n"                                               \
-    "      now[member] = (score ~= '' or not final) and number .. score\n"                                             \
-    "    elseif final and at == number then\n"                                                                         \
-    "      now[member] = false\n"                                                                                      \
-    "    end\n"                                                                                                        \
-    "  end\n"                                                                                                          \
-    "  local left, placed, said, forgotten = {}, {}, {}, {}\n"                                                         \
-    "  for _, member in ipairs(names) do\n"                                                                            \
-    "    local old, new = was[member], now[member]\n"                                                                  \
-    "    if old ~= new then\n"                                                                                         \
-    "      was[member] = new\n"                                                                                        \
-    "      if old and #old > 16 then left[#left + 1] = old:sub(1, 16) .. member end\n"                                 \
-    "      if new and #new > 16 then\n"                                                                                \
-    "        placed[#placed + 1] = new:sub(17)\n"                                                                      \
-    "        placed[#placed + 1] = new:sub(1, 16) .. member\n"                                                         \
+    "    local number, score, known = ARGV[at + 3 * i - 3], ARGV[at + 3 * i - 2], now[member]\n"                       \
+    "    if known == nil then known = found[i + 1] end\n"                                                              \
+    "    if number > level and (not known or number > known) then\n"                                                   \
+    "      if known and #known > 16 then left[#left + 1] = known:sub(1, 16) .. member end\n"                           \
+    "      if score ~= '' then\n"                                                                                      \
+    "        placed[#placed + 1] = score\n"                                                                            \
+    "        placed[#placed + 1] = number .. member\n"                                                                 \
     "      end\n"                                                                                                      \
-    "      if new then\n"                                                                                              \
+    "      now[member] = (score ~= '' or not final) and number .. score\n"                                             \
+    "      if now[member] then\n"                                                                                      \
     "        said[#said + 1] = member\n"                                                                               \
-    "        said[#said + 1] = new\n"                                                                                  \
-    "      else\n"                                                                                                     \
+    "        said[#said + 1] = now[member]\n"                                                                          \
+    "      elseif known then\n"                                                                                        \
     "        forgotten[#forgotten + 1] = member\n"                                                                     \
     "      end\n"                                                                                                      \
+    "    elseif number > level and final and known == number then\n"                                                   \
+    "      now[member] = false\n"                                                                                      \
+    "      forgotten[#forgotten + 1] = member\n"                                                                       \
     "    end\n"                                                                                                        \
     "  end\n"                                                                                                          \
-    "  run('ZADD', set, placed)\n"                                                                                     \
-    "  run('ZREM', set, left)\n"                                                                                       \
-    "  run('HSET', members, said)\n"                                                                                   \
-    "  run('HDEL', members, forgotten)\n"                                                                              \
+    "  if #placed > 0 then call('ZADD', set, unpack(placed)) end\n"                                                    \
+    "  if #left > 0 then call('ZREM', set, unpack(left)) end\n"                                                        \
+    "  if #said > 0 then call('HSET', members, unpack(said)) end\n"                                                    \
+    "  for _, member in ipairs(forgotten) do\n"                                                                        \
+    "    if not now[member] then call('HDEL', members, member) end\n"                                                  \
+    "  end\n"                                                                                                          \
     "  return true\n"                                                                                                  \
     "end\n"
 
@@ -136,15 +130,13 @@ static const char read_script[] =
     "  return call('HMGET', KEYS[1], unpack(fields))\n"                                                                \
     "end\n"                                                                                                            \
     "local function tell_all(state, level, at, final)\n"                                                               \
-    "  local all = 1\n"                                                                                                \
+    "  local all, level = 1, string.format('%016.0f', level)\n"                                                        \
     "  for i = 2, #KEYS, 2 do\n"                                                                                       \
-    "    local set, members, last, news = KEYS[i], KEYS[i + 1], at + 3 * tonumber(ARGV[at]), {}\n"                     \
-    "    for j = at + 1, last, 3 do\n"                                                                                 \
-    "      if tonumber(ARGV[j]) > level then news[#news + 1] = j end\n"                                                \
-    "    end\n"                                                                                                        \
-    "    if #news > 0 then\n"                                                                                          \
+    "    local set, members, first, last = KEYS[i], KEYS[i + 1], at + 1, at + 3 * tonumber(ARGV[at])\n"                \
+    "    while first <= last and ARGV[first] <= level do first = first + 3 end\n"                                      \
+    "    if first <= last then\n"                                                                                      \
     "      if not state[3 + i / 2] and call('HSETNX', KEYS[1], set, '') == 1 then create(set, members) end\n"          \
-    "      if not tell(set, members, news, final) then all = 0 end\n"                                                  \
+    "      if not tell(set, members, first, last, level, final) then all = 0 end\n"                                    \
     "    end\n"                                                                                                        \
     "    at = last + 1\n"                                                                                              \
     "  end\n"                                                                                                          \
@@ -183,9 +175,8 @@ static const char copy_script[] =
     BOARD TELL "if call('PEXPIRE', KEYS[1], " COPY_KEPT_MS ") == 0 then return 0 end\n"
                "local at = 1\n"
                "for i = 2, #KEYS, 2 do\n"
-               "  local last, news = at + 3 * tonumber(ARGV[at]), {}\n"
-               "  for j = at + 1, last, 3 do news[#news + 1] = j end\n"
-               "  if not tell(KEYS[i], KEYS[i + 1], news, true) then return 0 end\n"
+               "  local last = at + 3 * tonumber(ARGV[at])\n"
+               "  if not tell(KEYS[i], KEYS[i + 1], at + 1, last, '', true) then return 0 end\n"
                "  for part = i, i + 1 do call('PEXPIRE', KEYS[part], " COPY_KEPT_MS ") end\n"
                "  at = last + 1\n"
                "end\n"
@@ -222,10 +213,10 @@ enum { READ, PUSH, FOLLOW, BEGIN, COPY, REPLACE };
 
 const struct l2_redis_script l2_redis_boards_script_list[L2_REDIS_BOARDS_SCRIPT_COUNT] = {
     [READ] = {{read_script, sizeof(read_script) - 1}, {"8722a79129b2174e29a61b6cf1fd09ca14682804", 40}},
-    [PUSH] = {{push_script, sizeof(push_script) - 1}, {"3118cc8f7e4bd6388397c1d6c4bf8afea559fbe2", 40}},
-    [FOLLOW] = {{follow_script, sizeof(follow_script) - 1}, {"36069df113aa4ff774aabe72bdf9be60e79611bc", 40}},
+    [PUSH] = {{push_script, sizeof(push_script) - 1}, {"b21d39ea472f46d59e6902a82b6aba91fcc595d3", 40}},
+    [FOLLOW] = {{follow_script, sizeof(follow_script) - 1}, {"ca15e3674b9163e3128eee802377916e03830399", 40}},
     [BEGIN] = {{begin_script, sizeof(begin_script) - 1}, {"3a7de0dc840f967f8c01d2f73bc31bfab3e65221", 40}},
-    [COPY] = {{copy_script, sizeof(copy_script) - 1}, {"ba287201cd5016e35c1a3149efbed9777f5b6828", 40}},
+    [COPY] = {{copy_script, sizeof(copy_script) - 1}, {"db228f1e3da23441a61277c1db3006eddfd72514", 40}},
     [REPLACE] = {{replace_script, sizeof(replace_script) - 1}, {"6a66d4b25d9c01a373ad3d882e2941876a33d3d6", 40}},
 };
 
