@@ -242,7 +242,7 @@ static enum err take_list(const struct body *body, const struct body_member *lis
 enum err board_read_scores(struct str text, struct arena *arena, struct board_scores *out, struct buf *why)
 {
     static const struct str known[] = {{"scores", 6}, {"member", 6}, {"score", 5}, {"mode", 4}};
-    struct reading reading = {.items = arena_calloc(arena, BOARD_SCORES_MAX, sizeof *reading.items)};
+    struct reading reading = {.count = 0};
     enum config_board_mode mode = CONFIG_BOARD_MODES;
     struct body body;
     enum err err = body_parse(text, arena, &body, why);
@@ -251,11 +251,12 @@ enum err board_read_scores(struct str text, struct arena *arena, struct board_sc
         err = refuse_others(&body, known, sizeof known / sizeof *known, why);
     if (err == ERR_OK)
         err = take_mode(&body, &mode, why);
-    if (err == ERR_OK && !reading.items)
-        err = ERR_LIMIT;
     if (err != ERR_OK)
         return err;
     const struct body_member *list = body_find(&body, STR("scores"));
+    reading.items = arena_calloc(arena, list ? BOARD_SCORES_MAX : 1, sizeof *reading.items);
+    if (!reading.items)
+        return ERR_LIMIT;
     err = list ? take_list(&body, list, &reading, arena, why) : take_score(&reading, &body, why);
     if (err == ERR_OK)
         err = refuse_repeated(&reading, arena, why);

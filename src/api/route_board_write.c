@@ -1,10 +1,11 @@
 /*
  * route_board_write: POST of scores and DELETE of a member.
  *
- * All scores of a request are one write: two statements that the writer runs in one transaction, with the scores as one
- * JSON value. The first changes what has to change; the second tells what then stands there. Which of them have changed
- * follows from their numbers: the writer is alone, so those that the first statement drew are the highest, without a
- * gap, and changes() says how many. L2 is told of them before the client is, so that who has the answer finds it in L2.
+ * All scores of a request are one write: two statements that the writer runs in one transaction, with more than one
+ * score as one JSON value. The first changes what has to change; the second tells what then stands there. Which of them
+ * have changed follows from their numbers: the writer is alone, so those that the first statement drew are the highest,
+ * without a gap, and changes() says how many. L2 is told of them before the client is, so that who has the answer finds
+ * it in L2.
  *
  * A removal's number is in no row, so L2 cannot be told of it at once: the writer makes this host require the copies to
  * have followed it, and until then the database answers.
@@ -28,15 +29,25 @@
     "WHEN 'sum' THEN iif(abs(score + excluded.score) < 9007199254740992.0, score + excluded.score, 9e999) "            \
     "ELSE excluded.score END"
 
+#define ON_CONFLICT "ON CONFLICT (board, member) DO UPDATE SET score = " NEW_SCORE ", updated_at = excluded.updated_at"
+
 static const char submit_sql[] =
     "INSERT INTO larder_scores (board, member, score, updated_at) "
-    "SELECT :board, value ->> 0, value ->> 1, :larder_now FROM json_each(:scores) WHERE true "
-    "ON CONFLICT (board, member) DO UPDATE SET score = " NEW_SCORE ", updated_at = excluded.updated_at "
-    "WHERE score <> " NEW_SCORE ";"
+    "SELECT :board, value ->> 0, value ->> 1, :larder_now FROM json_each(:scores) WHERE true " ON_CONFLICT
+    " WHERE score <> " NEW_SCORE ";"
     "SELECT s.board, s.member, s.score, s.reached, s.reached > max(s.reached) OVER () - changes() AS \"changed:bool\" "
     "FROM json_each(:scores) AS given CROSS JOIN larder_scores AS s ON s.board = :board AND s.member = given.value ->> "
     "0 "
     "ORDER BY given.key";
+
+/* A single one, as most are: no list to be read twice and put in order. The number it will have is foretold, so that
+ * the row is written once (store/schema.c). */
+static const char submit_one_sql[] =
+    "INSERT INTO larder_scores (board, member, score, reached, updated_at) VALUES (:board, :member, :score, "
+    "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'larder_score_log'), 0) + 1, :larder_now) " ON_CONFLICT
+    ", reached = excluded.reached WHERE score <> " NEW_SCORE ";"
+    "SELECT board, member, score, reached, changes() > 0 AS \"changed:bool\" FROM larder_scores "
+    "WHERE board = :board AND member = :member";
 
 static const char remove_sql[] =
     "DELETE FROM larder_scores WHERE board = :board AND member = :member RETURNING member, score";
@@ -97,6 +108,23 @@ static struct params_value text_value(struct str name, struct str text)
     return (struct params_value){.name = name, .type = PARAMS_TEXT, .text = text};
 }
 
+/* What writes SCORES goes to ASK, they themselves to its VALUES. */
+static void add_scores(const struct board_scores *scores, struct arena *arena, struct writer_client_ask *ask,
+                       struct params_values *values)
+{
+    if (scores->count > 1) {
+        ask->sql = STR(submit_sql);
+        ask->shape = CATALOG_LIST;
+        values->items[values->count++] = text_value(STR("scores"), list_scores(scores, arena));
+        return;
+    }
+    ask->sql = STR(submit_one_sql);
+    ask->shape = CATALOG_OBJECT;
+    values->items[values->count++] = text_value(STR("member"), scores->items[0].member);
+    values->items[values->count++] =
+        (struct params_value){.name = STR("score"), .type = PARAMS_NUMBER, .number = scores->items[0].score};
+}
+
 /* What has come of a write, as the writer has answered: what the client is told, and what L2 is. A request that is
  * repeated may have been written in an earlier period. */
 struct outcome {
@@ -131,7 +159,7 @@ static enum err take_row(void *context, size_t index, const struct body *row, st
     return ERR_OK;
 }
 
-/* COUNT scores, one of which each row tells of. */
+/* COUNT scores, one of which each row tells of: those of a list, or the one that was answered. */
 static enum err read_outcome(struct str written, size_t count, struct arena *arena, struct outcome *outcome)
 {
     struct body body;
@@ -140,8 +168,10 @@ static enum err read_outcome(struct str written, size_t count, struct arena *are
     const struct body_member *items = err == ERR_OK ? body_find(&body, STR("items")) : NULL;
 
     outcome->changes = arena_calloc(arena, count, sizeof *outcome->changes);
+    if (err == ERR_OK && !outcome->changes)
+        err = ERR_IO;
     if (err == ERR_OK)
-        err = items && outcome->changes ? body_objects(items, count, arena, take_row, outcome, &why) : ERR_IO;
+        err = items ? body_objects(items, count, arena, take_row, outcome, &why) : take_row(outcome, 0, &body, &why);
     buf_free(&why);
     return err;
 }
@@ -202,7 +232,7 @@ enum http_step route_board_write_submit(struct exchange *exchange)
 {
     const struct store_caller caller = route_resource_caller(exchange->http);
     struct arena *arena = exchange->http->arena;
-    struct params_values values = {.count = 3};
+    struct params_values values;
     struct submission *submission;
     struct writing *writing = writing_new(exchange, sizeof *submission);
     struct board_scores scores;
@@ -211,8 +241,8 @@ enum http_step route_board_write_submit(struct exchange *exchange)
     if (!writing)
         return HTTP_DONE;
     submission = writing->state;
-    writing->ask = (struct writer_client_ask){
-        .sql = STR(submit_sql), .shape = CATALOG_LIST, .values = &values, .caller = &caller, .tells_scores = true};
+    writing->ask =
+        (struct writer_client_ask){.shape = CATALOG_LIST, .values = &values, .caller = &caller, .tells_scores = true};
     if (!find_board(exchange, &board) || !read_scores(exchange, &scores) || !terms_read(exchange, &writing->ask))
         return HTTP_DONE;
     submission->config = board.config;
@@ -220,7 +250,8 @@ enum http_step route_board_write_submit(struct exchange *exchange)
     submission->mode = scores.mode < CONFIG_BOARD_MODES ? scores.mode : board.config->mode;
     values.items[0] = text_value(STR("board"), board.stored);
     values.items[1] = text_value(STR("mode"), str_from(config_board_mode_name(submission->mode)));
-    values.items[2] = text_value(STR("scores"), list_scores(&scores, arena));
+    values.count = 2;
+    add_scores(&scores, arena, &writing->ask, &values);
     if (arena_overflowed(arena)) {
         app_unavailable(exchange->http, 1, "The request needs more memory than one may have.");
         return HTTP_DONE;

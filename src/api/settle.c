@@ -136,15 +136,20 @@ static void tell_purges(struct app_thread *thread, const struct settle_call *cal
 /* As few at a time as there is room for. */
 static void tell_changes(struct app_thread *thread, const struct settle_call *calls)
 {
-    struct l2_boards_change *changes = NULL;
-    size_t count = 0;
+    struct l2_boards_change *changes;
+    size_t room = 0, count = 0;
 
+    for (const struct settle_call *call = calls; call; call = call->next)
+        room += call->changes_count;
+    if (room == 0)
+        return;
+    if (room > L2_BOARDS_BATCH_MAX)
+        room = L2_BOARDS_BATCH_MAX;
+    changes = sys_calloc(room, sizeof *changes);
     for (const struct settle_call *call = calls; call; call = call->next) {
         for (size_t i = 0; i < call->changes_count; i++) {
-            if (!changes)
-                changes = sys_calloc(L2_BOARDS_BATCH_MAX, sizeof *changes);
             changes[count++] = call->changes[i];
-            if (count < L2_BOARDS_BATCH_MAX)
+            if (count < room)
                 continue;
             l2_boards_push(cache_l2(thread->cache), changes, count);
             count = 0;

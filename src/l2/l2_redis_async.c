@@ -8,10 +8,11 @@
  * each event thread one time-out.
  *
  * Questions gather in batches, one for each kind, until the loop's tick at the end of each round; so all questions of a
- * round leave together. A batch of reads is two commands: one for the numbers of all the tags concerned, whose answer
- * judges the reads, and one that reads. A batch about leaderboards is one script, and what else runs a script is a
- * batch of its own; where Redis does not know the script, the batch goes to the end of the queue and is asked once
- * more, behind all scripts. Deadlines are looked at in the tick.
+ * round leave together; those about leaderboards wait for the answer to the ones before. A batch of reads is two
+ * commands: one for the numbers of all the tags concerned, whose answer judges the reads, and one that reads. A batch
+ * about leaderboards is one script, and what else runs a script is a batch of its own; where Redis does not know the
+ * script, the batch goes to the end of the queue and is asked once more, behind all scripts. Deadlines are looked at in
+ * the tick.
  *
  * Invariant: the queue holds exactly the batches whose answers are still to come, in the order of these; each question
  * is answered once. Before a callback runs, its question counts as answered, and on failure the connection is closed
@@ -460,7 +461,7 @@ static enum err answer_boards(struct l2_redis_async *async, struct batch *batch,
     if (is_about_scripts(async, batch, reply, &err))
         return err;
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 1 + batch->count ||
-        l2_redis_boards_script_state(reply->element[0], batch->count, &state) != ERR_OK)
+        l2_redis_boards_script_state(reply->element[0], &state) != ERR_OK)
         return senseless(async, reply);
     for (size_t i = 0; err == ERR_OK && i < batch->count; i++)
         err = answer_board(async, batch, reply->element[1 + i], &state);
@@ -552,6 +553,17 @@ static bool is_overdue(struct l2_redis_async *async, int64_t now_ms)
     return now_ms - (asked_ms > async->since_ms ? asked_ms : async->since_ms) > config->redis.timeout_ms;
 }
 
+/* Whether an answer about leaderboards is to come. A call of a script costs as much as some questions, so what gathers
+ * meanwhile is asked by one. */
+static bool awaits_boards(const struct l2_redis_async *async)
+{
+    const struct batch *batch = async->asked.first;
+
+    while (batch && batch->kind != BOARDS)
+        batch = batch->next;
+    return batch;
+}
+
 static void tick(void *context, int64_t now_ms)
 {
     struct l2_redis_async *async = context;
@@ -567,8 +579,11 @@ static void tick(void *context, int64_t now_ms)
                  async->link.connecting ? "connect" : "answer");
         err = ERR_TIMEOUT;
     }
-    for (size_t kind = 0; err == ERR_OK && kind < KINDS; kind++)
-        ask(async, (enum kind)kind);
+    if (err == ERR_OK) {
+        ask(async, READS);
+        if (!awaits_boards(async))
+            ask(async, BOARDS);
+    }
     if (err == ERR_OK && !async->link.connecting) {
         err = l2_redis_link_send(&async->link);
         if (err == ERR_OK)

@@ -53,7 +53,7 @@ static enum err understand(struct l2_redis_boards *boards, const redisReply *rep
     enum err err = reply->elements == 2 ? ERR_OK : ERR_CORRUPT;
 
     if (err == ERR_OK)
-        err = l2_redis_boards_script_state(reply->element[0], 1, &state);
+        err = l2_redis_boards_script_state(reply->element[0], &state);
     if (err == ERR_OK)
         err = l2_redis_boards_script_judge(reply->element[1], asked, &state, boards->places, answer, &lost);
     if (lost)

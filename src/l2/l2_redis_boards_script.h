@@ -43,10 +43,9 @@ struct l2_redis_boards_state {
 };
 
 /* The first element of that array. ERR_CORRUPT. */
-enum err l2_redis_boards_script_state(const redisReply *reply, size_t count,
-                                      struct l2_redis_boards_state *out) ERR_CHECKED;
-/* Judges REPLY, another element: views of it, and places in ARENA, go to *OUT. *LOST: the board is not whole.
- * ERR_CORRUPT. Distrust is the caller's to look at. */
+enum err l2_redis_boards_script_state(const redisReply *reply, struct l2_redis_boards_state *out) ERR_CHECKED;
+/* Judges REPLY, another element: views of it and of the question, and places in ARENA, go to *OUT. *LOST: the board is
+ * not whole. ERR_CORRUPT. Distrust is the caller's to look at. */
 enum err l2_redis_boards_script_judge(const redisReply *reply, const struct l2_redis_boards_asked *asked,
                                       const struct l2_redis_boards_state *state, struct arena *arena,
                                       struct l2_boards_answer *out, bool *lost) ERR_CHECKED;

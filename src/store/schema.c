@@ -1,8 +1,9 @@
 /*
  * schema: the statements that make larder's own tables, each of which does nothing where its object is there.
  *
- * Invariant: a database that has passed through here has all of it. Nothing is ever changed or dropped: a table that
- * must change gets another name.
+ * Invariant: a database that has passed through here has all of it. No table is ever changed or dropped: one that must
+ * change gets another name. A trigger that another version has made otherwise is made anew, so every version's triggers
+ * must do for every version's writes.
  *
  * In the triggers no statement has a conflict to solve: the way in which the outer statement solves its own (INSERT OR
  * REPLACE) would be applied to theirs.
@@ -18,6 +19,11 @@ static const char *const replays[] = {
     "answer BLOB NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS larder_replays_age ON larder_replays (at_ms)",
 };
+
+/* Writing a row again writes its place in the index again, too: whoever writes may foretell the number. */
+#define NUMBER_ROW                                                                                                     \
+    "UPDATE larder_scores SET reached = last_insert_rowid() WHERE board = new.board AND member = new.member "          \
+    "AND new.reached <> last_insert_rowid()"
 
 static const char *const statements[] = {
     "CREATE TABLE IF NOT EXISTS larder_outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, "
@@ -53,12 +59,12 @@ static const char *const statements[] = {
     "WHERE NOT EXISTS (SELECT 1 FROM larder_boards WHERE board = new.board); "
     "UPDATE larder_boards SET members = members + 1 WHERE board = new.board; END",
     "CREATE TRIGGER IF NOT EXISTS larder_scores_insert AFTER INSERT ON larder_scores BEGIN "
-    "INSERT INTO larder_score_log (board, member, score) VALUES (new.board, new.member, new.score); "
-    "UPDATE larder_scores SET reached = last_insert_rowid() WHERE board = new.board AND member = new.member; END",
+    "INSERT INTO larder_score_log (board, member, score) VALUES (new.board, new.member, new.score); " NUMBER_ROW
+    "; END",
     "CREATE TRIGGER IF NOT EXISTS larder_scores_update AFTER UPDATE OF score ON larder_scores "
     "WHEN new.score <> old.score BEGIN "
-    "INSERT INTO larder_score_log (board, member, score) VALUES (new.board, new.member, new.score); "
-    "UPDATE larder_scores SET reached = last_insert_rowid() WHERE board = new.board AND member = new.member; END",
+    "INSERT INTO larder_score_log (board, member, score) VALUES (new.board, new.member, new.score); " NUMBER_ROW
+    "; END",
     "CREATE TRIGGER IF NOT EXISTS larder_scores_move BEFORE UPDATE OF board, member ON larder_scores "
     "WHEN new.board <> old.board OR new.member <> old.member BEGIN "
     "SELECT RAISE(ABORT, 'a score stays with its board and its member: delete it and insert another'); END",
@@ -67,15 +73,41 @@ static const char *const statements[] = {
     "UPDATE larder_boards SET members = members - 1 WHERE board = old.board; END",
 };
 
+/* Drops the trigger that OBJECT would make if the database has it otherwise. SQLite keeps what follows the first words.
+ */
+static enum err drop_outdated(sqlite3 *db, const char *object, struct buf *why)
+{
+    static const char words[] = "CREATE TRIGGER IF NOT EXISTS ";
+    static const char find[] = "SELECT 'DROP TRIGGER ' || name FROM sqlite_schema WHERE type = 'trigger' "
+                               "AND substr(?1, 1, length(name) + 1) = name || ' ' AND sql <> 'CREATE TRIGGER ' || ?1";
+    sqlite3_stmt *found = NULL;
+    struct buf drop = {0};
+
+    if (strncmp(object, words, sizeof words - 1) != 0)
+        return ERR_OK;
+    int code = sqlite3_prepare_v2(db, find, -1, &found, NULL);
+    sqlite3_bind_text(found, 1, object + sizeof words - 1, -1, SQLITE_STATIC);
+    if (code == SQLITE_OK && (code = sqlite3_step(found)) == SQLITE_ROW)
+        buf_printf(&drop, "%s", (const char *)sqlite3_column_text(found, 0));
+    enum err err = code == SQLITE_ROW || code == SQLITE_DONE ? ERR_OK : rows_failed(db, why);
+    sqlite3_finalize(found);
+    if (drop.len > 0 && sqlite3_exec(db, drop.p, NULL, NULL, NULL) != SQLITE_OK)
+        err = rows_failed(db, why);
+    buf_free(&drop);
+    return err;
+}
+
 static enum err make(sqlite3 *db, const char *const *objects, size_t count, struct buf *why)
 {
     enum err err = ERR_OK;
 
     if (sqlite3_exec(db, "SAVEPOINT larder_schema", NULL, NULL, NULL) != SQLITE_OK)
         return rows_failed(db, why);
-    for (size_t i = 0; err == ERR_OK && i < count; i++)
-        if (sqlite3_exec(db, objects[i], NULL, NULL, NULL) != SQLITE_OK)
+    for (size_t i = 0; err == ERR_OK && i < count; i++) {
+        err = drop_outdated(db, objects[i], why);
+        if (err == ERR_OK && sqlite3_exec(db, objects[i], NULL, NULL, NULL) != SQLITE_OK)
             err = rows_failed(db, why);
+    }
     if (err == ERR_OK && sqlite3_exec(db, "RELEASE larder_schema", NULL, NULL, NULL) != SQLITE_OK)
         err = rows_failed(db, why);
     /* Some failures have ended the transaction already. */

@@ -60,6 +60,42 @@ static void made_twice_is_made_once(void **state)
     assert_string_equal(value(*state, members), "b=1");
 }
 
+static void a_trigger_that_another_version_made_is_made_anew(void **state)
+{
+    static const char text[] = "SELECT sql FROM sqlite_schema WHERE name = 'larder_scores_update'";
+    static const char version[] = "SELECT schema_version FROM pragma_schema_version";
+    struct buf why = {0};
+    char was[256], made[16];
+
+    snprintf(was, sizeof was, "%s", value(*state, text));
+    run(*state, "INSERT INTO larder_scores (board, member, score) VALUES ('b', 'x', 1), ('b', 'y', 2)");
+    run(*state, "DROP TRIGGER larder_scores_update;"
+                "CREATE TRIGGER larder_scores_update AFTER UPDATE OF score ON larder_scores BEGIN SELECT 1; END");
+    assert_int_equal(schema_make(*state, &why), ERR_OK);
+    assert_string_equal(value(*state, text), was);
+    snprintf(made, sizeof made, "%s", value(*state, version));
+    assert_int_equal(schema_make(*state, &why), ERR_OK);
+    assert_string_equal(value(*state, version), made);
+    run(*state, "UPDATE larder_scores SET score = 2 WHERE member = 'x'");
+    assert_string_equal(value(*state, log_text), "1x1.0 2y2.0 3x2.0");
+    assert_string_equal(value(*state, ranking), "y,x");
+}
+
+/* Whoever writes a score may say which number it will have; it has the right one whatever he says. */
+static void a_number_is_right_whatever_was_foretold(void **state)
+{
+    static const char numbers[] =
+        "SELECT group_concat(member || reached, ' ') FROM (SELECT * FROM larder_scores ORDER BY member)";
+
+    run(*state, "INSERT INTO larder_scores (board, member, score, reached) VALUES ('b', 'u', 1, 1), ('b', 'v', 1, 1), "
+                "('b', 'w', 1, 99), ('b', 'x', 1, -1), ('b', 'y', 1, 0)");
+    assert_string_equal(value(*state, numbers), "u1 v2 w3 x4 y5");
+    run(*state, "UPDATE larder_scores SET score = 2, reached = 6 WHERE member = 'u'");
+    run(*state, "UPDATE larder_scores SET score = 2, reached = 6 WHERE member IN ('v', 'w')");
+    assert_string_equal(value(*state, numbers), "u6 v7 w8 x4 y5");
+    assert_string_equal(value(*state, log_text), "1u1.0 2v1.0 3w1.0 4x1.0 5y1.0 6u2.0 7v2.0 8w2.0");
+}
+
 static void equal_scores_stand_in_the_order_in_which_they_were_reached(void **state)
 {
     run(*state, "INSERT INTO larder_scores (board, member, score) VALUES ('b', 'z', 5), ('b', 'a', 5), ('b', 'm', 7)");
@@ -111,6 +147,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(made_twice_is_made_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_trigger_that_another_version_made_is_made_anew, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_number_is_right_whatever_was_foretold, set_up, tear_down),
         cmocka_unit_test_setup_teardown(equal_scores_stand_in_the_order_in_which_they_were_reached, set_up, tear_down),
         cmocka_unit_test_setup_teardown(members_are_counted_however_they_come_and_go, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_no_score_is_refused, set_up, tear_down),
