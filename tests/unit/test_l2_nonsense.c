@@ -27,7 +27,7 @@ static pid_t speak(const char *socket_path, const char *bytes, size_t len, bool 
 }
 
 #define BYTES(literal) literal, sizeof(literal) - 1
-#define STATE "*2\r\n*4\r\n$1\r\n5\r\n$-1\r\n$-1\r\n$0\r\n\r\n"
+#define STATE "*2\r\n*3\r\n$1\r\n5\r\n$-1\r\n$-1\r\n"
 #define ANN "$19\r\n0000000000000001ann\r\n"
 
 /* What is asked and told of boards comes to nothing. */
@@ -87,9 +87,9 @@ static void nonsense_is_a_failure_and_never_worse(void **state)
         {BYTES("%1\r\n+a\r\n+b\r\n")},
         {BYTES("-NOSCRIPT No matching script\r\n")},
         /* Of leaderboards: states, and what is no answer, however whole the board is said to be. */
-        {BYTES("*2\r\n*4\r\n$1\r\nx\r\n$-1\r\n$-1\r\n$0\r\n\r\n*1\r\n:0\r\n")},
-        {BYTES("*2\r\n*4\r\n$2\r\n-1\r\n$-1\r\n$-1\r\n$0\r\n\r\n*1\r\n:0\r\n")},
-        {BYTES("*2\r\n*3\r\n$1\r\n5\r\n$-1\r\n$-1\r\n*1\r\n:0\r\n")},
+        {BYTES("*2\r\n*3\r\n$1\r\nx\r\n$-1\r\n$-1\r\n*1\r\n:0\r\n")},
+        {BYTES("*2\r\n*3\r\n$2\r\n-1\r\n$-1\r\n$-1\r\n*1\r\n:0\r\n")},
+        {BYTES("*2\r\n*4\r\n$1\r\n5\r\n$-1\r\n$-1\r\n$0\r\n\r\n*1\r\n:0\r\n")},
         {BYTES(STATE "*1\r\n:-1\r\n")},
         {BYTES(STATE "*1\r\n$1\r\n1\r\n")},
         {BYTES(STATE "*2\r\n:1\r\n:0\r\n")},
@@ -105,6 +105,9 @@ static void nonsense_is_a_failure_and_never_worse(void **state)
         {BYTES(STATE "*3\r\n:5\r\n:0\r\n*8\r\n" ANN "$1\r\n0\r\n" ANN "$1\r\n0\r\n" ANN "$1\r\n0\r\n" ANN
                      "$1\r\n0\r\n")},
         {BYTES(STATE "*3\r\n:5\r\n:0\r\n$2\r\nno\r\n")},
+        {BYTES(STATE "*3\r\n:5\r\n:0\r\n$16\r\n0000000000000001\r\n")},
+        {BYTES(STATE "*3\r\n:5\r\n:0\r\n$17\r\n0000000000000001x\r\n")},
+        {BYTES(STATE "*3\r\n:1\r\n:1\r\n$17\r\n00000000000000010\r\n")},
     };
     (void)state;
 
