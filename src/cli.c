@@ -16,6 +16,7 @@
 #include "config/catalog.h"
 #include "server/fcgi_client.h"
 #include "serve.h"
+#include "store/store.h"
 #include "store/writer_client.h"
 
 #define ASK_TIMEOUT_MS 60000
@@ -65,6 +66,7 @@ int cli_serve(const struct cli *cli)
     if (!takes(cli, 0, "serve"))
         return 2;
     sys_tune_malloc(cli->program);
+    store_tune_malloc();
     return serve_run(config_path(cli));
 }
 

@@ -26,6 +26,9 @@ struct store_answer {
     int64_t changes; /* of a writing statement: rows changed by all of its statements */
 };
 
+/* For a process that serves, before it does anything else with SQLite. */
+void store_tune_malloc(void);
+
 /* Opens PATH read-only; lazily, so a database that comes later, or takes the place of another, is found by the next
  * statement (a replaced one within a second). For the resources of one catalogue. Never NULL. */
 struct store *store_open(const char *path, int64_t busy_timeout_ms);
