@@ -47,9 +47,9 @@ enum {
     ARENA_MAX = 64 << 20,
 };
 
-/* When something was last done that is not to be done after each record. */
+/* Of something that is not to be done after each record. */
 struct pace {
-    uint64_t records; /* had come by then */
+    uint64_t records; /* that had come when it was last asked for */
     int64_t next_ms;  /* not before, if others have come since */
 };
 
@@ -240,13 +240,16 @@ static bool purge_changed(struct housekeeper *housekeeper, enum changes_whom who
     return true;
 }
 
+/* Whether it is to be done now. It then is. */
 static bool is_due(const struct housekeeper *housekeeper, struct pace *pace)
 {
     const int64_t now_ms = sys_monotonic_ms();
+    const bool quiet = pace->records == housekeeper->shared->records;
 
-    if (pace->records != housekeeper->shared->records && now_ms < pace->next_ms)
+    pace->records = housekeeper->shared->records;
+    if (!quiet && now_ms < pace->next_ms)
         return false;
-    *pace = (struct pace){.records = housekeeper->shared->records, .next_ms = now_ms + LOOK_MS};
+    pace->next_ms = now_ms + LOOK_MS;
     return true;
 }
 

@@ -185,10 +185,15 @@ static bool has_boards(const struct flow *flow)
 
 void flow_keep_house(struct flow *flow)
 {
-    /* Twice in contact: what was there when the first one was asked for has been dealt with. */
+    const struct housekeeper_shared *shared = flow->shared.housekeeper;
+
+    /* Twice in contact, and nothing new: what was there when the first one was asked for has been dealt with. */
     for (int i = 0, settled = 0; i < ROUNDS_MAX && settled < 2; i++) {
+        const uint64_t records = atomic_load(&shared->records);
+
         housekeeper_round(flow->housekeeper, 1);
-        settled += atomic_load(&flow->shared.housekeeper->state) == HOUSEKEEPER_READY && has_boards(flow);
+        settled += atomic_load(&shared->state) == HOUSEKEEPER_READY && has_boards(flow) &&
+                   atomic_load(&shared->records) == records;
     }
 }
 
