@@ -1,5 +1,5 @@
 /*
- * writer_client: a thread's way to the writer. Nothing else changes the database.
+ * writer_client: a thread's way to the writer, which alone changes the database. The event thread has writer_async.
  */
 #ifndef LARDER_WRITER_CLIENT_H
 #define LARDER_WRITER_CLIENT_H
