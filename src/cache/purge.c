@@ -110,6 +110,31 @@ static enum err carry_out(struct cache *cache, const struct l2_purge *purge, str
     return ERR_OK;
 }
 
+/* The names of the next items of the WANTED kind, from *AT on, as many as go in one purge, to NAMES. How many; 0: there
+ * are no more. */
+static size_t take_names(enum kind wanted, const struct str *items, size_t count, size_t *at, struct str *names)
+{
+    size_t taken = 0;
+    enum kind kind;
+    const char *why;
+
+    for (; *at < count && taken < kinds[wanted].room; ++*at)
+        if (parse(items[*at], &kind, &names[taken], &why) == ERR_OK && kind == wanted)
+            taken++;
+    return taken;
+}
+
+/* What is wrong with the first of the items that means nothing. */
+static enum err check_items(const struct str *items, size_t count)
+{
+    const char *why;
+    enum err err = ERR_OK;
+
+    for (size_t i = 0; i < count && err == ERR_OK; i++)
+        err = purge_check(items[i], &why);
+    return err;
+}
+
 /* Carries out the items of one kind. */
 static enum err carry_out_kind(struct cache *cache, enum kind wanted, const struct str *items, size_t count, bool soft,
                                struct purge_result *result)
@@ -117,29 +142,20 @@ static enum err carry_out_kind(struct cache *cache, enum kind wanted, const stru
     struct str names[L2_NAMES_MAX];
     struct l2_purge purge = {.kind = kinds[wanted].purge, .soft = soft, .names = names};
     enum err first = ERR_OK;
-    enum kind kind;
-    const char *why;
+    size_t at = 0;
 
-    for (size_t i = 0; i <= count; i++) {
-        if (i < count && parse(items[i], &kind, &names[purge.names_count], &why) == ERR_OK && kind == wanted)
-            purge.names_count++;
-        if (purge.names_count == 0 || (purge.names_count < kinds[wanted].room && i < count))
-            continue;
+    while ((purge.names_count = take_names(wanted, items, count, &at, names)) > 0) {
         enum err err = carry_out(cache, &purge, result);
         first = first == ERR_OK ? err : first;
-        purge.names_count = 0;
     }
     return first;
 }
 
 enum err purge_items(struct cache *cache, const struct str *items, size_t count, bool soft, struct purge_result *result)
 {
-    const char *why;
-    enum err first = ERR_OK;
+    enum err first = check_items(items, count);
 
     *result = (struct purge_result){0};
-    for (size_t i = 0; i < count && first == ERR_OK; i++)
-        first = purge_check(items[i], &why);
     for (enum kind kind = KIND_KEY; kind < KIND_COUNT; kind++) {
         enum err err = carry_out_kind(cache, kind, items, count, soft, result);
 
@@ -177,45 +193,28 @@ static void on_purged(struct l2_purge_call *call, enum err err, uint64_t id)
     end_part(whole, err);
 }
 
-static struct part *new_part(struct purge_call *whole, enum kind kind)
-{
-    struct part *part = sys_calloc(1, sizeof *part);
-
-    part->whole = whole;
-    part->call.done = on_purged;
-    part->purge = (struct l2_purge){.kind = kinds[kind].purge, .names = part->names};
-    return part;
-}
-
 static void begin_kind(struct purge_call *whole, enum kind wanted, const struct str *items, size_t count)
 {
-    struct part *part = NULL;
-    struct str name;
-    enum kind kind;
-    const char *why;
+    struct str names[L2_NAMES_MAX];
+    size_t at = 0, taken;
 
-    for (size_t i = 0; i <= count; i++) {
-        if (i < count && parse(items[i], &kind, &name, &why) == ERR_OK && kind == wanted) {
-            part = part ? part : new_part(whole, wanted);
-            part->names[part->purge.names_count++] = name;
-        }
-        if (!part || (part->purge.names_count < kinds[wanted].room && i < count))
-            continue;
+    while ((taken = take_names(wanted, items, count, &at, names)) > 0) {
+        struct part *part = sys_calloc(1, sizeof *part);
+
+        memcpy(part->names, names, taken * sizeof *names);
+        part->whole = whole;
+        part->call.done = on_purged;
+        part->purge = (struct l2_purge){.kind = kinds[wanted].purge, .names = part->names, .names_count = taken};
         whole->left++;
         l2_purge_begin(cache_l2(whole->cache), &part->purge, &part->call);
-        part = NULL;
     }
 }
 
 void purge_begin(struct cache *cache, const struct str *items, size_t count, struct purge_call *call)
 {
-    const char *why;
-
     call->cache = cache;
-    call->err = ERR_OK;
+    call->err = check_items(items, count);
     call->left = 1;
-    for (size_t i = 0; i < count && call->err == ERR_OK; i++)
-        call->err = purge_check(items[i], &why);
     for (enum kind kind = KIND_KEY; kind < KIND_COUNT; kind++)
         begin_kind(call, kind, items, count);
     metrics_add(METRIC_purges, count);
