@@ -16,7 +16,7 @@
 #include "base/metrics.h"
 #include "base/sys.h"
 
-enum { PAGE_DEFAULT = 100, PAGE_MAX = 1000 };
+enum { PAGE_DEFAULT = 100, PAGE_MAX = 1000, TOP_DEFAULT = 20 };
 
 /* Lets the log say what L2 last failed of, where it failed at all. */
 static void note_failure(struct exchange *exchange, const char *event, enum err err)
@@ -118,6 +118,24 @@ enum http_step route_cache_key_get(struct exchange *exchange)
     return answer(exchange, &body);
 }
 
+/* Binds the query by SPECS; when it is wrong, answers with what is. */
+static bool bind_query(struct exchange *exchange, const struct params_spec *specs, size_t specs_count,
+                       struct params_values *values)
+{
+    struct http *http = exchange->http;
+    struct params_raw raw[PARAMS_MAX];
+    struct buf why = {0};
+    size_t count;
+    enum err err = params_split_query(http->query, http->arena, raw, &count, &why);
+
+    if (err == ERR_OK)
+        err = params_bind(specs, specs_count, raw, count, http->arena, values, &why);
+    if (err != ERR_OK)
+        app_problem(http, 400, "%.*s", STR_ARG(buf_str(&why)));
+    buf_free(&why);
+    return err == ERR_OK;
+}
+
 /* What the listing of keys takes: match, cursor, limit. */
 static bool bind_page(struct exchange *exchange, struct params_values *values)
 {
@@ -132,18 +150,8 @@ static bool bind_page(struct exchange *exchange, struct params_values *values)
          .max = PAGE_MAX,
          .has_default = true,
          .default_integer = PAGE_DEFAULT}};
-    struct http *http = exchange->http;
-    struct params_raw raw[PARAMS_MAX];
-    struct buf why = {0};
-    size_t count;
-    enum err err = params_split_query(http->query, http->arena, raw, &count, &why);
 
-    if (err == ERR_OK)
-        err = params_bind(specs, sizeof specs / sizeof *specs, raw, count, http->arena, values, &why);
-    if (err != ERR_OK)
-        app_problem(http, 400, "%.*s", STR_ARG(buf_str(&why)));
-    buf_free(&why);
-    return err == ERR_OK;
+    return bind_query(exchange, specs, sizeof specs / sizeof *specs, values);
 }
 
 enum http_step route_cache_keys(struct exchange *exchange)
@@ -167,6 +175,48 @@ enum http_step route_cache_keys(struct exchange *exchange)
         buf_add_json(&body, keys[i]);
     }
     buf_printf(&body, "],\"cursor\":%" PRIu64 "}", cursor);
+    return answer(exchange, &body);
+}
+
+/* A rate with three digits behind the point; more would be noise. */
+static void add_rate(const char *name, double per_second, struct buf *out)
+{
+    buf_printf(out, "\"%s\":%.3f", name, per_second);
+}
+
+enum http_step route_cache_top(struct exchange *exchange)
+{
+    static const struct params_spec limit = {.name = {"limit", 5},
+                                             .type = PARAMS_INTEGER,
+                                             .has_min = true,
+                                             .min = 1,
+                                             .has_max = true,
+                                             .max = TOP_PLACES,
+                                             .has_default = true,
+                                             .default_integer = TOP_DEFAULT};
+    struct http *http = exchange->http;
+    struct params_values values;
+    struct top_read top;
+    struct buf body = {0};
+
+    if (!bind_query(exchange, &limit, 1, &values))
+        return HTTP_DONE;
+    top_read(exchange->thread->app->shared->cache->top, http->started_us / 1000, http->arena, &top);
+    buf_printf(&body, "{\"half_life_s\":%d,", TOP_HALF_LIFE_MS / 1000);
+    add_rate("per_second", top.per_second, &body);
+    buf_add_str(&body, STR(",\"keys\":["));
+    for (size_t i = 0; i < top.count && i < (size_t)values.items[0].integer; i++) {
+        const struct top_item *item = &top.items[i];
+
+        buf_add_str(&body, i == 0 ? STR("{\"key\":") : STR(",{\"key\":"));
+        buf_add_json(&body, item->key);
+        buf_printf(&body, ",\"cut\":%s,", item->cut ? "true" : "false");
+        add_rate("per_second", item->per_second, &body);
+        buf_add_char(&body, ',');
+        add_rate("error", item->error, &body);
+        buf_add_char(&body, '}');
+    }
+    buf_add_str(&body, STR("]}"));
     return answer(exchange, &body);
 }
 

@@ -39,6 +39,7 @@ struct cache {
     struct loop_watch watch;
     struct lookup *waiting;
     uint64_t dice;
+    struct top_sampler sampler;
 };
 
 /* A lookup under way; in the caller's arena. */
@@ -64,6 +65,7 @@ struct cache *cache_open(const struct config *config, struct cache_shared *share
     *cache = (struct cache){.config = config, .shared = shared, .loop = loop, .worker = -1};
     sys_random(&cache->dice, sizeof cache->dice);
     cache->dice |= 1;
+    top_sampler_init(&cache->sampler, shared->top, cache->dice);
     cache->l2 = l2_open(config, shared->l2, loop);
     if (loop) {
         cache->watch =
@@ -281,6 +283,7 @@ void cache_lookup(struct cache *cache, struct cache_ask *ask, struct arena *aren
     lookup->found.present = lookup->found.collapsed = lookup->found.refresh = lookup->found.leased = false;
     lookup->found.tier = NULL;
     lookup->found.spent = (struct str){NULL, 0};
+    top_count(&cache->sampler, ask->key, ask->monotonic_ms);
     look(lookup);
 }
 
