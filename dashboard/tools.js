@@ -144,7 +144,7 @@ function explanation(answer) {
   if (answer.l2) add('L2', tierWords(answer.l2));
   if (answer.lease?.held) add('Lease', 'held: somebody computes it now');
   add('Plan', answer.plan?.join('\n'));
-  return [make('p', {class: 'decision'}, make('strong', {}, answer.decision), ' ', answer.why), make('dl', {class: 'long'}, ...rows)];
+  return [make('p', {class: 'decision'}, make('strong', {}, answer.decision), ' – ', answer.why), make('dl', {class: 'long'}, ...rows)];
 }
 
 function explainBox() {

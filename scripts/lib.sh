@@ -13,9 +13,9 @@ wrong_usage() { usage >&2; exit 2; }
 build_packages=(gcc libc6-dev make autoconf automake pkg-config
     libfcgi-dev libhiredis-dev libjson-c-dev libsqlite3-dev libinih-dev libsodium-dev libxxhash-dev libdeflate-dev
     libsystemd-dev libcmocka-dev)
-stack_packages=(nginx redis-server sqlite3 curl jq)
+stack_packages=(nginx redis-server sqlite3 curl jq libjs-chart.js)
 check_packages=(clang libclang-rt-dev valgrind wrk universal-ctags python3 python3-pytest python3-redis python3-requests
-    git mandoc shellcheck spawn-fcgi)
+    git mandoc shellcheck spawn-fcgi chromium chromium-driver python3-selenium)
 
 # need_packages PACKAGE...: installs those that are missing, or says how and ends.
 need_packages() {
