@@ -422,6 +422,8 @@ void app_run(struct app_thread *thread, struct http *http)
             return;
         step = begin(exchange);
     }
+    if (exchange->route && exchange->route->resource)
+        scoreboard_resource(thread->board, exchange->route->resource->name);
     while (step == HTTP_HAND_OVER)
         step = exchange->step(exchange);
     assert(step == HTTP_DONE);

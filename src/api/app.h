@@ -9,6 +9,7 @@
 
 #include "base/loop.h"
 #include "base/metrics.h"
+#include "base/scoreboard.h"
 #include "cache/cache.h"
 #include "config/catalog.h"
 #include "config/config.h"
@@ -23,6 +24,7 @@ struct app_shared {
     struct cache_shared *cache;
     struct writer_shared *writer;
     struct housekeeper_shared *housekeeper;
+    const struct scoreboard *scoreboard;
     int64_t started_ms;
 };
 
@@ -36,7 +38,8 @@ struct app {
 
 struct app_thread {
     const struct app *app;
-    const struct loop *loop; /* NULL but on the event thread */
+    const struct loop *loop;         /* NULL but on the event thread */
+    struct scoreboard_thread *board; /* where it says how far it is; may be NULL */
     struct cache *cache;
     struct memo *memo; /* on the event thread alone, as are the next two */
     struct writer_async *writes;

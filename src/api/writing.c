@@ -94,6 +94,7 @@ enum http_step writing_begin(struct writing *writing)
 
     if (thread->writes)
         return begin_on_loop(writing);
+    scoreboard_phase(thread->board, SCOREBOARD_WRITER);
     writing->err = writer_client_write(thread->writer, &writing->ask, arena, &writing->told, &why);
     writing->why = arena_take_buf(arena, &why);
     if (is_to_tell(writing))
