@@ -23,8 +23,9 @@ export class TimeChart {
   #canvas;
   #items;
   #describe;
+  #empty = null;
 
-  // LINES: [{name, tone}]; OPTIONS: stacked, max, suggestedMax, log, format(value), axis(value) where that differs, describe(values) for who cannot see it.
+  // LINES: [{name, tone}]; OPTIONS: stacked, max, suggestedMax, log, empty: what to say without data, format(value), axis(value) where that differs, describe(values) for who cannot see it.
   constructor(canvas, legend, lines, options) {
     this.#canvas = canvas;
     this.#describe = options.describe;
@@ -34,6 +35,10 @@ export class TimeChart {
     });
     legend.replaceChildren(...this.#items.map(({item}) => item));
     this.format = options.format;
+    if (options.empty) {
+      this.#empty = make('p', {class: 'empty'}, options.empty);
+      canvas.after(this.#empty);
+    }
     if (!available()) {
       canvas.replaceWith(make('p', {class: 'empty'}, 'Charts need Chart.js, which Debian has as the package libjs-chart.js.'));
       return;
@@ -108,6 +113,7 @@ export class TimeChart {
     const latest = data.map((points) => points.at(-1)?.y ?? null);
     this.#items.forEach(({value}, at) => say(value, latest[at] === null ? '–' : this.format(latest[at])));
     if (this.#describe) this.#canvas.setAttribute('aria-label', this.#describe(latest));
+    if (this.#empty) this.#empty.hidden = data[0].some(({y}) => y !== null);
     const chart = this.#chart;
     if (!chart) return;
     const first = data[0]?.[0]?.x ?? now;

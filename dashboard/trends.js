@@ -7,18 +7,18 @@ import {hitRate, perSecond, quantile, shares} from './series.js';
 
 // Each point tells of the seconds before it, lest a quiet server's lines jump between all and nothing.
 const SMOOTH_MS = 10000, SMOOTH_LATENCY_MS = 30000, MINUTE_MS = 60000;
-const QUANTILES = [[0.5, 'half below', 'p50'], [0.95, '95 %', 'p95'], [0.99, '99 %', 'p99']];
+const QUANTILES = [[0.5, 'p50'], [0.95, 'p95'], [0.99, 'p99']];
 const TIERS = [['reading', 'reading'], ['l1', 'L1'], ['l2', 'L2'], ['origin', 'the database'], ['write', 'writing']];
 
 const percent = (part) => `${format.percent(part)} %`;
 const latency = (us) => format.latency(us).join(' ');
 // On a logarithmic axis, the powers of ten alone.
-const powers = (us) => (Number.isInteger(Math.log10(us)) ? latency(us) : null);
+const powers = (us) => (Number.isInteger(Math.log10(us)) ? latency(us).replace('.0', '') : null);
 
 export class Trends {
   #tiers = new TimeChart(byId('tiers-chart'), byId('tiers-legend'),
     [{name: 'L1', tone: 'l1'}, {name: 'L2', tone: 'l2'}, {name: 'Database', tone: 'origin'}], {
-      stacked: true, max: 1, format: percent, axis: (part) => `${Math.round(part * 100)} %`,
+      stacked: true, max: 1, empty: 'Nothing was asked for yet.', format: percent, axis: (part) => `${Math.round(part * 100)} %`,
       describe: ([l1, l2, origin]) => `Share of answers by tier over time; lately L1 ${percent(l1)}, L2 ${percent(l2)}, database ${percent(origin)}`,
     });
 
@@ -29,8 +29,8 @@ export class Trends {
     });
 
   #latency = new TimeChart(byId('latency-chart'), byId('latency-legend'),
-    QUANTILES.map(([, name, tone]) => ({name, tone})), {
-      log: true, format: latency, axis: powers,
+    QUANTILES.map(([, name]) => ({name, tone: name})), {
+      log: true, empty: 'Nothing was read yet.', format: latency, axis: powers,
       describe: (values) => `Latency over time; lately ${QUANTILES.map(([, name], at) => `${name} ${latency(values[at])}`).join(', ')}`,
     });
 
@@ -75,7 +75,7 @@ export class Trends {
   }
 }
 
-// What the last minute's reading took: [half, 95 %, 99 %] in microseconds, or undefined.
+// What the last minute's reading took: p50, p95 and p99 in microseconds, or undefined.
 export function latencyOf(minute) {
   const [then, now] = minute ?? [];
   if (!now?.latency) return undefined;

@@ -35,11 +35,11 @@ export function showTiles({stats, workers}, minute, lately) {
   const share = minute && shares(then.answers, last.answers), ever = stats && shares(undefined, last?.answers);
   say(byId('tile-hits'), format.percent(share?.hits ?? ever?.hits));
   say(byId('tile-hits-note'), share ? 'in the last minute' : ever ? 'since the start' : 'nothing asked yet');
-  const [half, most, nearlyAll] = latencyOf(minute) ?? [];
-  const [took, unit] = format.latency(nearlyAll);
+  const [p50, p95, p99] = latencyOf(minute) ?? [];
+  const [took, unit] = format.latency(p99);
   say(byId('tile-latency'), took);
   say(byId('tile-latency-unit'), unit);
-  say(byId('tile-latency-note'), nearlyAll === undefined ? 'nothing read lately' : `99 % below; half ${format.latency(half).join(' ')}, 95 % ${format.latency(most).join(' ')}`);
+  say(byId('tile-latency-note'), p99 === undefined ? 'nothing read lately' : `p50 ${format.latency(p50).join('\u00a0')} · p95 ${format.latency(p95).join('\u00a0')}`);
   const errors = minute ? last.errors - then.errors : undefined, refused = minute ? last.clientErrors - then.clientErrors : 0;
   say(byId('tile-errors'), format.count(errors));
   tone(byId('tile-errors').parentElement, errors > 0 ? 'bad' : undefined);
@@ -67,6 +67,7 @@ function showL1(l1) {
     ['Entries', format.count(l1.entries)],
     ['of them 404s', format.count(l1.negative)],
     ['Evicted', format.count(l1.evicted)],
+    ['Too large to keep', format.count(l1.refused)],
   ]);
 }
 
@@ -76,6 +77,7 @@ function showL2(cache, counters) {
   state('l2-state', !up ? 'bad' : cache.distrusted ? 'warn' : 'good', !up ? 'away' : cache.distrusted ? 'catching up' : 'reachable');
   say(byId('l2-where'), cache.backend === 'memory' ? 'memory: of this host alone' : cache.where);
   facts(byId('l2-facts'), [
+    ['Holds', cache.l2 ? `${format.bytes(cache.l2.used)}, ${format.plural(cache.l2.keys, 'key')}` : '–'],
     ['Breaker', cache.breaker_opened > 0 ? `${cache.breaker}, opened ${format.plural(cache.breaker_opened, 'time')}` : cache.breaker,
       cache.breaker === 'closed' ? undefined : 'bad'],
     ['Purge log', !log ? 'not needed' : log.followed ? 'followed' : 'not followed', log && !log.followed ? 'warn' : undefined],
@@ -85,7 +87,7 @@ function showL2(cache, counters) {
   ]);
 }
 
-function showOrigin(stats, minute) {
+function showOrigin(stats, database, minute) {
   const {writer} = stats;
   const [then, last] = minute ?? [];
   const statements = minute ? last.statements - then.statements : 0;
@@ -97,12 +99,13 @@ function showOrigin(stats, minute) {
     ['Failed', format.count(stats.counters.statement_failures), minute && last.statementFailures > then.statementFailures ? 'bad' : undefined],
     ['Writes', format.count(stats.counters.writes)],
     ['Commits', format.count(writer.commits)],
+    ['Size', database ? `${format.bytes(database.size)}, log ${format.bytes(database.wal)}` : '–'],
   ]);
 }
 
 export function showTiers({stats, cache}, minute) {
   if (!stats) return;
-  showOrigin(stats, minute);
+  showOrigin(stats, cache?.database, minute);
   if (!cache) return;
   showL1(cache.l1);
   showL2(cache, stats.counters);

@@ -241,7 +241,8 @@ static void add_rates(struct buf *out)
         buf_add_double(out, (double)(hits * 10000 / asked) / 10000);
 }
 
-static void add_l2(const struct l2_status *status, bool reached, struct buf *out)
+/* SIZE: NULL where it is not known. */
+static void add_l2(const struct l2_status *status, bool reached, const struct l2_size *size, struct buf *out)
 {
     static const char *const breakers[] = {[L2_CLOSED] = "closed", [L2_OPEN] = "open", [L2_HALF_OPEN] = "half-open"};
 
@@ -260,6 +261,19 @@ static void add_l2(const struct l2_status *status, bool reached, struct buf *out
     } else {
         buf_add_str(out, STR("null"));
     }
+    if (size)
+        buf_printf(out, ",\"l2\":{\"keys\":%" PRIu64 ",\"used\":%" PRIu64 "}", size->keys, size->bytes);
+    else
+        buf_add_str(out, STR(",\"l2\":null"));
+}
+
+/* The files of the database. */
+static void add_database(const char *database, struct arena *arena, struct buf *out)
+{
+    struct str wal = arena_printf(arena, "%s-wal", database);
+
+    buf_printf(out, ",\"database\":{\"size\":%" PRIu64 ",\"wal\":%" PRIu64 "}", sys_file_size(database),
+               wal.len > 0 ? sys_file_size(wal.p) : 0);
 }
 
 static void add_l1(const struct cache_shared *shared, int64_t now_ms, struct buf *out)
@@ -300,14 +314,17 @@ enum http_step route_cache_status(struct exchange *exchange)
 {
     const struct app_shared *shared = exchange->thread->app->shared;
     int64_t now_ms = sys_monotonic_ms();
+    struct l2 *l2 = cache_l2(exchange->thread->cache);
     struct l2_status status;
+    struct l2_size size;
     struct buf body = {0};
-    bool reached = l2_ping(cache_l2(exchange->thread->cache)) == ERR_OK;
+    bool reached = l2_ping(l2) == ERR_OK, measured = reached && l2_measure(l2, &size) == ERR_OK;
 
     l2_status(shared->cache->l2, &status);
     buf_add_char(&body, '{');
-    add_l2(&status, reached, &body);
+    add_l2(&status, reached, measured ? &size : NULL, &body);
     add_l1(shared->cache, now_ms, &body);
+    add_database(exchange->thread->app->config->store.database, exchange->http->arena, &body);
     add_log(shared, now_ms, &body);
     add_rates(&body);
     buf_add_char(&body, '}');

@@ -342,6 +342,7 @@ static void the_status_tells_backend_breaker_and_rates(void **state)
     flow_assert_body_has(flow, "{\"backend\":\"");
     flow_assert_body_has(flow, "\"reachable\":true,\"breaker\":\"closed\"");
     flow_assert_body_has(flow, "\"distrusted\":false,\"last_error\":null");
+    flow_assert_body_has(flow, "\"database\":{\"size\":");
     flow_assert_body_has(flow, "\"hit_rate\":0.");
 }
 
