@@ -15,7 +15,7 @@ build_packages=(gcc libc6-dev make autoconf automake pkg-config
     libsystemd-dev libcmocka-dev)
 stack_packages=(nginx redis-server sqlite3 curl jq libjs-chart.js)
 check_packages=(clang libclang-rt-dev valgrind wrk universal-ctags python3 python3-pytest python3-redis python3-requests
-    git mandoc shellcheck spawn-fcgi chromium chromium-driver python3-selenium)
+    python3-prometheus-client prometheus git mandoc shellcheck spawn-fcgi chromium chromium-driver python3-selenium)
 
 # need_packages PACKAGE...: installs those that are missing, or says how and ends.
 need_packages() {

@@ -274,6 +274,31 @@ static void add_purges(const struct text *text, const struct exposition *snapsho
     ADD_SCALARS(text, scalars);
 }
 
+static void add_workers(const struct text *text, const struct exposition *snapshot)
+{
+    const struct scoreboard_sum *workers = &snapshot->workers;
+    const struct scalar scalars[] = {
+        {"workers_recycled", COUNTER, "workers that ended after max_requests", snapshot->recycled, PLAIN},
+        {"children_killed", COUNTER, "processes that were killed because they were stuck or did not end",
+         snapshot->killed, PLAIN},
+        {"reloads", COUNTER, "reloads that took effect", snapshot->reloads, PLAIN},
+        {"open_connections", GAUGE, "connections of the web server that are open", workers->connections, PLAIN},
+    };
+
+    begin(text, "workers", GAUGE, "worker processes: busy with a request, or idle");
+    add_one(text, "workers", "", "state", "busy", workers->busy);
+    add_one(text, "workers", "", "state", "idle", workers->idle);
+    begin(text, "requests_under_way", GAUGE, "requests that are being answered: in work, or waiting for a thread");
+    add_one(text, "requests_under_way", "", "state", "working",
+            workers->under_way > workers->queued ? workers->under_way - workers->queued : 0);
+    add_one(text, "requests_under_way", "", "state", "queued", workers->queued);
+    begin(text, "pool_threads", GAUGE, "threads for what may block, of all workers");
+    add_one(text, "pool_threads", "", "state", "busy", workers->threads_busy);
+    add_one(text, "pool_threads", "", "state", "idle",
+            workers->threads > workers->threads_busy ? workers->threads - workers->threads_busy : 0);
+    ADD_SCALARS(text, scalars);
+}
+
 static void add_writer(const struct text *text, const struct exposition *snapshot)
 {
     const struct scalar scalars[] = {
@@ -300,6 +325,7 @@ void exposition_write(const struct exposition *snapshot, enum exposition_format 
     add_l1(&text, snapshot);
     add_l2(&text, snapshot);
     add_purges(&text, snapshot);
+    add_workers(&text, snapshot);
     add_writer(&text, snapshot);
     if (text.open)
         buf_add_str(out, STR("# EOF\n"));

@@ -9,6 +9,7 @@
 #define LARDER_EXPOSITION_H
 
 #include "base/metrics.h"
+#include "base/scoreboard.h"
 #include "cache/l1.h"
 #include "l2/l2.h"
 
@@ -39,6 +40,9 @@ struct exposition {
     uint64_t log_records, log_gaps, log_breaks;
     uint64_t bans, jobs_done, keys_removed;
     uint64_t outbox, journal; /* what waits in them */
+
+    struct scoreboard_sum workers;
+    uint64_t recycled, killed, reloads;
 
     bool writer_ready;
     uint64_t committed, commits;

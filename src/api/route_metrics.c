@@ -78,6 +78,16 @@ static void gather_log(const struct app_shared *shared, int64_t now_ms, int64_t 
     out->outbox = it->outbox_depth;
 }
 
+static void gather_workers(const struct scoreboard *scoreboard, struct exposition *out)
+{
+    if (!scoreboard)
+        return;
+    scoreboard_sum(scoreboard, "worker", &out->workers);
+    out->recycled = atomic_load(&scoreboard->recycled);
+    out->killed = atomic_load(&scoreboard->killed);
+    out->reloads = atomic_load(&scoreboard->reloads);
+}
+
 static void gather_writer(const struct app *app, struct exposition *out)
 {
     const struct writer_shared *writer = app->shared->writer;
@@ -110,6 +120,7 @@ enum http_step route_metrics_scrape(struct exchange *exchange)
     gather_requests(http->arena, snapshot);
     gather_caches(app->shared, now_ms, snapshot);
     gather_log(app->shared, now_ms, http->now_ms - app->shared->started_ms, snapshot);
+    gather_workers(app->shared->scoreboard, snapshot);
     gather_writer(app, snapshot);
 
     enum exposition_format format = exposition_choose(http->in.accept);

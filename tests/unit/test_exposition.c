@@ -31,6 +31,8 @@ static struct exposition snapshot_of_something(void)
     snapshot.tiers[METRICS_TIER_l1].sum_us = 11000042;
     snapshot.l1.used = UINT64_MAX;
     snapshot.wal_bytes = 4096;
+    snapshot.workers =
+        (struct scoreboard_sum){.busy = 1, .idle = 2, .under_way = 5, .queued = 3, .threads = 8, .threads_busy = 2};
     return snapshot;
 }
 
@@ -64,6 +66,9 @@ static void assert_samples(const char *text)
                      "larder_l2_breaker_state{state=\"half_open\"} 1\n");
     assert_has(text, "\nlarder_l2_breaker_changes_total{to=\"open\"} 2\n");
     assert_has(text, "\nlarder_invalidation_lag_seconds 2.050\n");
+    assert_has(text, "\nlarder_workers{state=\"busy\"} 1\nlarder_workers{state=\"idle\"} 2\n");
+    assert_has(text, "\nlarder_requests_under_way{state=\"working\"} 2\n");
+    assert_has(text, "\nlarder_pool_threads{state=\"idle\"} 6\n");
     assert_has(text, "\nlarder_wal_bytes{of=\"database\"} 4096\n");
 }
 

@@ -277,6 +277,7 @@ static void those_that_run_can_be_counted(void **state)
 
     assert_int_equal(l2_job_count(work->host.waiting, &count), ERR_OK);
     assert_int_equal(count, 0);
+    put_family(&work->host, "a");
     purge_pattern(&work->host, "a:*", false);
     purge_pattern(&work->host, "b:*", true);
     assert_int_equal(l2_job_count(work->host.waiting, &count), ERR_OK);

@@ -92,7 +92,7 @@ static void durations_are_counted_in_the_bucket_they_fit(void **state)
 
 static void a_quantile_is_found_within_its_bucket(void **state)
 {
-    struct metrics_histogram histogram = {{0}};
+    struct metrics_histogram histogram = {.sum_us = 0};
 
     (void)state;
     assert_int_equal(metrics_quantile(&histogram, 0.5), 0);
