@@ -108,6 +108,8 @@ export class Feed {
       this.#round % every === 0 && Date.now() >= (this.#absentUntil.get(part) ?? 0));
     const [stats, cache] = await Promise.allSettled([
       api.get('stats'), api.get('api/cache/status'), ...wanted.map(([part, path]) => this.#askOptional(part, path))]);
+    // Stopped meanwhile: nobody waits for this any more.
+    if (this.#timer === null) return;
     const refused = [stats, cache].find(({reason}) => reason?.status === 401 || reason?.status === 403);
     if (refused) {
       this.#refused(refused.reason);

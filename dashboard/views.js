@@ -119,9 +119,12 @@ export const bar = (part) => {
 
 const emptyRow = (columns, text) => make('tr', {class: 'empty'}, make('td', {colspan: columns}, text));
 
+// Requests a second below which a key has not been asked for lately.
+const FADED = 0.005;
+
 // CHOOSE is called with the key that was chosen.
 export function showTop({top}, choose) {
-  const keys = top?.keys ?? [];
+  const keys = (top?.keys ?? []).filter((key) => key.per_second >= FADED);
   say(byId('top-note'), keys.length > 0 ? 'fading by half each minute' : '');
   refill(byId('top'), JSON.stringify(keys), () => keys.length === 0 ? [emptyRow(3, 'Nothing was asked for lately.')]
     : keys.map(({key, cut, per_second: perKey}) => make('tr', {},

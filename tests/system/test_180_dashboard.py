@@ -39,6 +39,40 @@ while (walk.nextNode()) {
 return faint;
 """
 
+# Functions of the page's modules, each with what it must give.
+COMPUTE = """
+const done = arguments[0];
+Promise.all(['series', 'format', 'health'].map((name) => import(`/dashboard/${name}.js`))).then(([series, format, {judge}]) => {
+  const line = new series.Series(), sample = (at, requests, uptime) => ({at, requests, uptime});
+  line.add(sample(1000000, 10, 1));
+  line.add(sample(1002000, 30, 3));
+  line.add(sample(1030000, 40, 31));
+  const rate = (pair) => pair && series.perSecond(...pair, (s) => s.requests);
+  const rates = [rate(line.between(2000, 1)), rate(line.between(60000)), line.line(2000, (a, b) => rate([a, b])).map(({y}) => y)];
+  line.add(sample(1032000, 3, 1));
+  rates.push(line.between(60000) ?? 'restarted');
+  line.add(sample(1032000 + series.SPAN_MS, 5, 901));
+  rates.push(line.samples.length);
+  const bounds = [10, 100, 1000];
+  const cache = {backend: 'redis', reachable: true, breaker: 'closed', distrusted: false, last_error: null, outbox: 2,
+    l1: {enabled: true, trusted: true}, log: {followed: true}};
+  const stats = {writer: {state: 'ready'}};
+  const word = (changes, problem = null) => judge({problem, stats, seen: 0, cache: {...cache, ...changes}}, undefined, 5000).word;
+  done({
+    rates,
+    quantiles: [0.5, 0.9, 1].map((part) => series.quantile(bounds, [5, 0, 0, 0], [15, 10, 0, 0], part)),
+    beyond: [series.quantile(bounds, undefined, [0, 0, 0, 4], 0.5), series.quantile(bounds, [1, 0, 0, 0], [1, 0, 0, 0], 0.5) ?? 'none'],
+    shares: [series.shares({l1: 10, l2: 0, origin: 0}, {l1: 40, l2: 10, origin: 10}).hits, series.shares({l1: 1, l2: 1, origin: 1}, {l1: 1, l2: 1, origin: 1}) ?? 'none'],
+    words: [word({outbox: 0}), word({}), word({reachable: false}), word({}, new Error('away'))],
+    percents: [0, 0.00001, 0.5, 0.99999, 1, undefined].map(format.percent),
+    rates_shown: [0, 0.001, 0.5, 5, 1234.5, 2e6].map(format.rate),
+    sizes: [0, 1023, 1536, 5 * 2 ** 30].map(format.bytes),
+    durations: [0, 0.2, 59, 3600, 90061].map(format.duration),
+    latencies: [7, 1500, 25000, 3e6].map((us) => format.latency(us).join(' ')),
+  });
+}, (error) => done(String(error)));
+"""
+
 # What has the focus, and whether that can be seen.
 FOCUS = """
 const at = document.activeElement, style = getComputedStyle(at), next = at.nextElementSibling && getComputedStyle(at.nextElementSibling);
@@ -237,6 +271,21 @@ def test_it_explains_a_url(page, stack):
     element(page, "explain-url").clear()
     element(page, "explain-url").send_keys("/api/stocks/<b>", Keys.ENTER)
     says(page, "explain-outcome", "400")
+
+
+def test_its_arithmetic_and_its_words(page):
+    assert page.execute_async_script(COMPUTE) == {
+        "rates": [10, 1, [None, 10, None, None], "restarted", 2],
+        "quantiles": [10, 82, 100],
+        "beyond": [1000, "none"],
+        "shares": [0.8, "none"],
+        "words": ["All well", "Degraded", "Degraded", "Down"],
+        "percents": ["0", "< 0.1", "50.0", "> 99.9", "100", "–"],
+        "rates_shown": ["0", "< 0.01", "0.50", "5.0", "1,235", "2M"],
+        "sizes": ["0 B", "1023 B", "1.5 KiB", "5.0 GiB"],
+        "durations": ["0 s", "< 1 s", "59 s", "1 h", "1 d 1 h"],
+        "latencies": ["7 µs", "1.5 ms", "25 ms", "3.0 s"],
+    }
 
 
 def test_an_outage_of_redis_is_shown_and_its_end(page, stack):
