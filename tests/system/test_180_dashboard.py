@@ -127,6 +127,8 @@ def says(driver, name, words, seconds=10.0):
 def test_the_files_come_with_a_strict_policy(stack):
     answer = stack.get("/dashboard", allow_redirects=False)
     assert (answer.status_code, answer.headers["Location"]) == (301, "/dashboard/")
+    answer = stack.get("/docs", allow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"]) == (301, "/dashboard/docs.html")
     names = [path.name for path in (ROOT / "dashboard").iterdir()]
     for name in ["", "lib/chart.js", *names]:
         answer = stack.get(f"/dashboard/{name}")
@@ -349,6 +351,13 @@ def test_text_stands_out_in_every_state_and_nothing_is_too_wide(page, stack, sch
     emulate(page, 360, 740, scheme, mobile=True)
     assert page.execute_script("return document.documentElement.scrollWidth") <= 360
     assert page.execute_script(CONTRAST) == []
+
+
+def test_it_leads_to_the_description_of_all_routes(page):
+    page.find_element(By.LINK_TEXT, "API").click()
+    wait_for("the routes are listed", lambda: "/api/stocks/{ticker}" in page.find_element(By.TAG_NAME, "main").text)
+    assert page.execute_script(CONTRAST) == []
+    assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_the_theme_can_be_chosen_and_is_kept(page):
