@@ -11,7 +11,7 @@ const ABSENT_MS = 60000;
 
 // Part, path, and every how many rounds it is asked for.
 const OPTIONAL = [
-  ['top', 'api/cache/top?limit=14', 2],
+  ['top', 'api/cache/top?limit=14', 1],
   ['workers', 'status', 1],
   ['problems', 'api/problems', 2],
   ['slow', 'api/slow', 2],

@@ -43,7 +43,7 @@ export function showTiles({stats, workers}, minute, lately) {
   const errors = minute ? last.errors - then.errors : undefined, refused = minute ? last.clientErrors - then.clientErrors : 0;
   say(byId('tile-errors'), format.count(errors));
   tone(byId('tile-errors').parentElement, errors > 0 ? 'bad' : undefined);
-  say(byId('tile-errors-note'), refused > 0 ? `and ${format.count(refused)} refused (4xx)` : 'answers with 5xx');
+  say(byId('tile-errors-note'), refused > 0 ? `and ${format.count(refused)} with 4xx` : 'answers with 5xx');
   showWorkers(workers);
 }
 

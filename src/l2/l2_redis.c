@@ -369,11 +369,10 @@ static int64_t find_memory(struct str info)
     int64_t bytes;
 
     while (info.len > 0) {
-        struct str line = str_trim(str_cut(&info, '\n'));
-        struct str name = str_cut(&line, ':');
+        struct str line = str_cut(&info, '\n'), name = str_cut(&line, ':'), value = str_cut(&line, '\r');
 
         if (str_equal(name, STR("used_memory")))
-            return str_to_int64(line, &bytes) == ERR_OK && bytes >= 0 ? bytes : 0;
+            return str_to_int64(value, &bytes) == ERR_OK && bytes >= 0 ? bytes : 0;
     }
     return 0;
 }

@@ -176,6 +176,7 @@ def test_it_shows_what_happens_without_being_loaded_again(page, stack):
     says(page, "tile-requests", r"^[1-9]")
     says(page, "tile-hits", r"^\d")
     assert text(page, "l1-state") == "trusted" and text(page, "l2-state") == "reachable"
+    assert re.search(r"Holds[\d.]+ [KM]iB, \d+ keys", text(page, "l2-facts"))
     assert "followed" in text(page, "l2-facts") and text(page, "origin-state") == "writable"
     drawn = """return ['tiers-chart', 'requests-chart'].map((name) => {
         const canvas = document.getElementById(name), data = Chart.getChart(canvas).data.datasets[0].data;
@@ -194,7 +195,7 @@ def test_it_rests_while_nobody_looks(page, stack):
     try:
         wait_for("what was under way is answered", lambda: requests() == requests() - 1)
         before = requests()
-        time.sleep(2.5)
+        time.sleep(2.2)
         assert requests() == before + 1
     finally:
         page.close()
