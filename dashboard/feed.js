@@ -13,8 +13,8 @@ const ABSENT_MS = 60000;
 const OPTIONAL = [
   ['top', 'api/cache/top?limit=14', 1],
   ['workers', 'status', 1],
-  ['problems', 'api/problems', 2],
-  ['slow', 'api/slow', 2],
+  ['problems', 'api/cache/problems', 2],
+  ['slow', 'api/cache/slow', 2],
 ];
 
 // What larder counts of its own routes is no resource's; what it could not tell apart is shown when there is some.

@@ -357,6 +357,7 @@ def test_text_stands_out_in_every_state_and_nothing_is_too_wide(page, stack, sch
 def test_it_leads_to_the_description_of_all_routes(page):
     page.find_element(By.LINK_TEXT, "API").click()
     wait_for("the routes are listed", lambda: "/api/stocks/{ticker}" in page.find_element(By.TAG_NAME, "main").text)
+    assert not element(page, "notice").is_displayed()
     assert page.execute_script(CONTRAST) == []
     assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
