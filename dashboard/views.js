@@ -136,7 +136,7 @@ export function showTop({top}, choose) {
 
 // Words of an event: `l2_unreachable` is read more easily without its joints.
 const words = (event) => (event ?? '').replaceAll('_', ' ');
-const SEEN = new Set(['time', 'first', 'repeats', 'level', 'event', 'why', 'resource', 'pid', 'request_id', 'traceparent', 'us']);
+const SEEN = new Set(['time', 'first', 'repeats', 'level', 'event', 'why', 'resource', 'role', 'pid', 'request_id', 'traceparent', 'us']);
 
 // LIST of events that are made by MAKE_ITEM; null where this larder does not keep them.
 function showEvents(list, note, answer, nothing, makeItem) {

@@ -11,7 +11,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from browser import browser, complaints, element, emulate, sign_in, text
-from conftest import ROOT, running, wait_for
+from conftest import ROOT, SLOW, copy_sql, running, wait_for
 
 APPLE = "/api/stocks/AAPL"
 
@@ -83,9 +83,10 @@ return [name, seen(style) || (at.type === 'radio' && seen(next))];
 
 
 @pytest.fixture(scope="module")
-def stack(make_session_stack):
-    """One whose Redis these tests stop. Its breaker tries again soon."""
-    return make_session_stack("--set", "breaker.open=500ms")
+def stack(make_session_stack, tmp_path_factory):
+    """One whose Redis these tests stop. Its breaker tries again soon, and it has something slow."""
+    sql = copy_sql(tmp_path_factory.mktemp("dashboard") / "sql", slow=SLOW)
+    return make_session_stack("--sql", sql, "--set", "breaker.open=500ms", "--set", "log.slow=100ms")
 
 
 @pytest.fixture(scope="module")
@@ -276,6 +277,12 @@ def test_it_explains_a_url(page, stack):
     says(page, "explain-outcome", "400")
 
 
+def test_it_tells_what_was_slow_and_where_the_time_went(page, stack):
+    assert stack.get("/api/slow?steps=9000000").status_code == 200
+    says(page, "slow", r"slowsteps=9000000statement [\d.]+ (ms|s).*counter")
+    says(page, "resources", "slow")
+
+
 def test_its_arithmetic_and_its_words(page):
     assert page.execute_async_script(COMPUTE) == {
         "rates": [10, 1, [None, 10, None, None], "restarted", 2],
@@ -307,6 +314,7 @@ def test_an_outage_of_redis_is_shown_and_its_end(page, stack):
         stack.signal(stack.redis_pid, signal.SIGCONT)
     says(page, "pill", "All well", 15)
     assert text(page, "notices") == ""
+    says(page, "problems", "l2 breaker open")
     stack.signal(stack.redis_pid, signal.SIGKILL)
     says(page, "notices", "Redis does not answer", 15)
     stack.up()
