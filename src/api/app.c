@@ -382,6 +382,11 @@ enum http_step app_hand_over(struct exchange *exchange, enum http_step (*step)(s
 
 void app_advance(struct exchange *exchange, enum http_step step)
 {
+    bool reads = exchange->http->method == HTTP_GET || exchange->http->method == HTTP_HEAD;
+
+    /* Up to here it has waited, since it began or nearly so. */
+    if (exchange->clock.phase == SLOW_WORK)
+        exchange->clock.phase = reads ? SLOW_L2 : SLOW_WRITE;
     slow_enter(&exchange->clock, step == HTTP_HAND_OVER ? SLOW_QUEUE : SLOW_WORK, sys_monotonic_us());
     if (step == HTTP_DONE)
         finish(exchange);
@@ -474,14 +479,6 @@ static struct exchange *make_exchange(struct app_thread *thread, struct http *ht
     return exchange;
 }
 
-/* What a request that is not done yet waits for first. */
-static enum slow_phase waits_for(const struct exchange *exchange, enum http_step step)
-{
-    bool reads = exchange->http->method == HTTP_GET || exchange->http->method == HTTP_HEAD;
-
-    return step == HTTP_HAND_OVER ? SLOW_QUEUE : reads ? SLOW_L2 : SLOW_WRITE;
-}
-
 enum http_step app_handle(struct app_thread *thread, struct http *http)
 {
     struct exchange *exchange = make_exchange(thread, http);
@@ -491,8 +488,9 @@ enum http_step app_handle(struct app_thread *thread, struct http *http)
     enum http_step step = begin(exchange);
     if (step == HTTP_DONE)
         finish(exchange);
-    else
-        slow_enter(&exchange->clock, waits_for(exchange, step), sys_monotonic_us());
+    else if (step == HTTP_HAND_OVER)
+        slow_enter(&exchange->clock, SLOW_QUEUE, sys_monotonic_us());
+    /* What waits may have gone on and been answered already. */
     return step;
 }
 
