@@ -7,6 +7,7 @@
 #ifndef LARDER_APP_H
 #define LARDER_APP_H
 
+#include "api/slow.h"
 #include "base/loop.h"
 #include "cache/cache.h"
 #include "config/catalog.h"
@@ -22,6 +23,7 @@ struct app_shared {
     struct cache_shared *cache;
     struct writer_shared *writer;
     struct housekeeper_shared *housekeeper;
+    struct recent *slow; /* requests; NULL: not kept */
     int64_t started_ms;
 };
 
@@ -55,8 +57,10 @@ struct exchange {
     struct router_match match;          /* set unless there is a meaning */
     enum http_step (*step)(struct exchange *exchange); /* the next step, after HTTP_HAND_OVER */
     void *state;                                       /* the route's own */
-    const char *event;                                 /* for the log: what went wrong, a word; NULL without */
-    struct str why;                                    /* the same in words, for the operator only */
+    const struct params_values *values;                /* for the slow log: those of its URL; NULL until known */
+    struct slow_clock clock;
+    const char *event; /* for the log: what went wrong, a word; NULL without */
+    struct str why;    /* the same in words, for the operator only */
 };
 
 /* A route: what the router leads to. Built-in routes are a static table; each resource has one. */
@@ -86,6 +90,9 @@ enum http_step app_handle(struct app_thread *thread, struct http *http);
  * after it. */
 void app_run(struct app_thread *thread, struct http *http);
 
+/* Answers a request that the application never sees, or that nobody may go on with: a problem, its line in the log. */
+void app_refuse(struct http *http, int status, const char *detail);
+
 /* For routes. */
 
 /* Finds the route of a request, and sets `match`. */
@@ -100,8 +107,8 @@ void app_note(struct exchange *exchange, const char *event, struct str why);
 
 /* Fills HTTP with an application/problem+json response (RFC 9457). DETAIL tells the caller what to change. */
 void app_problem(struct http *http, int status, const char *detail_format, ...) __attribute__((format(printf, 3, 4)));
-/* The body alone, in ARENA. */
-struct str app_problem_body(struct arena *arena, int status, struct str detail);
+/* The body alone, in ARENA. REQUEST_ID is empty in what other requests will be answered with too. */
+struct str app_problem_body(struct arena *arena, int status, struct str detail, struct str request_id);
 /* The detail of the problem that HTTP has been answered with, in its arena; the status in words where it says none. */
 struct str app_problem_detail(const struct http *http);
 /* 503 with Retry-After. */
