@@ -65,7 +65,7 @@ export class TimeChart {
           type: 'linear', grid: {display: false},
           ticks: {maxRotation: 0, autoSkip: false, callback(value) { return minutesBefore(value, this.max); }},
           afterBuildTicks: (axis) => {
-            const step = axis.max - axis.min > 6 * 60000 ? 5 : axis.max - axis.min > 150000 ? 2 : 1;
+            const minutes = (axis.max - axis.min) / 60000, step = minutes > 9 ? 5 : minutes > 4 ? 2 : 1;
             axis.ticks = [];
             for (let at = axis.max; at >= axis.min; at -= step * 60000) axis.ticks.unshift({value: at});
           },
