@@ -9,12 +9,11 @@ import {Series} from './series.js';
 const PERIOD_MS = 2000;
 const ABSENT_MS = 60000;
 
-// Part, path, and every how many rounds it is asked for.
 const OPTIONAL = [
-  ['top', 'api/cache/top?limit=14', 1],
-  ['workers', 'status', 1],
-  ['problems', 'api/cache/problems', 2],
-  ['slow', 'api/cache/slow', 2],
+  ['top', 'api/cache/top?limit=14'],
+  ['workers', 'status'],
+  ['problems', 'api/cache/problems'],
+  ['slow', 'api/cache/slow'],
 ];
 
 // What larder counts of its own routes is no resource's; what it could not tell apart is shown when there is some.
@@ -70,7 +69,6 @@ export class Feed {
   #change;
   #refused;
   #timer = null;
-  #round = 0;
   #running = false;
   #absentUntil = new Map();
 
@@ -99,13 +97,11 @@ export class Feed {
       await this.#ask();
     } finally {
       this.#running = false;
-      this.#round++;
     }
   }
 
   async #ask() {
-    const wanted = OPTIONAL.filter(([part, , every]) =>
-      this.#round % every === 0 && Date.now() >= (this.#absentUntil.get(part) ?? 0));
+    const wanted = OPTIONAL.filter(([part]) => Date.now() >= (this.#absentUntil.get(part) ?? 0));
     const [stats, cache] = await Promise.allSettled([
       api.get('stats'), api.get('api/cache/status'), ...wanted.map(([part, path]) => this.#askOptional(part, path))]);
     // Stopped meanwhile: nobody waits for this any more.

@@ -320,6 +320,7 @@ static void tick(void *context, int64_t monotonic_ms)
 {
     struct cache *cache = context;
 
+    top_rest(&cache->sampler, monotonic_ms);
     if (cache->waiting)
         resume(cache, monotonic_ms);
 }

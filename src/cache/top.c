@@ -17,9 +17,10 @@
 #include "base/sys.h"
 
 enum {
-    ADAPT_MS = 250,        /* how often a thread looks how busy it is */
-    EXACT_PER_SECOND = 16, /* up to which it counts every request */
-    SCALE_MAX = 256        /* half lives until the weights are brought down */
+    ADAPT_MS = 250,       /* how often a thread looks how busy it is */
+    REST_MS = 1000,       /* without one that counted, it is busy no longer */
+    EXACT_PER_SECOND = 4, /* up to which it counts every request */
+    SCALE_MAX = 256       /* half lives until the weights are brought down */
 };
 
 struct name {
@@ -193,6 +194,15 @@ static void adapt(struct top_sampler *sampler, int64_t now_ms)
         return;
     int64_t gap = (int64_t)sampler->passed * 1000 / took_ms / EXACT_PER_SECOND;
     sampler->gap = gap < 1 ? 1 : gap > TOP_GAP_MAX ? TOP_GAP_MAX : (unsigned)gap;
+    sampler->passed = 0;
+    sampler->since_ms = now_ms;
+}
+
+void top_rest(struct top_sampler *sampler, int64_t now_ms)
+{
+    if (sampler->gap == 1 || now_ms - sampler->since_ms < REST_MS)
+        return;
+    sampler->left = sampler->gap = 1;
     sampler->passed = 0;
     sampler->since_ms = now_ms;
 }

@@ -52,6 +52,9 @@ void top_sampler_init(struct top_sampler *sampler, struct top *top, uint64_t see
 /* What top_count does when it is due. */
 void top_sample(struct top_sampler *sampler, struct str key, int64_t now_ms);
 
+/* Now and then: a thread that was busy and is not any more counts every request again, at once. */
+void top_rest(struct top_sampler *sampler, int64_t now_ms);
+
 /* KEY is asked for. */
 static inline void top_count(struct top_sampler *sampler, struct str key, int64_t now_ms)
 {

@@ -358,7 +358,7 @@ def test_the_keys_asked_for_most_are_told_for_all_workers_together(make_stack):
     answer = stack.request("GET", "/api/cache/top", admin=True).json()
     assert [key["key"] for key in answer["keys"]] == ["stocks:detail:AAPL", "stocks:detail:MSFT"]
     first, second = answer["keys"]
-    assert first["per_second"] == pytest.approx(3 * second["per_second"], rel=0.5)
+    assert first["per_second"] > second["per_second"] > 0
     assert answer["per_second"] == pytest.approx(first["per_second"] + second["per_second"], abs=0.01)
     assert len(stack.request("GET", "/api/cache/top?limit=1", admin=True).json()["keys"]) == 1
     assert_problem(stack.request("GET", "/api/cache/top?limit=0", admin=True), 400, "`limit`")
