@@ -40,6 +40,7 @@ struct serve {
     struct writer_shared *writer;
     struct housekeeper_shared *housekeeper;
     struct scoreboard *scoreboard;
+    struct recent *slow;
     struct shared_cache *cache; /* of the latest generation */
     int64_t started_ms;
 };
@@ -218,6 +219,7 @@ static enum err load_generation(struct serve *serve, struct report *report, stru
                                          .writer = serve->writer,
                                          .housekeeper = serve->housekeeper,
                                          .scoreboard = serve->scoreboard,
+                                         .slow = serve->slow,
                                          .started_ms = serve->started_ms};
     struct supervisor_generation generation = {.config = loaded->files.config, .app = loaded};
     err = app_new(loaded->files.config, loaded->files.catalog, &loaded->shared, report, &loaded->app);
@@ -229,13 +231,20 @@ static enum err load_generation(struct serve *serve, struct report *report, stru
     return ERR_OK;
 }
 
+static void set_log(const struct config *config)
+{
+    log_init(STDERR_FILENO, config->log.level, config->log.format);
+    log_send_to(config->log.target, config->log.socket);
+    log_set_rate((uint32_t)config->log.rate);
+}
+
 static bool reload(void *context, struct supervisor_generation *out)
 {
     struct serve *serve = context;
     struct report *report = report_new();
     bool loaded = load_generation(serve, report, out) == ERR_OK;
     if (loaded) {
-        log_init(STDERR_FILENO, out->config->log.level, out->config->log.format);
+        set_log(out->config);
         /* Workers of the new generation wait for its writer, which may have migrations to apply. */
         atomic_store(&serve->writer->state, WRITER_STARTING);
         atomic_store(&serve->housekeeper->state, HOUSEKEEPER_STARTING);
@@ -337,10 +346,7 @@ static void run(void *thread, struct http *http)
 
 static void refuse(struct http *http, int status, const char *detail)
 {
-    if (status == 503)
-        app_unavailable(http, 1, detail);
-    else
-        app_problem(http, status, "%s", detail);
+    app_refuse(http, status, detail);
 }
 
 static int run_worker(const struct supervisor_generation *generation, const struct supervisor_child *child)
@@ -373,7 +379,8 @@ int serve_run(const char *config_path)
     struct report *report = report_new();
     void *writer = NULL, *housekeeper = NULL;
     int code = 1;
-    if (metrics_init(SUPERVISOR_CHILDREN_MAX) != ERR_OK || shm_map(sizeof *serve.writer, &writer) != ERR_OK ||
+    if (log_share() != ERR_OK || recent_new(SLOW_TEXT_MAX, &serve.slow) != ERR_OK ||
+        metrics_init(SUPERVISOR_CHILDREN_MAX) != ERR_OK || shm_map(sizeof *serve.writer, &writer) != ERR_OK ||
         shm_map(sizeof *serve.housekeeper, &housekeeper) != ERR_OK || scoreboard_new(&serve.scoreboard) != ERR_OK) {
         fprintf(stderr, "larder: no shared memory to be had\n");
         goto out;
@@ -386,12 +393,13 @@ int serve_run(const char *config_path)
         code = 2;
         goto out;
     }
-    log_init(STDERR_FILENO, first.config->log.level, first.config->log.format);
+    set_log(first.config);
     log_role("supervisor");
     const struct supervisor_ops ops = {
         .roles = roles, .context = &serve, .scoreboard = serve.scoreboard, .load = reload, .unload = unload};
     code = supervisor_run(&ops, &first);
 out:
+    recent_free(&serve.slow);
     shm_unmap(&writer, sizeof *serve.writer);
     shm_unmap(&housekeeper, sizeof *serve.housekeeper);
     scoreboard_free(&serve.scoreboard);

@@ -455,8 +455,10 @@ int housekeeper_run(const struct app *app, const volatile sig_atomic_t *stop)
 {
     struct housekeeper *housekeeper = housekeeper_new(app);
 
-    while (!*stop)
+    while (!*stop) {
         housekeeper_round(housekeeper, WAIT_MS);
+        log_tell_suppressed();
+    }
     housekeeper_free(&housekeeper);
     return 0;
 }
