@@ -16,6 +16,8 @@ build_packages=(gcc libc6-dev make autoconf automake pkg-config
 stack_packages=(nginx redis-server sqlite3 curl jq)
 check_packages=(clang libclang-rt-dev valgrind wrk universal-ctags git mandoc shellcheck spawn-fcgi prometheus
     python3 python3-pytest python3-pytest-xdist python3-redis python3-requests python3-prometheus-client)
+# Clients that are made from /openapi.json run there; any node will do.
+command -v node >/dev/null && command -v npm >/dev/null || check_packages+=(nodejs npm)
 
 # need_packages PACKAGE...: installs those that are missing, or says how and ends.
 need_packages() {

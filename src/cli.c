@@ -31,8 +31,7 @@ void cli_print_report(const struct report *report)
         fprintf(stderr, "larder: %s\n", report_line(report, i));
 }
 
-/* The file to read: the one named, else the installed one where it exists, else none. */
-static const char *config_path(const struct cli *cli)
+const char *cli_config_path(const struct cli *cli)
 {
     static const char installed[] = LARDER_SYSCONFDIR "/larder.conf";
     if (cli->config_path && *cli->config_path)
@@ -43,7 +42,7 @@ static const char *config_path(const struct cli *cli)
 bool cli_load_config(const struct cli *cli, struct config **out)
 {
     struct report *report = report_new();
-    bool loaded = config_load(config_path(cli), report, out) == ERR_OK;
+    bool loaded = config_load(cli_config_path(cli), report, out) == ERR_OK;
     cli_print_report(report);
     report_free(&report);
     if (loaded)
@@ -67,7 +66,7 @@ int cli_serve(const struct cli *cli)
         return 2;
     sys_tune_malloc(cli->program);
     store_tune_malloc();
-    return serve_run(config_path(cli));
+    return serve_run(cli_config_path(cli));
 }
 
 int cli_check(const struct cli *cli)
@@ -76,7 +75,7 @@ int cli_check(const struct cli *cli)
     if (!takes(cli, 0, "check [--print]"))
         return 2;
     struct report *report = report_new();
-    enum err err = serve_load_files(config_path(cli), report, &files);
+    enum err err = serve_load_files(cli_config_path(cli), report, &files);
     cli_print_report(report);
     if (err == ERR_OK && cli->print) {
         struct buf text = {0};

@@ -24,6 +24,7 @@ static const struct command {
     {"purge", "PATTERN | --tag TAG | --key KEY | --all", "remove entries from the cache", cli_purge},
     {"warm", "[URL... | -]", "fill the cache: by the warm lines of the resources, or with these URLs", cli_warm},
     {"stats", "", "print the counters of the running server as JSON", cli_stats},
+    {"openapi", "", "print the description of all routes, OpenAPI 3.1, as JSON", cli_openapi},
 };
 
 static int usage(FILE *out, int code)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "api/housekeeper.h"
+#include "api/openapi.h"
 #include "api/route_warm.h"
 #include "base/metrics.h"
 #include "base/shm.h"
@@ -50,13 +51,14 @@ void serve_free_files(struct serve_files *files)
     catalog_free(&files->catalog);
     config_free(&files->config);
     buf_free(&files->depends);
+    buf_free(&files->answers);
 }
 
 /* What a line of the checking child begins with. */
-enum { SAYS_PROBLEM = '!', SAYS_TABLES = '=' };
+enum { SAYS_PROBLEM = '!', SAYS_TABLES = '=', SAYS_ANSWER = '>' };
 
 /* Reads what the checking child says. */
-static void take_findings(int fd, struct report *report, struct buf *depends)
+static void take_findings(int fd, struct report *report, struct serve_files *files)
 {
     char *line = NULL;
     size_t cap = 0;
@@ -64,7 +66,9 @@ static void take_findings(int fd, struct report *report, struct buf *depends)
     while (in && getline(&line, &cap, in) > 1) {
         line[strcspn(line, "\n")] = '\0';
         if (line[0] == SAYS_TABLES)
-            buf_printf(depends, "%s\n", line + 1);
+            buf_printf(&files->depends, "%s\n", line + 1);
+        else if (line[0] == SAYS_ANSWER)
+            buf_printf(&files->answers, "%s\n", line + 1);
         else
             report_add(report, "", 0, 0, "%s", line + 1);
     }
@@ -78,19 +82,26 @@ static void take_findings(int fd, struct report *report, struct buf *depends)
 /* How the checking child ends. */
 enum { CHECKED = 0, CHECKED_WRONG = 2, CHECKED_NOTHING = 3 };
 
+static void say_lines(int fd, char mark, struct str text)
+{
+    while (text.len > 0) {
+        struct str line = str_cut(&text, '\n');
+        dprintf(fd, "%c%.*s\n", mark, STR_ARG(line));
+    }
+}
+
 static int check_in_child(const struct serve_files *files, int fd)
 {
     struct report *report = report_new();
-    struct buf depends = {0};
-    enum err err = check_statements(files->config->store.database, files->config->store.sql, files->catalog, report, &depends);
+    struct buf depends = {0}, answers = {0};
+    enum err err = check_statements(files->config->store.database, files->config->store.sql, files->catalog, report, &depends, &answers);
     for (size_t i = 0; i < report_count(report); i++)
         dprintf(fd, "%c%s\n", SAYS_PROBLEM, report_line(report, i));
-    for (struct str rest = buf_str(&depends); rest.len > 0;) {
-        struct str line = str_cut(&rest, '\n');
-        dprintf(fd, "%c%.*s\n", SAYS_TABLES, STR_ARG(line));
-    }
+    say_lines(fd, SAYS_TABLES, buf_str(&depends));
+    say_lines(fd, SAYS_ANSWER, buf_str(&answers));
     report_free(&report);
     buf_free(&depends);
+    buf_free(&answers);
     return err == ERR_OK ? CHECKED : err == ERR_UNAVAILABLE ? CHECKED_NOTHING : CHECKED_WRONG;
 }
 
@@ -110,7 +121,7 @@ static enum err check_apart(struct serve_files *files, struct report *report)
         close(ends[0]);
         return err_from_errno(errno);
     }
-    take_findings(ends[0], report, &files->depends);
+    take_findings(ends[0], report, files);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     if (WIFEXITED(status) && WEXITSTATUS(status) == CHECKED)
@@ -227,6 +238,7 @@ static enum err load_generation(struct serve *serve, struct report *report, stru
         unload(serve, &generation);
         return err;
     }
+    loaded->app->openapi = openapi_new(loaded->app, buf_str(&loaded->files.answers));
     *out = generation;
     return ERR_OK;
 }

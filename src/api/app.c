@@ -20,6 +20,7 @@
 #include "api/body.h"
 #include "api/guard.h"
 #include "api/memo.h"
+#include "api/openapi.h"
 #include "api/route_board.h"
 #include "api/route_board_list.h"
 #include "api/route_board_write.h"
@@ -27,6 +28,7 @@
 #include "api/route_explain.h"
 #include "api/route_meta.h"
 #include "api/route_metrics.h"
+#include "api/route_openapi.h"
 #include "api/route_purge.h"
 #include "api/route_receipts.h"
 #include "api/route_recent.h"
@@ -39,12 +41,13 @@
 #include "store/receipt.h"
 #include "store/writer_async.h"
 
-/* X(method, pattern, auth, handle, blocking) */
+/* X(method, pattern, auth, handle, blocking). Each is described in openapi.json. */
 #define BUILT_IN_ROUTES(X)                                                                                             \
     X(GET, "/healthz", NONE, route_meta_health, false)                                                                 \
     X(GET, "/readyz", NONE, route_meta_ready, true)                                                                    \
     X(GET, "/stats", NONE, route_meta_stats, false)                                                                    \
     X(GET, "/metrics", NONE, route_metrics_scrape, false)                                                              \
+    X(GET, "/openapi.json", NONE, route_openapi_get, false)                                                            \
     X(GET, "/api/cache/status", ADMIN, route_cache_status, true)                                                       \
     X(POST, "/api/cache/invalidate", ADMIN, route_purge_invalidate, true)                                              \
     X(POST, "/api/cache/clear", ADMIN, route_purge_clear, true)                                                        \
@@ -83,6 +86,12 @@ static const struct route built_in_routes[] = {
     BUILT_IN_ROUTES(ROUTE)
 #undef ROUTE
 };
+
+const struct route *app_built_in(size_t *count)
+{
+    *count = sizeof built_in_routes / sizeof *built_in_routes;
+    return built_in_routes;
+}
 
 static void add_built_in(struct router *router)
 {
@@ -142,6 +151,7 @@ void app_free(struct app **app)
         return;
     router_free(&(*app)->router);
     free((*app)->resource_routes);
+    openapi_free(&(*app)->openapi);
     free(*app);
     *app = NULL;
 }

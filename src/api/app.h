@@ -35,6 +35,7 @@ struct app {
     const struct catalog *catalog;
     struct router *router;
     struct route *resource_routes; /* one for each resource */
+    struct openapi *openapi;       /* the app's once a server has set it, before the fork; NULL: not made ahead */
     const struct app_shared *shared;
 };
 
@@ -86,6 +87,9 @@ struct route {
 enum err app_new(const struct config *config, const struct catalog *catalog, const struct app_shared *shared,
                  struct report *report, struct app **out) ERR_CHECKED;
 void app_free(struct app **app);
+
+/* The table of larder's own routes. */
+const struct route *app_built_in(size_t *count);
 
 /* LOOP for the event thread; NULL for a pool thread, which also gets store and writer. */
 struct app_thread *app_thread_open(const struct app *app, const struct loop *loop);

@@ -333,6 +333,24 @@ static void the_status_tells_backend_breaker_and_rates(void **state)
     }
 #define TEST(name) cmocka_unit_test_setup_teardown(name, flow_setup_memory, flow_teardown)
 
+/* Here nobody has made it ahead, as in a process that was started for one request. */
+static void all_routes_are_described(void **state)
+{
+    struct flow *flow = *state;
+    char etag[64];
+
+    assert_int_equal(flow_get(flow, "/openapi.json"), 200);
+    flow_assert_body_has(flow, "{\"openapi\":\"3.1.1\"");
+    flow_assert_body_has(flow, "\"operationId\":\"note-patch\"");
+    flow_assert_body_has(flow, "\"title\":{\"type\":");
+    assert_string_equal(flow_header(flow, "Cache-Control"), "no-cache");
+    snprintf(etag, sizeof etag, "%s", flow_header(flow, "ETag"));
+    assert_int_equal(flow_ask(flow, &(struct flow_request){.url = "/openapi.json", .if_none_match = etag}), 304);
+    assert_string_equal(flow_body(flow), "");
+    assert_int_equal(flow_ask(flow, &(struct flow_request){.method = "HEAD", .url = "/openapi.json"}), 200);
+    assert_string_equal(flow_header(flow, "ETag"), etag);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -350,6 +368,7 @@ int main(void)
         BOTH(purge_drops_every_callers_answer),
         BOTH(health_readiness_and_counters_are_told),
         BOTH(the_status_tells_backend_breaker_and_rates),
+        TEST(all_routes_are_described),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
