@@ -21,9 +21,9 @@ enum { ELEMENTS_MAX = 1 << 20, OUT_KEPT = 1 << 20 };
 
 /* What hiredis counts the elements of an array in. */
 #if HIREDIS_MAJOR < 1
-typedef int element_count;
+#define ELEMENT_COUNT int
 #else
-typedef size_t element_count;
+#define ELEMENT_COUNT size_t
 #endif
 
 static enum err fail(struct l2_redis_link *link, enum err err, const char *what, const char *why)
@@ -32,7 +32,7 @@ static enum err fail(struct l2_redis_link *link, enum err err, const char *what,
     return err;
 }
 
-static void *create_array(const redisReadTask *task, element_count elements)
+static void *create_array(const redisReadTask *task, ELEMENT_COUNT elements)
 {
     const redisReplyObjectFunctions *plain = task->privdata;
 
@@ -65,7 +65,7 @@ static void *place_string(const redisReadTask *task, char *text, size_t len)
     return reply;
 }
 
-static void *place_array(const redisReadTask *task, element_count elements)
+static void *place_array(const redisReadTask *task, ELEMENT_COUNT elements)
 {
     /* hiredis 1 brings the maps, sets and pushes of RESP3 here too, which nobody has asked for. */
     bool wanted = task->type == REDIS_REPLY_ARRAY && elements <= ELEMENTS_MAX;
