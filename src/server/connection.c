@@ -203,7 +203,8 @@ enum err connection_begin(struct connection *connection, struct str bytes, const
     struct connection_room *room = take_room(rooms);
     connection->room = room;
     buf_clear(&room->headers);
-    *http = (struct http){.arena = room->arena,
+    *http = (struct http){.in.mount = rooms->mount,
+                          .arena = room->arena,
                           .headers = room->headers,
                           .now_ms = clock->wall_ms,
                           .started_us = clock->monotonic_us,
