@@ -59,44 +59,67 @@ static void take_environment(struct http *http)
     }
 }
 
-/* Reads WANTED bytes into OUT, or what there is. False when reading fails. */
-static bool read_input(size_t wanted, struct buf *out)
+/* Reads as read does, through signals. */
+static ssize_t read_some(char *out, size_t len)
 {
-    while (out->len < wanted) {
+    ssize_t count;
+
+    do
+        count = read(STDIN_FILENO, out, len);
+    while (count < 0 && errno == EINTR);
+    return count;
+}
+
+/* Reads WANTED bytes into OUT, or as many as there are. */
+static void read_input(size_t wanted, struct buf *out)
+{
+    ssize_t count = 1;
+
+    while (out->len < wanted && count > 0) {
         size_t step = wanted - out->len < READ_STEP ? wanted - out->len : READ_STEP;
 
         buf_reserve(out, step);
-        ssize_t count = read(STDIN_FILENO, out->p + out->len, step);
-        if (count == 0)
-            break;
-        if (count > 0)
-            out->len += (size_t)count;
-        else if (errno != EINTR)
-            return false;
+        count = read_some(out->p + out->len, step);
+        out->len += count > 0 ? (size_t)count : 0;
     }
-    return true;
 }
 
-/* The body, as long as announced; or, where it came in chunks, which the web server has taken apart, up to its end.
- * False with the request answered. */
+/* Whether the body came in chunks, which the web server has taken apart: it is all there is to read. */
+static bool is_chunked(const struct http *http)
+{
+    return http->in.content_length.len == 0 && getenv("HTTP_TRANSFER_ENCODING");
+}
+
+/* False with the request answered. */
 static bool read_body(struct http *http, size_t limit)
 {
-    bool chunked = http->in.content_length.len == 0 && getenv("HTTP_TRANSFER_ENCODING");
     struct buf body = {0};
 
-    if (chunked ? read_input(limit + 1, &body) : http->body_len <= limit && read_input(http->body_len, &body)) {
-        if (chunked)
-            http->body_len = body.len;
-        http->body = arena_take_buf(http->arena, &body);
-    }
-    buf_free(&body);
-    if (http->body_len > limit)
+    if (http->body_len <= limit)
+        read_input(is_chunked(http) ? limit + 1 : http->body_len, &body);
+    if (is_chunked(http))
+        http->body_len = body.len;
+    bool fits = http->body_len <= limit, whole = body.len == http->body_len;
+    http->body = arena_take_buf(http->arena, &body);
+    if (!fits)
         app_problem(http, 413, "The request body is larger than max_body in [server] allows.");
-    else if (http->body.len != http->body_len)
-        app_problem(http, 400, "the request body is not as long as Content-Length says");
-    else
-        return true;
-    return false;
+    else if (!whole)
+        app_problem(http, 400, "The request body is not as long as Content-Length says.");
+    return fits && whole;
+}
+
+/* Whoever still has a body to give may not get to reading the answer (Apache gives a socket for both). */
+static void discard_input(const struct http *http)
+{
+    char bytes[16 << 10];
+    size_t left = is_chunked(http) ? SIZE_MAX : http->body_len - http->body.len;
+
+    while (left > 0) {
+        ssize_t count = read_some(bytes, left < sizeof bytes ? left : sizeof bytes);
+        if (count <= 0)
+            break;
+        left -= (size_t)count;
+    }
 }
 
 static bool read_request(struct cgi *cgi)
@@ -311,6 +334,7 @@ int cgi_run(const char *config_path)
     cgi.http.started_us = sys_monotonic_us();
     if (prepare(&cgi, config_path) && read_request(&cgi))
         answer(&cgi);
+    discard_input(&cgi.http);
     bool sent = respond(&cgi.http);
     tidy(&cgi);
     fini(&cgi);
