@@ -15,7 +15,7 @@ build_packages=(gcc libc6-dev make autoconf automake pkg-config
     libsystemd-dev libcmocka-dev)
 stack_packages=(nginx redis-server sqlite3 curl jq)
 check_packages=(clang libclang-rt-dev valgrind wrk universal-ctags python3 python3-pytest python3-redis python3-requests
-    git mandoc shellcheck spawn-fcgi)
+    git mandoc shellcheck apache2-bin libapache2-mod-fcgid lighttpd spawn-fcgi multiwatch systemd)
 
 # need_packages PACKAGE...: installs those that are missing, or says how and ends.
 need_packages() {
