@@ -112,7 +112,10 @@ static bool read_body(struct http *http, size_t limit)
 static void discard_input(const struct http *http)
 {
     char bytes[16 << 10];
-    size_t left = is_chunked(http) ? SIZE_MAX : http->body_len - http->body.len;
+    int64_t announced = 0;
+    enum err err = str_to_int64(http->in.content_length, &announced);
+    bool more = err == ERR_OK && announced > (int64_t)http->body.len;
+    size_t left = is_chunked(http) ? SIZE_MAX : more ? (size_t)announced - http->body.len : 0;
 
     while (left > 0) {
         ssize_t count = read_some(bytes, left < sizeof bytes ? left : sizeof bytes);
@@ -127,8 +130,8 @@ static bool read_request(struct cgi *cgi)
     struct http *http = &cgi->http;
     const char *why = NULL;
 
-    http->in.mount = str_from(cgi->config->server.mount);
-    take_environment(http);
+    if (!http->in.mount.p)
+        http->in.mount = str_from(cgi->config->server.mount);
     if (http_finish_request(http, &why) == ERR_OK)
         return read_body(http, cgi->config->server.max_body);
     app_problem(http, 400, "%s", why);
@@ -273,7 +276,7 @@ static bool respond(const struct http *http)
     }
     buf_free(&head);
     /* Whoever reads it need not wait for what is left to do here. */
-    close(STDOUT_FILENO);
+    sys_leave_streams();
     return sent;
 }
 
@@ -332,6 +335,7 @@ int cgi_run(const char *config_path)
     cgi.http.arena = arena_new(ARENA_FIRST, ARENA_MAX);
     cgi.http.now_ms = sys_now_ms();
     cgi.http.started_us = sys_monotonic_us();
+    take_environment(&cgi.http);
     if (prepare(&cgi, config_path) && read_request(&cgi))
         answer(&cgi);
     discard_input(&cgi.http);

@@ -5,7 +5,6 @@
 #include "command_writer.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -30,17 +29,6 @@ static void on_signal(int number)
     child_stop = 1;
 }
 
-/* Whoever reads what the command prints must not wait for the writer's end too. */
-static void leave_output(void)
-{
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (null < 0)
-        return;
-    (void)dup2(null, STDIN_FILENO);
-    (void)dup2(null, STDOUT_FILENO);
-    close(null);
-}
-
 static int live_as_writer(const struct config *config, struct writer_shared *shared, pid_t parent)
 {
     struct sigaction action = {.sa_handler = on_signal};
@@ -48,7 +36,8 @@ static int live_as_writer(const struct config *config, struct writer_shared *sha
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
-    leave_output();
+    /* Whoever reads what the command prints must not wait for the writer's end too. */
+    sys_leave_streams();
     /* Nobody else would end a writer whose command was killed. The parent may have died before this took effect. */
     (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
