@@ -39,6 +39,7 @@ struct serve {
     const char *config_path;
     struct writer_shared *writer;
     struct housekeeper_shared *housekeeper;
+    struct scoreboard *scoreboard;
     struct shared_cache *cache; /* of the latest generation */
     int64_t started_ms;
 };
@@ -213,7 +214,10 @@ static enum err load_generation(struct serve *serve, struct report *report, stru
         free(loaded);
         return err;
     }
-    loaded->shared = (struct app_shared){.cache = loaded->cache->it, .writer = serve->writer, .housekeeper = serve->housekeeper,
+    loaded->shared = (struct app_shared){.cache = loaded->cache->it,
+                                         .writer = serve->writer,
+                                         .housekeeper = serve->housekeeper,
+                                         .scoreboard = serve->scoreboard,
                                          .started_ms = serve->started_ms};
     struct supervisor_generation generation = {.config = loaded->files.config, .app = loaded};
     err = app_new(loaded->files.config, loaded->files.catalog, &loaded->shared, report, &loaded->app);
@@ -306,9 +310,13 @@ static int run_warmer(const struct supervisor_generation *generation, const stru
     return route_warm_run(loaded->app, child->stop);
 }
 
-static void *open_thread(void *app, const struct loop *loop)
+static void *open_thread(void *app, const struct loop *loop, struct scoreboard_thread *board)
 {
-    return app_thread_open(app, loop);
+    struct app_thread *thread = app_thread_open(app, loop);
+    thread->board = board;
+    if (thread->store)
+        store_show_on(thread->store, board);
+    return thread;
 }
 
 static void close_thread(void *thread)
@@ -340,8 +348,12 @@ static int run_worker(const struct supervisor_generation *generation, const stru
     static const struct app_ops ops = {
         .thread_open = open_thread, .thread_close = close_thread, .handle = handle, .run = run, .refuse = refuse};
     const struct loaded *loaded = generation->app;
-    const struct worker_options options = {.config = generation->config, .ops = &ops, .app = loaded->app,
-                                           .listener = child->listener, .slot = child->slot, .number = child->number,
+    const struct worker_options options = {.config = generation->config,
+                                           .ops = &ops,
+                                           .app = loaded->app,
+                                           .listener = child->listener,
+                                           .row = child->row,
+                                           .number = child->number,
                                            .stop = child->stop};
     return worker_run(&options);
 }
@@ -361,14 +373,13 @@ int serve_run(const char *config_path)
     struct report *report = report_new();
     void *writer = NULL, *housekeeper = NULL;
     int code = 1;
-    if (metrics_init(SUPERVISOR_CHILDREN_MAX + 1) != ERR_OK || shm_map(sizeof *serve.writer, &writer) != ERR_OK ||
-        shm_map(sizeof *serve.housekeeper, &housekeeper) != ERR_OK) {
+    if (metrics_init(SUPERVISOR_CHILDREN_MAX) != ERR_OK || shm_map(sizeof *serve.writer, &writer) != ERR_OK ||
+        shm_map(sizeof *serve.housekeeper, &housekeeper) != ERR_OK || scoreboard_new(&serve.scoreboard) != ERR_OK) {
         fprintf(stderr, "larder: no shared memory to be had\n");
         goto out;
     }
     serve.writer = writer;
     serve.housekeeper = housekeeper;
-    metrics_attach(SUPERVISOR_CHILDREN_MAX);
     if (load_generation(&serve, report, &first) != ERR_OK) {
         for (size_t i = 0; i < report_count(report); i++)
             fprintf(stderr, "larder: %s\n", report_line(report, i));
@@ -377,11 +388,13 @@ int serve_run(const char *config_path)
     }
     log_init(STDERR_FILENO, first.config->log.level, first.config->log.format);
     log_role("supervisor");
-    const struct supervisor_ops ops = {.roles = roles, .context = &serve, .load = reload, .unload = unload};
+    const struct supervisor_ops ops = {
+        .roles = roles, .context = &serve, .scoreboard = serve.scoreboard, .load = reload, .unload = unload};
     code = supervisor_run(&ops, &first);
 out:
     shm_unmap(&writer, sizeof *serve.writer);
     shm_unmap(&housekeeper, sizeof *serve.housekeeper);
+    scoreboard_free(&serve.scoreboard);
     report_free(&report);
     return code;
 }

@@ -200,6 +200,23 @@ enum err gateway_read(struct gateway *gateway, struct str bytes, size_t limit, s
     return err;
 }
 
+int gateway_refusal(enum err err, const char **why)
+{
+    switch (err) {
+    case ERR_SYNTAX:
+        return 400;
+    case ERR_LIMIT:
+        *why = "The request body is larger than max_body in [server] allows.";
+        return 413;
+    case ERR_TIMEOUT:
+        *why = "The request body did not arrive in time.";
+        return 408;
+    default:
+        *why = "There is no memory for the request body at the moment. Try again shortly.";
+        return 503;
+    }
+}
+
 static void write_header(const struct gateway *gateway, uint8_t type, size_t content_len, char *out)
 {
     const unsigned char header[FCGI_HEAD_RECORD] = {
