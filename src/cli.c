@@ -12,6 +12,7 @@
 #include "api/body.h"
 #include "base/sys.h"
 #include "cache/purge.h"
+#include "cgi.h"
 #include "command_writer.h"
 #include "config/catalog.h"
 #include "server/fcgi_client.h"
@@ -69,6 +70,11 @@ int cli_serve(const struct cli *cli)
     return serve_run(cli_config_path(cli));
 }
 
+int cli_answer(const struct cli *cli)
+{
+    return cgi_run(config_path(cli));
+}
+
 int cli_check(const struct cli *cli)
 {
     struct serve_files files = {0};
@@ -107,7 +113,8 @@ static enum err load_sample(const struct config *config, struct buf *why)
         struct writer_client_told told;
         struct writer_client *client = writer_client_new(config, NULL);
         const struct store_caller caller = {.now_ms = sys_now_ms()};
-        err = writer_client_write(client, &(struct writer_client_ask){.sql = buf_str(&sql), .caller = &caller}, arena, &told, why);
+        err = writer_client_write(client, &(struct writer_client_ask){.sql = buf_str(&sql), .caller = &caller}, arena,
+                                  &told, why);
         writer_client_free(&client);
         arena_free(&arena);
     }

@@ -391,9 +391,9 @@ int serve_run(const char *config_path)
     struct report *report = report_new();
     void *writer = NULL, *housekeeper = NULL;
     int code = 1;
-    if (log_share() != ERR_OK || recent_new(SLOW_TEXT_MAX, &serve.slow) != ERR_OK || metrics_init(SUPERVISOR_CHILDREN_MAX) != ERR_OK ||
-        shm_map(sizeof *serve.writer, &writer) != ERR_OK || shm_map(sizeof *serve.housekeeper, &housekeeper) != ERR_OK ||
-        scoreboard_new(&serve.scoreboard) != ERR_OK) {
+    if (log_share() != ERR_OK || recent_new(SLOW_TEXT_MAX, &serve.slow) != ERR_OK ||
+        metrics_init(SUPERVISOR_CHILDREN_MAX) != ERR_OK || shm_map(sizeof *serve.writer, &writer) != ERR_OK ||
+        shm_map(sizeof *serve.housekeeper, &housekeeper) != ERR_OK || scoreboard_new(&serve.scoreboard) != ERR_OK) {
         fprintf(stderr, "larder: no shared memory to be had\n");
         goto out;
     }

@@ -64,7 +64,7 @@ struct exchange {
     void *state;                                       /* the route's own */
     enum metrics_outcome outcome;                      /* see app_counts */
     enum metrics_tier tier;
-    const struct params_values *values;                /* for the slow log: those of its URL; NULL until known */
+    const struct params_values *values; /* for the slow log: those of its URL; NULL until known */
     struct slow_clock clock;
     const char *event; /* for the log: what went wrong, a word; NULL without */
     struct str why;    /* the same in words, for the operator only */

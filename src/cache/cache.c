@@ -35,7 +35,8 @@ struct cache {
     struct cache_shared *shared;
     struct l2 *l2;
     const struct loop *loop;
-    int worker; /* whose eventfd is ours; -1 without */
+    bool refreshes; /* whoever is answered here may be asked to refresh in the background */
+    int worker;     /* whose eventfd is ours; -1 without */
     struct loop_watch watch;
     struct lookup *waiting;
     uint64_t dice;
@@ -62,7 +63,7 @@ struct cache *cache_open(const struct config *config, struct cache_shared *share
 {
     struct cache *cache = sys_calloc(1, sizeof *cache);
 
-    *cache = (struct cache){.config = config, .shared = shared, .loop = loop, .worker = -1};
+    *cache = (struct cache){.config = config, .shared = shared, .loop = loop, .refreshes = loop, .worker = -1};
     sys_random(&cache->dice, sizeof cache->dice);
     cache->dice |= 1;
     top_sampler_init(&cache->sampler, shared->top, cache->dice);
@@ -76,6 +77,11 @@ struct cache *cache_open(const struct config *config, struct cache_shared *share
         loop->tick(loop->self, tick, cache);
     }
     return cache;
+}
+
+void cache_let_refresh(struct cache *cache)
+{
+    cache->refreshes = true;
 }
 
 void cache_close(struct cache **cache)
@@ -190,7 +196,7 @@ static bool answer(struct lookup *lookup)
     if (!found->present || found->verdict == POLICY_STALE_IF_ERROR)
         return false;
     bool due = found->verdict == POLICY_STALE || policy_is_due_early(&found->entry, ask->now_ms, draw(lookup->cache));
-    found->refresh = due && lookup->cache->loop && take_lease(lookup, sys_monotonic_ms(), false) == LEASE_TAKEN;
+    found->refresh = due && lookup->cache->refreshes && take_lease(lookup, sys_monotonic_ms(), false) == LEASE_TAKEN;
     if (found->refresh)
         cache_find_tags(ask);
     end(lookup, CACHE_ANSWER);
