@@ -72,7 +72,7 @@ int cli_serve(const struct cli *cli)
 
 int cli_answer(const struct cli *cli)
 {
-    return cgi_run(config_path(cli));
+    return cgi_run(cli_config_path(cli));
 }
 
 int cli_check(const struct cli *cli)
