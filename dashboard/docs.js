@@ -181,7 +181,7 @@ function show() {
 
 // A link to an operation opens it.
 function openNamed() {
-  const named = location.hash && byId(decodeURIComponent(location.hash.slice(1)));
+  const named = byId(decodeURIComponent(location.hash.slice(1)));
   if (named?.matches('details')) named.open = true;
   named?.scrollIntoView();
 }

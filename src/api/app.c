@@ -55,6 +55,7 @@
     X(POST, "/api/cache/warm", ADMIN, route_warm_handle, true)                                                         \
     X(GET, "/api/cache/explain", ADMIN, route_explain_handle, true)                                                    \
     X(GET, "/api/cache/keys", ADMIN, route_cache_keys, true)                                                           \
+    X(GET, "/api/cache/top", ADMIN, route_cache_top, true)                                                             \
     X(GET, "/api/cache/key/{key...}", ADMIN, route_cache_key_get, true)                                                \
     X(DELETE, "/api/cache/key/{key...}", ADMIN, route_purge_key, true)                                                 \
     X(GET, "/api/cache/problems", ADMIN, route_recent_problems, true)                                                  \

@@ -40,6 +40,7 @@ struct cache {
     struct loop_watch watch;
     struct lookup *waiting;
     uint64_t dice;
+    struct top_sampler sampler;
 };
 
 /* A lookup under way; in the caller's arena. */
@@ -65,6 +66,7 @@ struct cache *cache_open(const struct config *config, struct cache_shared *share
     *cache = (struct cache){.config = config, .shared = shared, .loop = loop, .refreshes = loop, .worker = -1};
     sys_random(&cache->dice, sizeof cache->dice);
     cache->dice |= 1;
+    top_sampler_init(&cache->sampler, shared->top, cache->dice);
     cache->l2 = l2_open(config, shared->l2, loop);
     if (loop) {
         cache->watch =
@@ -287,6 +289,7 @@ void cache_lookup(struct cache *cache, struct cache_ask *ask, struct arena *aren
     lookup->found.present = lookup->found.collapsed = lookup->found.refresh = lookup->found.leased = false;
     lookup->found.tier = NULL;
     lookup->found.spent = (struct str){NULL, 0};
+    top_count(&cache->sampler, ask->key, ask->monotonic_ms);
     look(lookup);
 }
 
@@ -323,6 +326,7 @@ static void tick(void *context, int64_t monotonic_ms)
 {
     struct cache *cache = context;
 
+    top_rest(&cache->sampler, monotonic_ms);
     if (cache->waiting)
         resume(cache, monotonic_ms);
 }
