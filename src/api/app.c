@@ -29,9 +29,11 @@
 #include "api/route_purge.h"
 #include "api/route_receipts.h"
 #include "api/route_resource.h"
+#include "api/route_status.h"
 #include "api/route_warm.h"
 #include "api/route_write.h"
 #include "api/settle.h"
+#include "base/metrics.h"
 #include "base/sys.h"
 #include "store/receipt.h"
 #include "store/writer_async.h"
@@ -43,6 +45,7 @@
     X(GET, "/healthz", NONE, route_meta_health, false)                                                                 \
     X(GET, "/readyz", NONE, route_meta_ready, true)                                                                    \
     X(GET, "/stats", NONE, route_meta_stats, false)                                                                    \
+    X(GET, "/status", ADMIN, route_status_get, false)                                                                  \
     X(GET, "/api/cache/status", ADMIN, route_cache_status, true)                                                       \
     X(POST, "/api/cache/invalidate", ADMIN, route_purge_invalidate, true)                                              \
     X(POST, "/api/cache/clear", ADMIN, route_purge_clear, true)                                                        \
@@ -274,6 +277,8 @@ static void finish(struct exchange *exchange)
     int64_t took_us = sys_monotonic_us() - http->started_us;
     const char *event = exchange->event;
 
+    if (took_us >= SLOW_US)
+        metrics_add(METRIC_slow_requests, 1);
     if (!event && http->status >= 500)
         event = "request_failed";
     if (!event && took_us >= SLOW_US)
