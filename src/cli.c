@@ -68,7 +68,7 @@ int cli_serve(const struct cli *cli)
         return 2;
     sys_tune_malloc(cli->program);
     store_tune_malloc();
-    return serve_run(config_path(cli));
+    return serve_run(config_path(cli), cli->program);
 }
 
 int cli_check(const struct cli *cli)

@@ -28,6 +28,7 @@ static const char *state_of(const struct scoreboard_process *process)
     case SCOREBOARD_STARTING:
         return "starting";
     case SCOREBOARD_ENDING:
+    case SCOREBOARD_DRAINING:
         return "ending";
     default:
         return atomic_load(&process->busy) > 0 ? "busy" : "idle";

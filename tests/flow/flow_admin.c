@@ -322,7 +322,7 @@ static void the_processes_are_told_to_the_administrator(void **state)
     scoreboard_open(row, "worker", 1);
     atomic_store(&row->pid, 4711);
     atomic_store(&row->state, SCOREBOARD_RUNNING);
-    scoreboard_show(row, 17, 5, 2);
+    scoreboard_show(row, 17, 5, 2, 1);
     snprintf(row->pool[1].what, sizeof row->pool[1].what, "GET /api/\"slow\"\n");
     scoreboard_begin(&row->pool[1]);
     scoreboard_resource(&row->pool[1], STR("slow"));
