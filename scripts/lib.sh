@@ -14,8 +14,8 @@ build_packages=(gcc libc6-dev make autoconf automake pkg-config
     libfcgi-dev libhiredis-dev libjson-c-dev libsqlite3-dev libinih-dev libsodium-dev libxxhash-dev libdeflate-dev
     libsystemd-dev libcmocka-dev)
 stack_packages=(nginx redis-server sqlite3 curl jq)
-check_packages=(clang libclang-rt-dev valgrind wrk universal-ctags python3 python3-pytest python3-redis python3-requests
-    git mandoc shellcheck spawn-fcgi)
+check_packages=(clang libclang-rt-dev valgrind wrk universal-ctags git mandoc shellcheck spawn-fcgi prometheus
+    python3 python3-pytest python3-pytest-xdist python3-redis python3-requests python3-prometheus-client)
 
 # need_packages PACKAGE...: installs those that are missing, or says how and ends.
 need_packages() {

@@ -375,14 +375,13 @@ int serve_run(const char *config_path, char **program)
     struct report *report = report_new();
     void *writer = NULL, *housekeeper = NULL;
     int code = 1;
-    if (metrics_init(SUPERVISOR_CHILDREN_MAX + 1) != ERR_OK || shm_map(sizeof *serve.writer, &writer) != ERR_OK ||
+    if (metrics_init(SUPERVISOR_CHILDREN_MAX) != ERR_OK || shm_map(sizeof *serve.writer, &writer) != ERR_OK ||
         shm_map(sizeof *serve.housekeeper, &housekeeper) != ERR_OK || scoreboard_new(&serve.scoreboard) != ERR_OK) {
         fprintf(stderr, "larder: no shared memory to be had\n");
         goto out;
     }
     serve.writer = writer;
     serve.housekeeper = housekeeper;
-    metrics_attach(SUPERVISOR_CHILDREN_MAX);
     if (load_generation(&serve, report, &first) != ERR_OK) {
         for (size_t i = 0; i < report_count(report); i++)
             fprintf(stderr, "larder: %s\n", report_line(report, i));

@@ -26,6 +26,7 @@
 #include "api/route_cache.h"
 #include "api/route_explain.h"
 #include "api/route_meta.h"
+#include "api/route_metrics.h"
 #include "api/route_purge.h"
 #include "api/route_receipts.h"
 #include "api/route_resource.h"
@@ -46,6 +47,7 @@
     X(GET, "/readyz", NONE, route_meta_ready, true)                                                                    \
     X(GET, "/stats", NONE, route_meta_stats, false)                                                                    \
     X(GET, "/status", ADMIN, route_status_get, false)                                                                  \
+    X(GET, "/metrics", NONE, route_metrics_scrape, false)                                                              \
     X(GET, "/api/cache/status", ADMIN, route_cache_status, true)                                                       \
     X(POST, "/api/cache/invalidate", ADMIN, route_purge_invalidate, true)                                              \
     X(POST, "/api/cache/clear", ADMIN, route_purge_clear, true)                                                        \
@@ -77,7 +79,8 @@ static const struct route built_in_routes[] = {
      .pattern = {route_pattern, sizeof(route_pattern) - 1},                                                            \
      .auth = CATALOG_AUTH_##auth_name,                                                                                 \
      .handle = (first),                                                                                                \
-     .blocking = (blocks)},
+     .blocking = (blocks),                                                                                             \
+     .row = METRICS_ROW_OWN},
     BUILT_IN_ROUTES(ROUTE)
 #undef ROUTE
 };
@@ -100,7 +103,8 @@ static enum err add_resource(struct app *app, const struct resource *resource, s
                             .pattern = resource->path,
                             .auth = resource->auth,
                             .handle = resource->reading ? route_resource_read : route_write_handle,
-                            .resource = resource};
+                            .resource = resource,
+                            .row = metrics_row(resource->name)};
     enum err err = router_add(app->router, route->method, route->pattern, route);
     if (err != ERR_OK) {
         unsigned line, column;
@@ -270,7 +274,19 @@ static void write_line(const struct exchange *exchange, const char *event, int64
     log_write(http->status >= 500 ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, event, fields);
 }
 
-/* The request is answered: a line in the log where there is something to say. */
+static void count(const struct exchange *exchange, int64_t took_us)
+{
+    const int status = exchange->http->status;
+    enum metrics_outcome outcome = exchange->outcome;
+
+    if (status >= 500)
+        outcome = METRICS_OUTCOME_failed;
+    else if (status >= 400 && outcome == METRICS_OUTCOME_other)
+        outcome = METRICS_OUTCOME_refused;
+    metrics_answered(exchange->route ? exchange->route->row : METRICS_ROW_OWN, outcome, exchange->tier, took_us);
+}
+
+/* The request is answered: it is counted, and the log told where there is something to say. */
 static void finish(struct exchange *exchange)
 {
     const struct http *http = exchange->http;
@@ -279,6 +295,7 @@ static void finish(struct exchange *exchange)
 
     if (took_us >= SLOW_US)
         metrics_add(METRIC_slow_requests, 1);
+    count(exchange, took_us);
     if (!event && http->status >= 500)
         event = "request_failed";
     if (!event && took_us >= SLOW_US)

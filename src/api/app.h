@@ -8,6 +8,7 @@
 #define LARDER_APP_H
 
 #include "base/loop.h"
+#include "base/metrics.h"
 #include "base/scoreboard.h"
 #include "cache/cache.h"
 #include "config/catalog.h"
@@ -58,8 +59,10 @@ struct exchange {
     struct router_match match;          /* set unless there is a meaning */
     enum http_step (*step)(struct exchange *exchange); /* the next step, after HTTP_HAND_OVER */
     void *state;                                       /* the route's own */
-    const char *event;                                 /* for the log: what went wrong, a word; NULL without */
-    struct str why;                                    /* the same in words, for the operator only */
+    enum metrics_outcome outcome;                      /* see app_counts */
+    enum metrics_tier tier;
+    const char *event; /* for the log: what went wrong, a word; NULL without */
+    struct str why;    /* the same in words, for the operator only */
 };
 
 /* A route: what the router leads to. Built-in routes are a static table; each resource has one. */
@@ -71,6 +74,7 @@ struct route {
     enum http_step (*handle)(struct exchange *exchange);
     bool blocking;
     const struct resource *resource; /* of a resource's route */
+    unsigned row;                    /* in which its requests are counted */
 };
 
 /* Takes nothing over: all must outlive the app. ERR_EXISTS with REPORT lines where a resource claims a built-in
@@ -100,6 +104,13 @@ enum http_step app_hand_over(struct exchange *exchange, enum http_step (*step)(s
 void app_advance(struct exchange *exchange, enum http_step step);
 /* What the log is to say of this request when it ends. EVENT is static; WHY is copied. */
 void app_note(struct exchange *exchange, const char *event, struct str why);
+
+/* How this request is counted when it ends, unless it ends in a failure. */
+static inline void app_counts(struct exchange *exchange, enum metrics_outcome outcome, enum metrics_tier tier)
+{
+    exchange->outcome = outcome;
+    exchange->tier = tier;
+}
 
 /* Fills HTTP with an application/problem+json response (RFC 9457). DETAIL tells the caller what to change. */
 void app_problem(struct http *http, int status, const char *detail_format, ...) __attribute__((format(printf, 3, 4)));

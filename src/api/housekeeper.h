@@ -23,6 +23,9 @@ struct housekeeper_shared {
     _Atomic bool warmed;                    /* the warmer of this generation has been started */
     _Atomic uint64_t outbox;                /* rows seen waiting when it was last looked at */
     _Atomic uint64_t boards; /* print (config_board.h) of the leaderboards that L2's copies are of; 0: not known */
+    /* For whoever watches: what waits, as it was counted last, each second or so; and what was done since the start. */
+    _Atomic uint64_t outbox_depth, bans;
+    _Atomic uint64_t jobs_done, keys_removed;
 };
 
 /* The process. Returns its exit code. */

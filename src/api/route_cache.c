@@ -13,7 +13,7 @@
 
 #include "api/body.h"
 #include "api/housekeeper.h"
-#include "base/metrics.h"
+#include "api/route_metrics.h"
 #include "base/sys.h"
 
 enum { PAGE_DEFAULT = 100, PAGE_MAX = 1000 };
@@ -172,14 +172,16 @@ enum http_step route_cache_keys(struct exchange *exchange)
 
 static void add_rates(struct buf *out)
 {
-    static const enum metric shown[] = {
-        METRIC_hits,     METRIC_negative_hits, METRIC_stale_hits,       METRIC_hits_l1,
-        METRIC_hits_l2,  METRIC_collapsed,     METRIC_stale_served,     METRIC_misses,
-        METRIC_bypassed, METRIC_refreshes,     METRIC_refresh_failures, METRIC_fills,
-        METRIC_purges,   METRIC_fills_refused, METRIC_l2_failures,      METRIC_l2_skipped};
-    uint64_t hits = metrics_sum(METRIC_hits) + metrics_sum(METRIC_negative_hits) + metrics_sum(METRIC_stale_hits);
-    uint64_t asked = hits + metrics_sum(METRIC_misses) + metrics_sum(METRIC_stale_served);
+    static const enum metric shown[] = {METRIC_collapsed,   METRIC_refreshes, METRIC_refresh_failures,
+                                        METRIC_fills,       METRIC_purges,    METRIC_fills_refused,
+                                        METRIC_l2_failures, METRIC_l2_skipped};
+    uint64_t hits = 0;
+    for (enum metrics_outcome outcome = METRICS_OUTCOME_hit; outcome <= METRICS_OUTCOME_collapsed; outcome++)
+        hits += metrics_outcome_sum(outcome);
+    uint64_t asked =
+        hits + metrics_outcome_sum(METRICS_OUTCOME_miss) + metrics_outcome_sum(METRICS_OUTCOME_stale_on_error);
 
+    route_metrics_add_outcomes(out);
     for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
         buf_printf(out, ",\"%s\":%" PRIu64, metrics_name(shown[i]), metrics_sum(shown[i]));
     buf_add_str(out, STR(",\"hit_rate\":"));

@@ -19,7 +19,6 @@
 
 #include "api/memo.h"
 #include "api/route_purge.h"
-#include "base/metrics.h"
 #include "base/sys.h"
 #include "http/caching.h"
 
@@ -249,7 +248,7 @@ static void answer(const struct exchange *exchange, const struct entry *entry, s
     caching_answer(http, &body);
 }
 
-static void answer_found(const struct exchange *exchange, const struct cache_found *found)
+static void answer_found(struct exchange *exchange, const struct cache_found *found)
 {
     bool stale = found->verdict != POLICY_FRESH, negative = found->entry.status == 404;
     struct caching_state state = {.outcome = negative ? CACHING_NEGATIVE
@@ -258,8 +257,15 @@ static void answer_found(const struct exchange *exchange, const struct cache_fou
                                   .negative_hit = negative,
                                   .detail = found->tier};
 
-    metrics_add(negative ? METRIC_negative_hits : stale ? METRIC_stale_hits : METRIC_hits, 1);
-    metrics_add(found->tier[1] == '1' ? METRIC_hits_l1 : METRIC_hits_l2, 1);
+    /* Who has waited for a statement took its time, wherever the answer then stood. */
+    app_counts(exchange,
+               negative           ? METRICS_OUTCOME_negative
+               : stale            ? METRICS_OUTCOME_stale
+               : found->collapsed ? METRICS_OUTCOME_collapsed
+                                  : METRICS_OUTCOME_hit,
+               found->collapsed        ? METRICS_TIER_origin
+               : found->tier[1] == '1' ? METRICS_TIER_l1
+                                       : METRICS_TIER_l2);
     /* It asked, and got what another one's fill brought (RFC 9211, section 2.6). */
     if (found->collapsed && !negative && !stale) {
         state.outcome = CACHING_MISS;
@@ -335,7 +341,7 @@ static enum http_step bypass(struct exchange *exchange)
     struct caching_state state = {.outcome = CACHING_BYPASS};
     enum err err = read_origin(origin, exchange->http->arena, &entry);
 
-    metrics_add(METRIC_bypassed, 1);
+    app_counts(exchange, METRICS_OUTCOME_bypass, METRICS_TIER_origin);
     if (err == ERR_OK) {
         if (entry.status == 200)
             entry.etag = entry_etag(entry.body, exchange->http->arena);
@@ -354,8 +360,8 @@ static void answer_last_resort(struct exchange *exchange, const struct entry *en
 {
     struct caching_state state = {.outcome = CACHING_STALE, .detail = "origin-failed"};
 
+    app_counts(exchange, METRICS_OUTCOME_stale_on_error, METRICS_TIER_origin);
     if (entry) {
-        metrics_add(METRIC_stale_served, 1);
         note_failure(exchange, "stale_served", err);
         answer(exchange, entry, &state);
     } else {
@@ -387,7 +393,7 @@ static enum http_step compute(struct exchange *exchange)
                                       .stored = computed.stored && computed.source == CACHE_FROM_ORIGIN,
                                       .collapsed = computed.source == CACHE_FROM_OTHER};
 
-        metrics_add(METRIC_misses, 1);
+        app_counts(exchange, state.collapsed ? METRICS_OUTCOME_collapsed : METRICS_OUTCOME_miss, METRICS_TIER_origin);
         answer(exchange, &computed.entry, &state);
     }
     buf_free(&origin->why);
@@ -573,14 +579,6 @@ enum http_step route_resource_read(struct exchange *exchange)
     return reading->outcome;
 }
 
-/* What a read with this ask may have left, as a purge item; with the caller in the key, every caller's. */
-static struct str purge_item(const struct resource *resource, struct str key, struct arena *arena)
-{
-    if (!resource->uses_caller)
-        return arena_printf(arena, "key:%.*s", STR_ARG(key));
-    return arena_printf(arena, "pattern:%.*s%s*", STR_ARG(key), caller_mark);
-}
-
 enum http_step route_resource_purge(struct exchange *exchange)
 {
     const struct resource *resource = exchange->route->resource;
@@ -594,6 +592,9 @@ enum http_step route_resource_purge(struct exchange *exchange)
     if (!route_resource_bind(exchange, &values))
         return HTTP_DONE;
     struct str key = params_expand(resource->key, &values, arena);
-    struct str item = resource->ttl_ms == 0 ? STR("") : purge_item(resource, key, arena);
+    /* With the caller in the key, every caller's. */
+    struct str item = resource->ttl_ms == 0   ? STR("")
+                      : resource->uses_caller ? arena_printf(arena, "pattern:%.*s%s*", STR_ARG(key), caller_mark)
+                                              : arena_printf(arena, "key:%.*s", STR_ARG(key));
     return route_purge_named(exchange, key, item);
 }

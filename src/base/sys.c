@@ -20,6 +20,7 @@
 #include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -207,6 +208,13 @@ enum err sys_read_file(const char *path, size_t limit, struct buf *out)
         out->p[out->len] = '\0';
     close(fd);
     return err;
+}
+
+uint64_t sys_file_size(const char *path)
+{
+    struct stat status;
+
+    return stat(path, &status) == 0 ? (uint64_t)status.st_size : 0;
 }
 
 /* Where the kernel keeps the bytes of argv and environ. proc(5): fields 48 to 51 of stat; 0 where it does not say. */

@@ -206,6 +206,17 @@ enum err l2_job_read(struct l2 *l2, uint64_t id, struct arena *arena, struct l2_
     return settle_job(l2->shared->backend->read_job(l2->self, id, arena, out));
 }
 
+enum err l2_job_count(struct l2 *l2, uint64_t *count)
+{
+    if (!l2->shared->backend->count_jobs) {
+        *count = 0;
+        return ERR_OK;
+    }
+    if (!l2_health_admit(l2->shared->health, true))
+        return ERR_UNAVAILABLE;
+    return settle_job(l2->shared->backend->count_jobs(l2->self, count));
+}
+
 enum err l2_job_take(struct l2 *l2, uint64_t worker, struct arena *arena, struct l2_job *out)
 {
     if (!l2_health_admit(l2->shared->health, true))

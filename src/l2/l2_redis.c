@@ -387,6 +387,11 @@ static enum err read_job(void *self, uint64_t id, struct arena *arena, struct l2
     return l2_redis_jobs_read(&((struct l2_redis *)self)->call, id, arena, out);
 }
 
+static enum err count_jobs(void *self, uint64_t *count)
+{
+    return l2_redis_jobs_count(&((struct l2_redis *)self)->call, count);
+}
+
 static enum err take_job(void *self, uint64_t worker, struct arena *arena, struct l2_job *out)
 {
     return l2_redis_jobs_take(&((struct l2_redis *)self)->call, worker, arena, out);
@@ -478,6 +483,7 @@ const struct l2_backend l2_redis_backend = {
     .scan = scan,
     .ping = ping,
     .read_job = read_job,
+    .count_jobs = count_jobs,
     .take_job = take_job,
     .step_job = step_job,
 };

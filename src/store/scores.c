@@ -14,11 +14,11 @@
  */
 #include "store/scores.h"
 
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 #include "base/sys.h"
+#include "store/giveway.h"
 #include "store/rows.h"
 
 enum { TIMEOUT_MS = 2000, REPLACED_CHECK_MS = 1000, PROGRESS_STEPS = 2000, SAMPLE_SIZE = 64 };
@@ -66,7 +66,8 @@ struct scores {
     sqlite3 *db; /* NULL: to be opened by the next question */
     dev_t device;
     ino_t inode;
-    int64_t replaced_check_ms, deadline_ms; /* monotonic */
+    int64_t replaced_check_ms; /* monotonic */
+    struct giveway giveway;
     sqlite3_stmt *prepared[COUNT];
 };
 
@@ -99,13 +100,11 @@ void scores_close(struct scores **scores)
     *scores = NULL;
 }
 
-/* Gives way, as store's statements do. */
 static int check_deadline(void *context)
 {
-    const struct scores *scores = context;
+    struct scores *scores = context;
 
-    sched_yield();
-    return sys_monotonic_ms() >= scores->deadline_ms;
+    return giveway_step(&scores->giveway);
 }
 
 /* SQLite's words about what failed last. A busy or slow database is no reason for a new connection. */
@@ -189,7 +188,7 @@ static enum err begin(struct scores *scores, struct buf *why)
     struct stat status;
     enum err err = ERR_OK;
 
-    scores->deadline_ms = now_ms + TIMEOUT_MS;
+    giveway_begin(&scores->giveway, sys_monotonic_us(), TIMEOUT_MS);
     if (scores->db && now_ms >= scores->replaced_check_ms) {
         scores->replaced_check_ms = now_ms + REPLACED_CHECK_MS;
         if (stat(scores->path, &status) != 0 || status.st_dev != scores->device || status.st_ino != scores->inode)

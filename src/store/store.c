@@ -12,12 +12,12 @@
  */
 #include "store/store.h"
 
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/sys.h"
+#include "store/giveway.h"
 #include "store/rows.h"
 #include "store/statement.h"
 
@@ -41,7 +41,7 @@ struct store {
     dev_t device;
     ino_t inode;
     int64_t replaced_check_ms;       /* when the file is to be looked at again */
-    int64_t deadline_ms;             /* of the statement that runs; monotonic */
+    struct giveway giveway;          /* of the statement that runs */
     struct scoreboard_thread *board; /* may be NULL */
     struct prepared *prepared;       /* by resource->index, which `warm` statements have too */
     size_t prepared_count;
@@ -92,17 +92,11 @@ void store_close(struct store **store)
     *store = NULL;
 }
 
-/*
- * Called every few tens of microseconds while a statement computes. It gives its core up to whoever waits for one: the
- * scheduler by itself would do so only at its next tick, milliseconds later, and a hit needs the core of nginx, of a
- * worker and of Redis in turn. With nobody waiting it costs a system call, well under one percent.
- */
 static int check_deadline(void *context)
 {
-    const struct store *store = context;
+    struct store *store = context;
 
-    sched_yield();
-    return sys_monotonic_ms() >= store->deadline_ms;
+    return giveway_step(&store->giveway);
 }
 
 /* Waits for a lock no longer than both the statement's time and the configured one. */
@@ -111,7 +105,7 @@ static int wait_for_lock(void *context, int waits)
     enum { WAIT_MS = 2 };
     const struct store *store = context;
 
-    if ((int64_t)waits * WAIT_MS >= store->busy_timeout_ms || sys_monotonic_ms() >= store->deadline_ms)
+    if ((int64_t)waits * WAIT_MS >= store->busy_timeout_ms || giveway_late(&store->giveway))
         return 0;
     usleep(WAIT_MS * 1000);
     return 1;
@@ -200,7 +194,7 @@ static enum err begin(struct store *store, int64_t timeout_ms, struct buf *why)
     int64_t now_ms = sys_monotonic_ms();
     struct stat status;
 
-    store->deadline_ms = now_ms + timeout_ms;
+    giveway_begin(&store->giveway, sys_monotonic_us(), timeout_ms);
     scoreboard_phase(store->board, SCOREBOARD_STATEMENT);
     if (store->db && now_ms >= store->replaced_check_ms) {
         store->replaced_check_ms = now_ms + REPLACED_CHECK_MS;

@@ -19,6 +19,8 @@ src/base/metrics.h METRIC_
 state='
 src/base/log.c sink
 src/base/metrics.c before
+src/base/metrics.c head
+src/base/metrics.c head_before
 src/base/metrics.c mine
 src/base/metrics.c table
 src/base/metrics.c table_slots

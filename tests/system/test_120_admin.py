@@ -311,16 +311,16 @@ def test_the_shipped_nginx_configuration_refuses_admin_routes_from_elsewhere(mak
 
     with nginx_believing_addresses(stack, port):
         for address in ("192.0.2.7", "10.0.0.1", "2001:db8::1"):
-            for method, path in (*ADMIN, ("GET", "/stats"), ("GET", "/stats/"), ("PURGE", "/api/stocks/")):
+            for method, path in (*ADMIN, ("GET", "/stats"), ("GET", "/stats/"), ("GET", "/metrics"), ("GET", "/metrics/"), ("PURGE", "/api/stocks/")):
                 assert_problem(ask(address, path, method, b'{"pattern": "a:*"}' if method == "POST" else b""), 403, "on the server itself")
-            for path in ("/api/cache/../cache/keys", "/api//cache/keys", "/api/%63ache/keys", "/api/stocks/../cache/keys", "/%61pi/cache/keys", "/%73tats"):
+            for path in ("/api/cache/../cache/keys", "/api//cache/keys", "/api/%63ache/keys", "/api/stocks/../cache/keys", "/%61pi/cache/keys", "/%73tats", "/%6detrics"):
                 assert ask(address, path).status_code in (403, 404), path
             for path in ("/api/stocks/AAPL", "/healthz", "/readyz"):
                 assert ask(address, path).status_code == 200
             assert ask(address, "/api/stocks/NEWCO", "PUT", b'{"name": "New", "sector": "New"}').status_code == 200
             assert ask(address, "/api/stocks/NEWCO", "DELETE").status_code == 200
         for address in ("127.0.0.1", "::1"):
-            for method, path in (*ADMIN, ("GET", "/stats")):
+            for method, path in (*ADMIN, ("GET", "/stats"), ("GET", "/metrics")):
                 assert ask(address, path, method, b'{"pattern": "a:*"}' if method == "POST" else b"").status_code in (200, 404)
 
 
