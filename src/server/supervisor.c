@@ -10,7 +10,7 @@
  *
  * Invariant: the listening socket stays open here for as long as the supervisor lives, so no connection is refused while children change.
  */
-#include "server/supervisor_inside.h"
+#include "server/supervisor.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,6 +28,7 @@
 #include "base/metrics.h"
 #include "base/sys.h"
 #include "server/listener.h"
+#include "server/supervisor_upgrade.h"
 
 #define TURN_MS 200        /* between looks when nothing happens */
 #define BUSY_TURN_MS 20    /* while a role settles or children change */

@@ -56,4 +56,35 @@ struct supervisor_ops {
 /* Runs FIRST until SIGTERM or SIGINT, or until a successor that SIGUSR2 had it start has taken over; unloads it in the end. Returns the exit code: 0 after an orderly end, 1 when the start failed. */
 int supervisor_run(const struct supervisor_ops *ops, const struct supervisor_generation *first);
 
+/* For supervisor_upgrade. */
+
+struct supervisor;
+struct child;
+
+/* How far the change of supervisors is. */
+enum supervisor_stage {
+    SUPERVISOR_ALONE,
+    /* Of the predecessor. */
+    SUPERVISOR_STARTED,   /* the successor loads its configuration */
+    SUPERVISOR_HOLDING,   /* workers finish what may change something, and hold the rest */
+    SUPERVISOR_RELEASING, /* writer and housekeeper end */
+    SUPERVISOR_GIVEN,     /* the successor starts its own */
+    SUPERVISOR_YIELDING,  /* workers hand over */
+    SUPERVISOR_YIELDED,   /* the successor starts its workers */
+    /* Of the successor. */
+    SUPERVISOR_LOADED,  /* waits for the predecessor's writer and housekeeper to end */
+    SUPERVISOR_SETTING, /* starts its own */
+    SUPERVISOR_SET,     /* waits for the predecessor's workers to hand over */
+    SUPERVISOR_SERVING  /* serves, and waits to be told that it is alone */
+};
+
+/* Tells the service manager. */
+void supervisor_notify(const char *state);
+void supervisor_notify_reloading(void);
+struct scoreboard_process *supervisor_row(const struct supervisor *supervisor, const struct child *child);
+/* How many children of ROLE (NULL: of any) live: of the current generation and staying, or all. */
+unsigned supervisor_count(const struct supervisor *supervisor, const struct supervisor_role *role, bool all);
+/* Tells children to end, the exclusive ones or the others: all, or those of older generations. */
+void supervisor_end_children(struct supervisor *supervisor, bool all, bool exclusive);
+
 #endif

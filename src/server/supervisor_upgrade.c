@@ -15,7 +15,7 @@
  * predecessor's have begun their last, and none that may change something is under way then: so nobody reads from the caches of one what
  * was changed through the other. Until YOURS is said the predecessor can go on as before, and does so when the successor is lost or slow.
  */
-#include "server/supervisor_inside.h"
+#include "server/supervisor_upgrade.h"
 
 #include <signal.h>
 #include <stdio.h>

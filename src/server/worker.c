@@ -7,7 +7,7 @@
  *
  * Invariant: nothing here blocks. How a worker ends without losing a request is worker_move's.
  */
-#include "server/worker_inside.h"
+#include "server/worker.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -19,6 +19,7 @@
 
 #include "base/metrics.h"
 #include "base/sys.h"
+#include "server/worker_move.h"
 
 #define BATCH 64
 #define TICK_MS 20        /* of modules' ticks while requests are under way */

@@ -54,4 +54,27 @@ struct worker_options {
  * code. */
 int worker_run(const struct worker_options *options);
 
+/* For worker_move. */
+
+enum { WORKER_TICKS_MAX = 8 };
+
+struct worker;
+struct connection;
+struct fcgi_head;
+
+/* Whether new connections are accepted, and those of others taken. */
+void worker_listen(struct worker *worker, bool wanted);
+/* Makes FD, accepted or handed over, a connection; NULL when that failed, and FD is closed. */
+struct connection *worker_adopt(struct worker *worker, int fd);
+/* Closes it; the struct goes at the end of the round. */
+void worker_drop(struct worker *worker, struct connection *connection);
+/* Sends nothing more; what comes is thrown away until the peer has closed too, for at most LIMIT_MS. */
+void worker_linger(struct worker *worker, struct connection *connection, int64_t limit_ms);
+/* Looks at what has come on a connection on which nothing is being answered. */
+void worker_look(struct worker *worker, struct connection *connection);
+/* Looks at it once this round is over. */
+void worker_look_again(struct worker *worker, struct connection *connection);
+/* A request begins. CUT: why it is answered although not all of it has come. */
+void worker_begin(struct worker *worker, struct connection *connection, struct str bytes, const struct fcgi_head *head, enum err cut);
+
 #endif

@@ -13,7 +13,7 @@
  * Invariant: a connection given away is in the queue before it is closed here, and it is out of the epoll set before that: the set would
  * otherwise keep reporting what lives on in another process.
  */
-#include "server/worker_inside.h"
+#include "server/worker_move.h"
 
 #include <sys/epoll.h>
 #include <unistd.h>

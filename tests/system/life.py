@@ -54,7 +54,7 @@ class Traffic:
     def check(self):
         for load, allowed in ((self.readers, {200}), (self.putters, {200}), (self.posters, {200, 201})):
             others = [answer for answer in load.answers if answer.status not in allowed]
-            assert not others, f"{len(others)} of {len(load.answers)} {load.method}: {others[:3]}\n{self.stack.log('nginx')[-600:]}"
+            assert not others, f"{len(others)} of {len(load.answers)} {load.method}: {others[:3]}\n{self.stack.log('nginx')[-600:]}\n{self.stack.log()[-3000:]}"
             assert load.answers
         if self.wrk:
             assert self.counted.errors == 0, self.counted.text

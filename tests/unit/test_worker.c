@@ -29,7 +29,6 @@ struct fixture {
     char directory[64], socket[96];
     struct config config;
     int listener;
-    struct handover handover;
     pid_t pid;
 };
 
@@ -197,15 +196,14 @@ static int start_with(void **state, uint64_t max_body)
     fixture->config.server.head_timeout_ms = 400;
     fixture->config.server.drain_timeout_ms = 3000;
     fixture->config.server.max_body = max_body;
-    fixture->handover = (struct handover){.in = -1, .out = -1};
     if (listener_open(&fixture->config, &fixture->listener, &why) != ERR_OK)
         return -1;
     fixture->pid = fork();
     if (fixture->pid == 0) {
         static struct scoreboard_process row;
-        static const volatile sig_atomic_t hold;
         const struct worker_options options = {
-            .config = &fixture->config, .ops = &ops, .listener = fixture->listener, .handover = &fixture->handover, .row = &row, .stop = &stop, .hold = &hold};
+            .config = &fixture->config, .ops = &ops, .listener = fixture->listener, .row = &row, .stop = &stop,
+            .handover = &(struct handover){.in = -1, .out = -1}, .hold = &(sig_atomic_t){0}};
         struct sigaction action = {.sa_handler = on_signal};
         sigaction(SIGTERM, &action, NULL);
         log_init(2, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);

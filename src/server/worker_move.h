@@ -1,15 +1,12 @@
 /*
- * worker_inside: what the parts of the worker know of each other: the loop and its requests (worker), and how connections leave it and come
- * to another one (worker_move).
+ * worker_move: how connections leave a worker and come to another one; and what it and the loop itself (worker) know of a worker.
  */
-#ifndef LARDER_WORKER_INSIDE_H
-#define LARDER_WORKER_INSIDE_H
+#ifndef LARDER_WORKER_MOVE_H
+#define LARDER_WORKER_MOVE_H
 
 #include "server/connection.h"
 #include "server/listener.h"
 #include "server/worker.h"
-
-enum { WORKER_TICKS_MAX = 8 };
 
 struct worker {
     const struct worker_options *options;
@@ -38,21 +35,6 @@ struct worker {
     int64_t requests;
     char scratch[CONNECTION_SCRATCH];
 };
-
-/* Whether new connections are accepted, and those of others taken. */
-void worker_listen(struct worker *worker, bool wanted);
-/* Makes FD, accepted or handed over, a connection; NULL when that failed, and FD is closed. */
-struct connection *worker_adopt(struct worker *worker, int fd);
-/* Closes it; the struct goes at the end of the round. */
-void worker_drop(struct worker *worker, struct connection *connection);
-/* Sends nothing more; what comes is thrown away until the peer has closed too, for at most LIMIT_MS. */
-void worker_linger(struct worker *worker, struct connection *connection, int64_t limit_ms);
-/* Looks at what has come on a connection on which nothing is being answered. */
-void worker_look(struct worker *worker, struct connection *connection);
-/* Looks at it once this round is over. */
-void worker_look_again(struct worker *worker, struct connection *connection);
-/* A request begins. CUT: why it is answered although not all of it has come. */
-void worker_begin(struct worker *worker, struct connection *connection, struct str bytes, const struct fcgi_head *head, enum err cut);
 
 /* Connections that other workers have given away are taken. */
 void worker_move_arrive(void *worker, unsigned events);

@@ -1,9 +1,8 @@
 /*
- * supervisor_inside: what the parts of the supervisor know of each other: the loop that converges (supervisor), and how one supervisor
- * follows another (supervisor_upgrade).
+ * supervisor_upgrade: how one supervisor follows another; and what it and the loop that converges (supervisor) know of a supervisor.
  */
-#ifndef LARDER_SUPERVISOR_INSIDE_H
-#define LARDER_SUPERVISOR_INSIDE_H
+#ifndef LARDER_SUPERVISOR_UPGRADE_H
+#define LARDER_SUPERVISOR_UPGRADE_H
 
 #include <sys/types.h>
 
@@ -25,23 +24,6 @@ struct child {
     bool killed;
 };
 
-/* How far the change of supervisors is. */
-enum supervisor_stage {
-    SUPERVISOR_ALONE,
-    /* Of the predecessor. */
-    SUPERVISOR_STARTED,   /* the successor loads its configuration */
-    SUPERVISOR_HOLDING,   /* workers finish what may change something, and hold the rest */
-    SUPERVISOR_RELEASING, /* writer and housekeeper end */
-    SUPERVISOR_GIVEN,     /* the successor starts its own */
-    SUPERVISOR_YIELDING,  /* workers hand over */
-    SUPERVISOR_YIELDED,   /* the successor starts its workers */
-    /* Of the successor. */
-    SUPERVISOR_LOADED,  /* waits for the predecessor's writer and housekeeper to end */
-    SUPERVISOR_SETTING, /* starts its own */
-    SUPERVISOR_SET,     /* waits for the predecessor's workers to hand over */
-    SUPERVISOR_SERVING  /* serves, and waits to be told that it is alone */
-};
-
 struct supervisor {
     const struct supervisor_ops *ops;
     struct generation *current;
@@ -60,15 +42,6 @@ struct supervisor {
     pid_t successor;
     int control; /* to the other supervisor; -1: there is none */
 };
-
-/* Tells the service manager. */
-void supervisor_notify(const char *state);
-void supervisor_notify_reloading(void);
-struct scoreboard_process *supervisor_row(const struct supervisor *supervisor, const struct child *child);
-/* How many children of ROLE (NULL: of any) live: of the current generation and staying, or all. */
-unsigned supervisor_count(const struct supervisor *supervisor, const struct supervisor_role *role, bool all);
-/* Tells children to end, the exclusive ones or the others: all, or those of older generations. */
-void supervisor_end_children(struct supervisor *supervisor, bool all, bool exclusive);
 
 /* Which children may be started now. */
 bool supervisor_upgrade_allows(const struct supervisor *supervisor, const struct supervisor_role *role);
