@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "api/housekeeper.h"
+#include "api/openapi.h"
 #include "api/route_warm.h"
 #include "base/metrics.h"
 #include "base/shm.h"
@@ -40,6 +41,7 @@ struct serve {
     struct writer_shared *writer;
     struct housekeeper_shared *housekeeper;
     struct scoreboard *scoreboard;
+    struct recent *slow;
     struct shared_cache *cache; /* of the latest generation */
     int64_t started_ms;
 };
@@ -49,13 +51,14 @@ void serve_free_files(struct serve_files *files)
     catalog_free(&files->catalog);
     config_free(&files->config);
     buf_free(&files->depends);
+    buf_free(&files->answers);
 }
 
 /* What a line of the checking child begins with. */
-enum { SAYS_PROBLEM = '!', SAYS_TABLES = '=' };
+enum { SAYS_PROBLEM = '!', SAYS_TABLES = '=', SAYS_ANSWER = '>' };
 
 /* Reads what the checking child says. */
-static void take_findings(int fd, struct report *report, struct buf *depends)
+static void take_findings(int fd, struct report *report, struct serve_files *files)
 {
     char *line = NULL;
     size_t cap = 0;
@@ -63,7 +66,9 @@ static void take_findings(int fd, struct report *report, struct buf *depends)
     while (in && getline(&line, &cap, in) > 1) {
         line[strcspn(line, "\n")] = '\0';
         if (line[0] == SAYS_TABLES)
-            buf_printf(depends, "%s\n", line + 1);
+            buf_printf(&files->depends, "%s\n", line + 1);
+        else if (line[0] == SAYS_ANSWER)
+            buf_printf(&files->answers, "%s\n", line + 1);
         else
             report_add(report, "", 0, 0, "%s", line + 1);
     }
@@ -77,19 +82,26 @@ static void take_findings(int fd, struct report *report, struct buf *depends)
 /* How the checking child ends. */
 enum { CHECKED = 0, CHECKED_WRONG = 2, CHECKED_NOTHING = 3 };
 
+static void say_lines(int fd, char mark, struct str text)
+{
+    while (text.len > 0) {
+        struct str line = str_cut(&text, '\n');
+        dprintf(fd, "%c%.*s\n", mark, STR_ARG(line));
+    }
+}
+
 static int check_in_child(const struct serve_files *files, int fd)
 {
     struct report *report = report_new();
-    struct buf depends = {0};
-    enum err err = check_statements(files->config->store.database, files->config->store.sql, files->catalog, report, &depends);
+    struct buf depends = {0}, answers = {0};
+    enum err err = check_statements(files->config->store.database, files->config->store.sql, files->catalog, report, &depends, &answers);
     for (size_t i = 0; i < report_count(report); i++)
         dprintf(fd, "%c%s\n", SAYS_PROBLEM, report_line(report, i));
-    for (struct str rest = buf_str(&depends); rest.len > 0;) {
-        struct str line = str_cut(&rest, '\n');
-        dprintf(fd, "%c%.*s\n", SAYS_TABLES, STR_ARG(line));
-    }
+    say_lines(fd, SAYS_TABLES, buf_str(&depends));
+    say_lines(fd, SAYS_ANSWER, buf_str(&answers));
     report_free(&report);
     buf_free(&depends);
+    buf_free(&answers);
     return err == ERR_OK ? CHECKED : err == ERR_UNAVAILABLE ? CHECKED_NOTHING : CHECKED_WRONG;
 }
 
@@ -109,7 +121,7 @@ static enum err check_apart(struct serve_files *files, struct report *report)
         close(ends[0]);
         return err_from_errno(errno);
     }
-    take_findings(ends[0], report, &files->depends);
+    take_findings(ends[0], report, files);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     if (WIFEXITED(status) && WEXITSTATUS(status) == CHECKED)
@@ -218,6 +230,7 @@ static enum err load_generation(struct serve *serve, struct report *report, stru
                                          .writer = serve->writer,
                                          .housekeeper = serve->housekeeper,
                                          .scoreboard = serve->scoreboard,
+                                         .slow = serve->slow,
                                          .started_ms = serve->started_ms};
     struct supervisor_generation generation = {.config = loaded->files.config, .app = loaded};
     err = app_new(loaded->files.config, loaded->files.catalog, &loaded->shared, report, &loaded->app);
@@ -225,8 +238,16 @@ static enum err load_generation(struct serve *serve, struct report *report, stru
         unload(serve, &generation);
         return err;
     }
+    loaded->app->openapi = openapi_new(loaded->app, buf_str(&loaded->files.answers));
     *out = generation;
     return ERR_OK;
+}
+
+static void set_log(const struct config *config)
+{
+    log_init(STDERR_FILENO, config->log.level, config->log.format);
+    log_send_to(config->log.target, config->log.socket);
+    log_set_rate((uint32_t)config->log.rate);
 }
 
 static bool reload(void *context, struct supervisor_generation *out)
@@ -235,7 +256,7 @@ static bool reload(void *context, struct supervisor_generation *out)
     struct report *report = report_new();
     bool loaded = load_generation(serve, report, out) == ERR_OK;
     if (loaded) {
-        log_init(STDERR_FILENO, out->config->log.level, out->config->log.format);
+        set_log(out->config);
         /* Workers of the new generation wait for its writer, which may have migrations to apply. */
         atomic_store(&serve->writer->state, WRITER_STARTING);
         atomic_store(&serve->housekeeper->state, HOUSEKEEPER_STARTING);
@@ -337,10 +358,7 @@ static void run(void *thread, struct http *http)
 
 static void refuse(struct http *http, int status, const char *detail)
 {
-    if (status == 503)
-        app_unavailable(http, 1, detail);
-    else
-        app_problem(http, status, "%s", detail);
+    app_refuse(http, status, detail);
 }
 
 static int run_worker(const struct supervisor_generation *generation, const struct supervisor_child *child)
@@ -375,7 +393,8 @@ int serve_run(const char *config_path, char **program)
     struct report *report = report_new();
     void *writer = NULL, *housekeeper = NULL;
     int code = 1;
-    if (metrics_init(SUPERVISOR_CHILDREN_MAX) != ERR_OK || shm_map(sizeof *serve.writer, &writer) != ERR_OK ||
+    if (log_share() != ERR_OK || recent_new(SLOW_TEXT_MAX, &serve.slow) != ERR_OK ||
+        metrics_init(SUPERVISOR_CHILDREN_MAX) != ERR_OK || shm_map(sizeof *serve.writer, &writer) != ERR_OK ||
         shm_map(sizeof *serve.housekeeper, &housekeeper) != ERR_OK || scoreboard_new(&serve.scoreboard) != ERR_OK) {
         fprintf(stderr, "larder: no shared memory to be had\n");
         goto out;
@@ -388,12 +407,13 @@ int serve_run(const char *config_path, char **program)
         code = 2;
         goto out;
     }
-    log_init(STDERR_FILENO, first.config->log.level, first.config->log.format);
+    set_log(first.config);
     log_role("supervisor");
     const struct supervisor_ops ops = {
         .roles = roles, .context = &serve, .scoreboard = serve.scoreboard, .program = program, .load = reload, .unload = unload};
     code = supervisor_run(&ops, &first);
 out:
+    recent_free(&serve.slow);
     shm_unmap(&writer, sizeof *serve.writer);
     shm_unmap(&housekeeper, sizeof *serve.housekeeper);
     scoreboard_free(&serve.scoreboard);

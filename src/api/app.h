@@ -7,6 +7,7 @@
 #ifndef LARDER_APP_H
 #define LARDER_APP_H
 
+#include "api/slow.h"
 #include "base/loop.h"
 #include "base/metrics.h"
 #include "base/scoreboard.h"
@@ -25,6 +26,7 @@ struct app_shared {
     struct writer_shared *writer;
     struct housekeeper_shared *housekeeper;
     const struct scoreboard *scoreboard;
+    struct recent *slow; /* requests; NULL: not kept */
     int64_t started_ms;
 };
 
@@ -33,6 +35,7 @@ struct app {
     const struct catalog *catalog;
     struct router *router;
     struct route *resource_routes; /* one for each resource */
+    struct openapi *openapi;       /* the app's once a server has set it, before the fork; NULL: not made ahead */
     const struct app_shared *shared;
 };
 
@@ -61,6 +64,8 @@ struct exchange {
     void *state;                                       /* the route's own */
     enum metrics_outcome outcome;                      /* see app_counts */
     enum metrics_tier tier;
+    const struct params_values *values; /* for the slow log: those of its URL; NULL until known */
+    struct slow_clock clock;
     const char *event; /* for the log: what went wrong, a word; NULL without */
     struct str why;    /* the same in words, for the operator only */
 };
@@ -83,6 +88,9 @@ enum err app_new(const struct config *config, const struct catalog *catalog, con
                  struct report *report, struct app **out) ERR_CHECKED;
 void app_free(struct app **app);
 
+/* The table of larder's own routes. */
+const struct route *app_built_in(size_t *count);
+
 /* LOOP for the event thread; NULL for a pool thread, which also gets store and writer. */
 struct app_thread *app_thread_open(const struct app *app, const struct loop *loop);
 void app_thread_close(struct app_thread **thread);
@@ -92,6 +100,9 @@ enum http_step app_handle(struct app_thread *thread, struct http *http);
 /* All remaining steps (all, when app_handle was not called), on a thread that may block. The response is complete
  * after it. */
 void app_run(struct app_thread *thread, struct http *http);
+
+/* Answers a request that the application never sees, or that nobody may go on with: a problem, its line in the log. */
+void app_refuse(struct http *http, int status, const char *detail);
 
 /* For routes. */
 
@@ -114,8 +125,8 @@ static inline void app_counts(struct exchange *exchange, enum metrics_outcome ou
 
 /* Fills HTTP with an application/problem+json response (RFC 9457). DETAIL tells the caller what to change. */
 void app_problem(struct http *http, int status, const char *detail_format, ...) __attribute__((format(printf, 3, 4)));
-/* The body alone, in ARENA. */
-struct str app_problem_body(struct arena *arena, int status, struct str detail);
+/* The body alone, in ARENA. REQUEST_ID is empty in what other requests will be answered with too. */
+struct str app_problem_body(struct arena *arena, int status, struct str detail, struct str request_id);
 /* The detail of the problem that HTTP has been answered with, in its arena; the status in words where it says none. */
 struct str app_problem_detail(const struct http *http);
 /* 503 with Retry-After. */

@@ -455,10 +455,52 @@ int housekeeper_run(const struct app *app, const volatile sig_atomic_t *stop)
 {
     struct housekeeper *housekeeper = housekeeper_new(app);
 
-    while (!*stop)
+    while (!*stop) {
         housekeeper_round(housekeeper, WAIT_MS);
+        log_tell_suppressed();
+    }
     housekeeper_free(&housekeeper);
     return 0;
+}
+
+/* Whether there is anything to catch up with. A database that cannot be read for so long holds nothing new either. */
+static bool is_behind(const struct app_thread *thread, struct outbox *outbox)
+{
+    const int64_t until_ms = sys_monotonic_ms() + UNREADABLE_MS;
+    bool waiting = false;
+    struct buf why = {0};
+
+    while (changes_waiting(outbox, &waiting, &why) != ERR_OK && sys_monotonic_ms() < until_ms) {
+        buf_clear(&why);
+        usleep(RETRY_MS * 1000);
+    }
+    if (why.len > 0)
+        log_event(LOG_LEVEL_WARNING, "outbox_unreadable", LOG_TEXT("database", thread->app->config->store.database),
+                  LOG_STR("why", buf_str(&why)));
+    buf_free(&why);
+    return waiting;
+}
+
+bool housekeeper_catch_up(struct app_thread *thread)
+{
+    const struct app *app = thread->app;
+    struct housekeeper housekeeper = {.app = app,
+                                      .shared = app->shared->housekeeper,
+                                      .cache_shared = app->shared->cache,
+                                      .cache = thread->cache,
+                                      .writer = thread->writer};
+    bool told = true;
+
+    housekeeper.outbox = outbox_open(app->config->store.database);
+    if (is_behind(thread, housekeeper.outbox)) {
+        housekeeper.changes = changes_new(app->catalog);
+        housekeeper.arena = arena_new(ARENA_FIRST, ARENA_MAX);
+        told = drain_and_settle(&housekeeper, true, true);
+        changes_free(&housekeeper.changes);
+        arena_free(&housekeeper.arena);
+    }
+    outbox_close(&housekeeper.outbox);
+    return told;
 }
 
 void housekeeper_ended(const struct app *app, bool orderly)

@@ -35,6 +35,10 @@ struct housekeeper;
 struct housekeeper *housekeeper_new(const struct app *app);
 void housekeeper_free(struct housekeeper **housekeeper);
 void housekeeper_round(struct housekeeper *housekeeper, int64_t wait_ms);
+/* For a process that lives for one request, where there may be no housekeeper: carries out what the outbox holds and
+ * what other programs have changed, with the cache and the writer of THREAD, which may block. False when L2 could not
+ * be told of it all: it must not be read. */
+bool housekeeper_catch_up(struct app_thread *thread);
 /* Called in the parent when the process has ended; ORDERLY: because it was told to. */
 void housekeeper_ended(const struct app *app, bool orderly);
 

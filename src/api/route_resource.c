@@ -18,25 +18,15 @@
 #include <stdlib.h>
 
 #include "api/memo.h"
+#include "api/origin.h"
 #include "api/route_purge.h"
 #include "base/sys.h"
 #include "http/caching.h"
-
-enum { REFRESH_BYTES = 4096, REFRESH_BYTES_MAX = 64 << 20 };
 
 /* No value can make this: in a key, `%` is always followed by two digits. */
 static const char caller_mark[] = "%@";
 
 static const char no_memory[] = "The request needs more memory than one may have.";
-
-/* What a fill needs of the origin. */
-struct origin {
-    struct store *store; /* of the thread that runs the fill */
-    const struct resource *resource;
-    const struct params_values *values;
-    struct store_caller caller;
-    struct buf why; /* freed by whoever ran the fill */
-};
 
 /* The state of a read, in the arena. */
 struct reading {
@@ -202,6 +192,8 @@ static bool bind_late(struct exchange *exchange)
 
     if (reading->recalled && app_match(exchange) == ROUTER_FOUND)
         reading->recalled = bind(exchange, &reading->values, &why) != ERR_OK;
+    if (!reading->recalled)
+        exchange->values = &reading->values;
     buf_free(&why);
     return !reading->recalled;
 }
@@ -274,36 +266,17 @@ static void answer_found(struct exchange *exchange, const struct cache_found *fo
     answer(exchange, &found->entry, &state);
 }
 
-/* The fill: the statement's answer as an entry without times. */
-static enum err read_origin(void *context, struct arena *arena, struct entry *entry)
-{
-    struct origin *origin = context;
-    struct store_answer row;
-    int64_t began_us = sys_monotonic_us();
-    enum err err =
-        store_read(origin->store, origin->resource, origin->values, &origin->caller, arena, &row, &origin->why);
-
-    metrics_add(METRIC_statements, 1);
-    metrics_add(METRIC_statement_us, (uint64_t)(sys_monotonic_us() - began_us));
-    if (err != ERR_OK) {
-        metrics_add(METRIC_statement_failures, 1);
-        return err;
-    }
-    entry->status = row.found ? 200 : 404;
-    entry->content_type = row.found ? STR("application/json") : STR("application/problem+json");
-    entry->body = row.found ? row.json : app_problem_body(arena, 404, STR("There is no such thing here."));
-    entry->body_len = entry->body.len;
-    return arena_overflowed(arena) ? ERR_LIMIT : ERR_OK;
-}
-
-static struct origin *origin_of(struct exchange *exchange)
+/* NEXT: what the time behind the statement is spent on. */
+static struct origin *origin_of(struct exchange *exchange, enum slow_phase next)
 {
     struct reading *reading = exchange->state;
 
     reading->origin = (struct origin){.store = exchange->thread->store,
                                       .resource = exchange->route->resource,
                                       .values = &reading->values,
-                                      .caller = route_resource_caller(exchange->http)};
+                                      .caller = route_resource_caller(exchange->http),
+                                      .clock = &exchange->clock,
+                                      .next = next};
     return &reading->origin;
 }
 
@@ -336,10 +309,10 @@ static void note_failure(struct exchange *exchange, const char *event, enum err 
 /* Without the cache: nothing is asked of it and nothing stored. */
 static enum http_step bypass(struct exchange *exchange)
 {
-    struct origin *origin = origin_of(exchange);
+    struct origin *origin = origin_of(exchange, SLOW_WORK);
     struct entry entry = {0};
     struct caching_state state = {.outcome = CACHING_BYPASS};
-    enum err err = read_origin(origin, exchange->http->arena, &entry);
+    enum err err = origin_read(origin, exchange->http->arena, &entry);
 
     app_counts(exchange, METRICS_OUTCOME_bypass, METRICS_TIER_origin);
     if (err == ERR_OK) {
@@ -373,7 +346,7 @@ static void answer_last_resort(struct exchange *exchange, const struct entry *en
 static enum http_step compute(struct exchange *exchange)
 {
     struct reading *reading = exchange->state;
-    struct origin *origin = origin_of(exchange);
+    struct origin *origin = origin_of(exchange, SLOW_FILL);
     struct cache_answer computed;
 
     if (!bind_late(exchange)) {
@@ -381,8 +354,10 @@ static enum http_step compute(struct exchange *exchange)
         app_unavailable(exchange->http, 1, no_memory);
         return HTTP_DONE;
     }
-    enum err err = cache_compute(exchange->thread->cache, &reading->ask, &reading->found, false, read_origin, origin,
+    slow_enter(&exchange->clock, SLOW_L2, sys_monotonic_us());
+    enum err err = cache_compute(exchange->thread->cache, &reading->ask, &reading->found, false, origin_read, origin,
                                  exchange->http->arena, &computed);
+    slow_enter(&exchange->clock, SLOW_WORK, sys_monotonic_us());
 
     if (err != ERR_OK) {
         answer_last_resort(exchange, NULL, err);
@@ -400,89 +375,13 @@ static enum http_step compute(struct exchange *exchange)
     return HTTP_DONE;
 }
 
-/* A refresh in the background: all it needs, in its own arena. */
-struct refresh {
-    struct loop_job job; /* first */
-    struct arena *arena;
-    struct params_values values;
-    struct str tags[ENTRY_TAGS_MAX];
-    struct cache_ask ask;
-    struct cache_found found;
-    struct origin origin;
-};
-
-static void run_refresh(struct loop_job *job, void *it)
-{
-    struct refresh *refresh = (struct refresh *)job;
-    struct app_thread *thread = it;
-    struct cache_answer computed;
-
-    refresh->origin.store = thread->store;
-    refresh->origin.values = &refresh->values;
-    enum err err = cache_compute(thread->cache, &refresh->ask, &refresh->found, true, read_origin, &refresh->origin,
-                                 refresh->arena, &computed);
-    if (err != ERR_OK && err != ERR_BUSY) {
-        metrics_add(METRIC_refresh_failures, 1);
-        log_event(
-            LOG_LEVEL_WARNING, "refresh_failed", LOG_STR("resource", refresh->origin.resource->name),
-            LOG_STR("why", refresh->origin.why.len > 0 ? buf_str(&refresh->origin.why) : str_from(err_text(err))));
-    }
-    buf_free(&refresh->origin.why);
-}
-
-static void end_refresh(struct loop_job *job)
-{
-    struct refresh *refresh = (struct refresh *)job;
-
-    arena_free(&refresh->arena);
-    free(refresh);
-}
-
-static struct params_value copy_value(const struct params_value *value, struct arena *arena)
-{
-    struct params_value copy = *value;
-
-    copy.text = arena_copy(arena, value->text);
-    return copy;
-}
-
-/* Has what was just answered computed anew, by nobody's request. */
+/* Has what was just answered computed anew. */
 static void refresh_behind(struct exchange *exchange, const struct cache_found *found)
 {
     const struct reading *reading = exchange->state;
-    const struct loop *loop = exchange->thread->loop;
 
-    if (!bind_late(exchange)) {
+    if (!bind_late(exchange) || !origin_refresh(exchange, &reading->values, &reading->ask, found))
         cache_leave(exchange->thread->cache, found);
-        return;
-    }
-    struct refresh *refresh = sys_calloc(1, sizeof *refresh);
-    struct arena *arena = arena_new(REFRESH_BYTES, REFRESH_BYTES_MAX);
-
-    *refresh = (struct refresh){.job = {.run = run_refresh, .done = end_refresh}, .arena = arena};
-    refresh->job.what = exchange->route->resource->name.p;
-    refresh->origin = (struct origin){
-        .resource = exchange->route->resource,
-        .caller = {.now_ms = exchange->http->now_ms, .address = arena_copy(arena, exchange->http->in.remote_addr)}};
-    refresh->values.count = reading->values.count;
-    for (size_t i = 0; i < reading->values.count; i++)
-        refresh->values.items[i] = copy_value(&reading->values.items[i], arena);
-    refresh->ask = reading->ask;
-    refresh->ask.key = arena_copy(arena, reading->ask.key);
-    refresh->ask.tags = refresh->tags;
-    for (size_t i = 0; i < reading->ask.tags_count; i++)
-        refresh->tags[i] = arena_copy(arena, reading->ask.tags[i]);
-    /* Nobody waits for it, so a stale entry need not stand in when it fails. */
-    refresh->found = (struct cache_found){.leased = found->leased, .lease = found->lease};
-    refresh->found.spent = arena_copy(arena, found->spent);
-    /* Tags for which there was no room must not be missing from what is kept. */
-    bool whole = !arena_overflowed(arena) && !arena_overflowed(exchange->http->arena);
-    if (whole && loop->submit(loop->self, &refresh->job) == ERR_OK) {
-        metrics_add(METRIC_refreshes, 1);
-        return;
-    }
-    cache_leave(exchange->thread->cache, found);
-    end_refresh(&refresh->job);
 }
 
 static void take_found(void *context, struct cache_found *found)
@@ -506,10 +405,13 @@ static void take_found(void *context, struct cache_found *found)
         answer_last_resort(exchange, found->present ? &found->entry : NULL, ERR_UNAVAILABLE);
         break;
     }
-    if (reading->inside)
+    if (reading->inside) {
         reading->outcome = step;
-    else
-        app_advance(exchange, step);
+        return;
+    }
+    if (found->collapsed)
+        exchange->clock.phase = SLOW_WAIT;
+    app_advance(exchange, step);
 }
 
 /* The write behind that the answer has to wait for; 0: for none. */
@@ -533,6 +435,8 @@ static enum http_step catch_up(struct exchange *exchange)
     const struct writer_shared *writer = exchange->thread->app->shared->writer;
     const uint64_t number = find_pending(exchange);
 
+    if (number > 0)
+        slow_enter(&exchange->clock, SLOW_WRITE, sys_monotonic_us());
     if (!bind_late(exchange)) {
         app_unavailable(exchange->http, 1, no_memory);
         return HTTP_DONE;
@@ -564,6 +468,7 @@ enum http_step route_resource_read(struct exchange *exchange)
     } else {
         if (!route_resource_bind(exchange, &reading->values))
             return HTTP_DONE;
+        exchange->values = &reading->values;
         route_resource_ask(exchange->route->resource, &reading->values, http, &reading->tags, &reading->ask);
     }
     if (find_pending(exchange) > 0 || exchange->route->resource->ttl_ms == 0)

@@ -7,6 +7,8 @@
  */
 #include "api/writing.h"
 
+#include "base/sys.h"
+
 struct writing *writing_new(struct exchange *exchange, size_t state_size)
 {
     struct arena *arena = exchange->http->arena;
@@ -95,7 +97,9 @@ enum http_step writing_begin(struct writing *writing)
     if (thread->writes)
         return begin_on_loop(writing);
     scoreboard_phase(thread->board, SCOREBOARD_WRITER);
+    slow_enter(&writing->exchange->clock, SLOW_WRITE, sys_monotonic_us());
     writing->err = writer_client_write(thread->writer, &writing->ask, arena, &writing->told, &why);
+    slow_enter(&writing->exchange->clock, SLOW_WORK, sys_monotonic_us());
     writing->why = arena_take_buf(arena, &why);
     if (is_to_tell(writing))
         settle_now(thread, &writing->telling);

@@ -250,6 +250,18 @@ out:
     return found;
 }
 
+void sys_leave_streams(void)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (null < 0)
+        return;
+    (void)dup2(null, STDIN_FILENO);
+    (void)dup2(null, STDOUT_FILENO);
+    if (null > STDOUT_FILENO)
+        close(null);
+}
+
 void sys_title_init(int argc, char **argv)
 {
     size_t count = 0;

@@ -193,6 +193,13 @@ enum err l2_ping(struct l2 *l2)
     return l2_health_admit(l2->shared->health, true) ? l2->shared->backend->ping(l2->self) : ERR_UNAVAILABLE;
 }
 
+enum err l2_measure(struct l2 *l2, struct l2_size *out)
+{
+    if (!l2->shared->backend->measure)
+        return ERR_NOT_FOUND;
+    return l2_health_admit(l2->shared->health, true) ? l2->shared->backend->measure(l2->self, out) : ERR_UNAVAILABLE;
+}
+
 /* What l2_job.h promises of a failure. */
 static enum err settle_job(enum err err)
 {

@@ -33,7 +33,8 @@ struct gateway {
     bool has_rest;
     uint16_t request_id;
     bool keep;
-    size_t params_len; /* of the scan */
+    size_t params_len; /* of the scan, as is the next */
+    size_t stdin_len;
 };
 
 enum err gateway_start(void)
@@ -86,6 +87,15 @@ bool gateway_has_rest(const struct gateway *gateway)
     return gateway->has_rest;
 }
 
+/* Completes the request. A body that came in chunks is as long as the web server has found it to be: not all of them announce that. */
+static enum err finish_request(const struct gateway *gateway, struct http *http, const char **why)
+{
+    enum err err = http_finish_request(http, why);
+    if (err == ERR_OK && http->in.content_length.len == 0)
+        http->body_len = gateway->stdin_len;
+    return err;
+}
+
 static const char wrong_length[] = "the request body is not as long as Content-Length says";
 
 /* The body, where it is all there and short. */
@@ -110,6 +120,7 @@ enum err gateway_begin(struct gateway *gateway, struct str bytes, const struct f
     gateway->keep = head->keep;
     gateway->request_id = head->request_id;
     gateway->params_len = head->params_len;
+    gateway->stdin_len = head->body_complete ? head->stdin_len : 0;
     gateway->has_rest = true;
     if (head->is_split)
         return ERR_OK;
@@ -122,7 +133,7 @@ enum err gateway_begin(struct gateway *gateway, struct str bytes, const struct f
         const char *name = copy + param->at;
         http_set_variable(http, (struct str){name, param->name_len}, (struct str){name + param->name_len, param->value_len});
     }
-    enum err err = http_finish_request(http, why);
+    enum err err = finish_request(gateway, http, why);
     return err == ERR_OK ? take_body(gateway, bytes, head, http, why) : err;
 }
 
@@ -155,7 +166,7 @@ static enum err take_variables(const struct gateway *gateway, struct http *http,
             http_set_variable(http, name, value);
     }
     if (len == gateway->params_len + strlen(added) - strlen("="))
-        return http_finish_request(http, why);
+        return finish_request(gateway, http, why);
     *why = "a zero byte stands in a variable that the web server passed";
     return ERR_SYNTAX;
 }

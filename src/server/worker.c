@@ -485,7 +485,7 @@ static void round_of_events(struct worker *worker)
 static enum err open_worker(struct worker *worker, const struct worker_options *options)
 {
     const struct config *config = options->config;
-    *worker = (struct worker){.options = options, .config = config, .now_ms = sys_monotonic_ms()};
+    *worker = (struct worker){.options = options, .config = config, .rooms.mount = str_from(config->server.mount), .now_ms = sys_monotonic_ms()};
     worker->loop = (struct loop){
         .self = worker, .number = options->number, .watch = watch_fd, .tick = add_tick, .submit = submit};
     worker->pool_ops = (struct pool_ops){

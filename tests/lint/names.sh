@@ -7,6 +7,7 @@ need_ctags
 other_names='
 src/main.c main
 src/import.c cli_import
+src/command_openapi.c cli_openapi
 '
 
 # Prefixes of enum constants that are not their module's: header and prefix.
