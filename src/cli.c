@@ -223,7 +223,13 @@ static enum err purge_item_by_server(const struct config *config, struct str bod
     struct buf answer = {0};
     struct body members;
     int status = 0;
-    enum err err = cli_ask_server(config, &(struct cli_question){.method = "POST", .uri = "/api/cache/invalidate", .body = body, .status = &status, .answer = &answer, .why = why});
+    enum err err =
+        cli_ask_server(config, &(struct cli_question){.method = "POST",
+                                                      .uri = "/api/cache/invalidate",
+                                                      .body = body,
+                                                      .status = &status,
+                                                      .answer = &answer,
+                                                      .why = why});
 
     if (err == ERR_OK)
         err = read_answer(&answer, arena, &members, why);
@@ -401,7 +407,9 @@ static enum err warm_once(const struct config *config, struct str body, struct a
 {
     struct buf answer = {0};
     struct body members;
-    enum err err = cli_ask_server(config, &(struct cli_question){.method = "POST", .uri = "/api/cache/warm", .body = body, .answer = &answer, .why = why});
+    enum err err =
+        cli_ask_server(config, &(struct cli_question){
+                                   .method = "POST", .uri = "/api/cache/warm", .body = body, .answer = &answer, .why = why});
 
     if (err == ERR_OK)
         err = read_answer(&answer, arena, &members, why);
