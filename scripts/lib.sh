@@ -13,9 +13,13 @@ wrong_usage() { usage >&2; exit 2; }
 build_packages=(gcc libc6-dev make autoconf automake pkg-config
     libfcgi-dev libhiredis-dev libjson-c-dev libsqlite3-dev libinih-dev libsodium-dev libxxhash-dev libdeflate-dev
     libsystemd-dev libcmocka-dev)
-stack_packages=(nginx redis-server sqlite3 curl jq)
-check_packages=(clang libclang-rt-dev valgrind wrk universal-ctags python3 python3-pytest python3-redis python3-requests
-    git mandoc shellcheck spawn-fcgi)
+stack_packages=(nginx redis-server sqlite3 curl jq libjs-chart.js)
+check_packages=(clang libclang-rt-dev valgrind wrk universal-ctags git mandoc shellcheck prometheus
+    apache2-bin libapache2-mod-fcgid lighttpd spawn-fcgi multiwatch systemd
+    python3 python3-pytest python3-pytest-xdist python3-redis python3-requests python3-prometheus-client
+    chromium chromium-driver python3-selenium)
+# Clients that are made from /openapi.json run there; any node will do.
+command -v node >/dev/null && command -v npm >/dev/null || check_packages+=(nodejs npm)
 
 # need_packages PACKAGE...: installs those that are missing, or says how and ends.
 need_packages() {

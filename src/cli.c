@@ -12,6 +12,7 @@
 #include "api/body.h"
 #include "base/sys.h"
 #include "cache/purge.h"
+#include "cgi.h"
 #include "command_writer.h"
 #include "config/catalog.h"
 #include "server/fcgi_client.h"
@@ -31,8 +32,7 @@ void cli_print_report(const struct report *report)
         fprintf(stderr, "larder: %s\n", report_line(report, i));
 }
 
-/* The file to read: the one named, else the installed one where it exists, else none. */
-static const char *config_path(const struct cli *cli)
+const char *cli_config_path(const struct cli *cli)
 {
     static const char installed[] = LARDER_SYSCONFDIR "/larder.conf";
     if (cli->config_path && *cli->config_path)
@@ -43,7 +43,7 @@ static const char *config_path(const struct cli *cli)
 bool cli_load_config(const struct cli *cli, struct config **out)
 {
     struct report *report = report_new();
-    bool loaded = config_load(config_path(cli), report, out) == ERR_OK;
+    bool loaded = config_load(cli_config_path(cli), report, out) == ERR_OK;
     cli_print_report(report);
     report_free(&report);
     if (loaded)
@@ -67,7 +67,12 @@ int cli_serve(const struct cli *cli)
         return 2;
     sys_tune_malloc(cli->program);
     store_tune_malloc();
-    return serve_run(config_path(cli));
+    return serve_run(cli_config_path(cli));
+}
+
+int cli_answer(const struct cli *cli)
+{
+    return cgi_run(cli_config_path(cli));
 }
 
 int cli_check(const struct cli *cli)
@@ -76,7 +81,7 @@ int cli_check(const struct cli *cli)
     if (!takes(cli, 0, "check [--print]"))
         return 2;
     struct report *report = report_new();
-    enum err err = serve_load_files(config_path(cli), report, &files);
+    enum err err = serve_load_files(cli_config_path(cli), report, &files);
     cli_print_report(report);
     if (err == ERR_OK && cli->print) {
         struct buf text = {0};
@@ -108,7 +113,8 @@ static enum err load_sample(const struct config *config, struct buf *why)
         struct writer_client_told told;
         struct writer_client *client = writer_client_new(config, NULL);
         const struct store_caller caller = {.now_ms = sys_now_ms()};
-        err = writer_client_write(client, &(struct writer_client_ask){.sql = buf_str(&sql), .caller = &caller}, arena, &told, why);
+        err = writer_client_write(client, &(struct writer_client_ask){.sql = buf_str(&sql), .caller = &caller}, arena,
+                                  &told, why);
         writer_client_free(&client);
         arena_free(&arena);
     }

@@ -16,13 +16,17 @@ struct cli {
 };
 
 int cli_serve(const struct cli *cli);
+int cli_answer(const struct cli *cli); /* the request of a CGI environment */
 int cli_check(const struct cli *cli);
 int cli_migrate(const struct cli *cli);
 int cli_import(const struct cli *cli);
 int cli_purge(const struct cli *cli);
 int cli_warm(const struct cli *cli);
 int cli_stats(const struct cli *cli);
+int cli_openapi(const struct cli *cli);
 
+/* The file to read: the one named, else the installed one where it exists, else NULL. */
+const char *cli_config_path(const struct cli *cli);
 /* Loads the configuration or says on stderr what is wrong with it. */
 bool cli_load_config(const struct cli *cli, struct config **out);
 /* Prints REPORT's lines on stderr, each after `larder: `. */

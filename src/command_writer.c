@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -13,7 +14,7 @@
 #include "base/shm.h"
 #include "base/sys.h"
 
-#define POLL_MS 10
+#define POLL_MS 1
 
 struct command_writer {
     pid_t pid; /* 0: the server's */
@@ -28,13 +29,19 @@ static void on_signal(int number)
     child_stop = 1;
 }
 
-static int live_as_writer(const struct config *config, struct writer_shared *shared)
+static int live_as_writer(const struct config *config, struct writer_shared *shared, pid_t parent)
 {
     struct sigaction action = {.sa_handler = on_signal};
     sigemptyset(&action.sa_mask);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
+    /* Whoever reads what the command prints must not wait for the writer's end too. */
+    sys_leave_streams();
+    /* Nobody else would end a writer whose command was killed. The parent may have died before this took effect. */
+    (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent)
+        return 1;
     /* What is no error the command itself says; that a server has the lock is as good as having it. */
     log_init(STDERR_FILENO, LOG_LEVEL_ERROR, config->log.format);
     log_role("writer");
@@ -61,9 +68,10 @@ enum err command_writer_start(const struct config *config, struct command_writer
         return err;
     }
     struct writer_shared *shared = writer->shared;
+    const pid_t self = getpid();
     writer->pid = fork();
     if (writer->pid == 0)
-        _exit(live_as_writer(config, shared));
+        _exit(live_as_writer(config, shared, self));
     enum writer_state state = WRITER_STARTING;
     bool lives = writer->pid > 0;
     /* Migrations take as long as they take; a writer that cannot start says so or dies. */
@@ -89,6 +97,12 @@ enum err command_writer_start(const struct config *config, struct command_writer
 bool command_writer_is_servers(const struct command_writer *writer)
 {
     return writer->pid == 0;
+}
+
+bool command_writer_applied(const struct command_writer *writer)
+{
+    const struct writer_shared *shared = writer->shared;
+    return writer_pending_depth(&shared->pending) == 0 || atomic_load(&shared->pending.stalled);
 }
 
 void command_writer_stop(struct command_writer **writer)

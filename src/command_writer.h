@@ -12,6 +12,8 @@ struct command_writer;
 /* Returns when there is a writer that clients of CONFIG can reach and the database has been migrated. WHY for a person. On failure *OUT is NULL. */
 enum err command_writer_start(const struct config *config, struct command_writer **out, struct buf *why) ERR_CHECKED;
 bool command_writer_is_servers(const struct command_writer *writer);
+/* Whether a writer of our own has applied all writes behind that it was given, or cannot at present. */
+bool command_writer_applied(const struct command_writer *writer);
 /* Ends a writer of our own, when what it was given is committed. NULL is a no-op. */
 void command_writer_stop(struct command_writer **writer);
 

@@ -1,7 +1,8 @@
 /*
  * larder: the command table and its dispatch; nothing else.
  *
- * Started without a command by a FastCGI process manager, that is with a listening socket as standard input, it serves.
+ * Started without a command by a FastCGI process manager, that is with a listening socket as standard input, it serves. Started with a
+ * CGI environment it answers that one request, whatever the command line says.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/sys.h"
+#include "cgi.h"
 #include "cli.h"
 #include "server/listener.h"
 
@@ -24,6 +26,7 @@ static const struct command {
     {"purge", "PATTERN | --tag TAG | --key KEY | --all", "remove entries from the cache", cli_purge},
     {"warm", "[URL... | -]", "fill the cache: by the warm lines of the resources, or with these URLs", cli_warm},
     {"stats", "", "print the counters of the running server as JSON", cli_stats},
+    {"openapi", "", "print the description of all routes, OpenAPI 3.1, as JSON", cli_openapi},
 };
 
 static int usage(FILE *out, int code)
@@ -48,6 +51,8 @@ int main(int argc, char **argv)
     int option;
     sys_title_init(argc, argv); /* moves the environment away: before anything looks at it */
     struct cli cli = {.config_path = getenv("LARDER_CONFIG"), .program = argv};
+    if (cgi_is_asked() && !listener_is(STDIN_FILENO))
+        return cli_answer(&cli);
     while ((option = getopt_long(argc, argv, "c:Vh", options, NULL)) != -1)
         switch (option) {
         case 'c': cli.config_path = optarg; break;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "api/housekeeper.h"
+#include "api/openapi.h"
 #include "api/route_warm.h"
 #include "base/metrics.h"
 #include "base/shm.h"
@@ -39,6 +40,8 @@ struct serve {
     const char *config_path;
     struct writer_shared *writer;
     struct housekeeper_shared *housekeeper;
+    struct scoreboard *scoreboard;
+    struct recent *slow;
     struct shared_cache *cache; /* of the latest generation */
     int64_t started_ms;
 };
@@ -48,13 +51,14 @@ void serve_free_files(struct serve_files *files)
     catalog_free(&files->catalog);
     config_free(&files->config);
     buf_free(&files->depends);
+    buf_free(&files->answers);
 }
 
 /* What a line of the checking child begins with. */
-enum { SAYS_PROBLEM = '!', SAYS_TABLES = '=' };
+enum { SAYS_PROBLEM = '!', SAYS_TABLES = '=', SAYS_ANSWER = '>' };
 
 /* Reads what the checking child says. */
-static void take_findings(int fd, struct report *report, struct buf *depends)
+static void take_findings(int fd, struct report *report, struct serve_files *files)
 {
     char *line = NULL;
     size_t cap = 0;
@@ -62,7 +66,9 @@ static void take_findings(int fd, struct report *report, struct buf *depends)
     while (in && getline(&line, &cap, in) > 1) {
         line[strcspn(line, "\n")] = '\0';
         if (line[0] == SAYS_TABLES)
-            buf_printf(depends, "%s\n", line + 1);
+            buf_printf(&files->depends, "%s\n", line + 1);
+        else if (line[0] == SAYS_ANSWER)
+            buf_printf(&files->answers, "%s\n", line + 1);
         else
             report_add(report, "", 0, 0, "%s", line + 1);
     }
@@ -76,19 +82,26 @@ static void take_findings(int fd, struct report *report, struct buf *depends)
 /* How the checking child ends. */
 enum { CHECKED = 0, CHECKED_WRONG = 2, CHECKED_NOTHING = 3 };
 
+static void say_lines(int fd, char mark, struct str text)
+{
+    while (text.len > 0) {
+        struct str line = str_cut(&text, '\n');
+        dprintf(fd, "%c%.*s\n", mark, STR_ARG(line));
+    }
+}
+
 static int check_in_child(const struct serve_files *files, int fd)
 {
     struct report *report = report_new();
-    struct buf depends = {0};
-    enum err err = check_statements(files->config->store.database, files->config->store.sql, files->catalog, report, &depends);
+    struct buf depends = {0}, answers = {0};
+    enum err err = check_statements(files->config->store.database, files->config->store.sql, files->catalog, report, &depends, &answers);
     for (size_t i = 0; i < report_count(report); i++)
         dprintf(fd, "%c%s\n", SAYS_PROBLEM, report_line(report, i));
-    for (struct str rest = buf_str(&depends); rest.len > 0;) {
-        struct str line = str_cut(&rest, '\n');
-        dprintf(fd, "%c%.*s\n", SAYS_TABLES, STR_ARG(line));
-    }
+    say_lines(fd, SAYS_TABLES, buf_str(&depends));
+    say_lines(fd, SAYS_ANSWER, buf_str(&answers));
     report_free(&report);
     buf_free(&depends);
+    buf_free(&answers);
     return err == ERR_OK ? CHECKED : err == ERR_UNAVAILABLE ? CHECKED_NOTHING : CHECKED_WRONG;
 }
 
@@ -108,7 +121,7 @@ static enum err check_apart(struct serve_files *files, struct report *report)
         close(ends[0]);
         return err_from_errno(errno);
     }
-    take_findings(ends[0], report, &files->depends);
+    take_findings(ends[0], report, files);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     if (WIFEXITED(status) && WEXITSTATUS(status) == CHECKED)
@@ -213,7 +226,11 @@ static enum err load_generation(struct serve *serve, struct report *report, stru
         free(loaded);
         return err;
     }
-    loaded->shared = (struct app_shared){.cache = loaded->cache->it, .writer = serve->writer, .housekeeper = serve->housekeeper,
+    loaded->shared = (struct app_shared){.cache = loaded->cache->it,
+                                         .writer = serve->writer,
+                                         .housekeeper = serve->housekeeper,
+                                         .scoreboard = serve->scoreboard,
+                                         .slow = serve->slow,
                                          .started_ms = serve->started_ms};
     struct supervisor_generation generation = {.config = loaded->files.config, .app = loaded};
     err = app_new(loaded->files.config, loaded->files.catalog, &loaded->shared, report, &loaded->app);
@@ -221,8 +238,16 @@ static enum err load_generation(struct serve *serve, struct report *report, stru
         unload(serve, &generation);
         return err;
     }
+    loaded->app->openapi = openapi_new(loaded->app, buf_str(&loaded->files.answers));
     *out = generation;
     return ERR_OK;
+}
+
+static void set_log(const struct config *config)
+{
+    log_init(STDERR_FILENO, config->log.level, config->log.format);
+    log_send_to(config->log.target, config->log.socket);
+    log_set_rate((uint32_t)config->log.rate);
 }
 
 static bool reload(void *context, struct supervisor_generation *out)
@@ -231,7 +256,7 @@ static bool reload(void *context, struct supervisor_generation *out)
     struct report *report = report_new();
     bool loaded = load_generation(serve, report, out) == ERR_OK;
     if (loaded) {
-        log_init(STDERR_FILENO, out->config->log.level, out->config->log.format);
+        set_log(out->config);
         /* Workers of the new generation wait for its writer, which may have migrations to apply. */
         atomic_store(&serve->writer->state, WRITER_STARTING);
         atomic_store(&serve->housekeeper->state, HOUSEKEEPER_STARTING);
@@ -306,9 +331,13 @@ static int run_warmer(const struct supervisor_generation *generation, const stru
     return route_warm_run(loaded->app, child->stop);
 }
 
-static void *open_thread(void *app, const struct loop *loop)
+static void *open_thread(void *app, const struct loop *loop, struct scoreboard_thread *board)
 {
-    return app_thread_open(app, loop);
+    struct app_thread *thread = app_thread_open(app, loop);
+    thread->board = board;
+    if (thread->store)
+        store_show_on(thread->store, board);
+    return thread;
 }
 
 static void close_thread(void *thread)
@@ -329,10 +358,7 @@ static void run(void *thread, struct http *http)
 
 static void refuse(struct http *http, int status, const char *detail)
 {
-    if (status == 503)
-        app_unavailable(http, 1, detail);
-    else
-        app_problem(http, status, "%s", detail);
+    app_refuse(http, status, detail);
 }
 
 static int run_worker(const struct supervisor_generation *generation, const struct supervisor_child *child)
@@ -340,8 +366,12 @@ static int run_worker(const struct supervisor_generation *generation, const stru
     static const struct app_ops ops = {
         .thread_open = open_thread, .thread_close = close_thread, .handle = handle, .run = run, .refuse = refuse};
     const struct loaded *loaded = generation->app;
-    const struct worker_options options = {.config = generation->config, .ops = &ops, .app = loaded->app,
-                                           .listener = child->listener, .slot = child->slot, .number = child->number,
+    const struct worker_options options = {.config = generation->config,
+                                           .ops = &ops,
+                                           .app = loaded->app,
+                                           .listener = child->listener,
+                                           .row = child->row,
+                                           .number = child->number,
                                            .stop = child->stop};
     return worker_run(&options);
 }
@@ -361,27 +391,30 @@ int serve_run(const char *config_path)
     struct report *report = report_new();
     void *writer = NULL, *housekeeper = NULL;
     int code = 1;
-    if (metrics_init(SUPERVISOR_CHILDREN_MAX + 1) != ERR_OK || shm_map(sizeof *serve.writer, &writer) != ERR_OK ||
-        shm_map(sizeof *serve.housekeeper, &housekeeper) != ERR_OK) {
+    if (log_share() != ERR_OK || recent_new(SLOW_TEXT_MAX, &serve.slow) != ERR_OK ||
+        metrics_init(SUPERVISOR_CHILDREN_MAX) != ERR_OK || shm_map(sizeof *serve.writer, &writer) != ERR_OK ||
+        shm_map(sizeof *serve.housekeeper, &housekeeper) != ERR_OK || scoreboard_new(&serve.scoreboard) != ERR_OK) {
         fprintf(stderr, "larder: no shared memory to be had\n");
         goto out;
     }
     serve.writer = writer;
     serve.housekeeper = housekeeper;
-    metrics_attach(SUPERVISOR_CHILDREN_MAX);
     if (load_generation(&serve, report, &first) != ERR_OK) {
         for (size_t i = 0; i < report_count(report); i++)
             fprintf(stderr, "larder: %s\n", report_line(report, i));
         code = 2;
         goto out;
     }
-    log_init(STDERR_FILENO, first.config->log.level, first.config->log.format);
+    set_log(first.config);
     log_role("supervisor");
-    const struct supervisor_ops ops = {.roles = roles, .context = &serve, .load = reload, .unload = unload};
+    const struct supervisor_ops ops = {
+        .roles = roles, .context = &serve, .scoreboard = serve.scoreboard, .load = reload, .unload = unload};
     code = supervisor_run(&ops, &first);
 out:
+    recent_free(&serve.slow);
     shm_unmap(&writer, sizeof *serve.writer);
     shm_unmap(&housekeeper, sizeof *serve.housekeeper);
+    scoreboard_free(&serve.scoreboard);
     report_free(&report);
     return code;
 }

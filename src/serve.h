@@ -12,6 +12,7 @@ struct serve_files {
     struct config *config;
     struct catalog *catalog;
     struct buf depends; /* a line for each resource that reads: the tables it depends on */
+    struct buf answers; /* a line for each resource whose answer is known: its name and a JSON Schema */
 };
 
 /* Loads configuration and catalogue and prepares every statement, in a child process so that a damaged database harms nobody else.

@@ -2,6 +2,7 @@
 -- doc:       Removes a stock and its scores.
 -- route:     DELETE /api/stocks/{ticker}
 -- param:     ticker text upper ~ ^[A-Z][A-Z0-9.-]{0,9}$
+-- example:   ticker=AAPL
 -- shape:     object
 -- purge:     tag:stock:{ticker} tag:stocks:lists
 

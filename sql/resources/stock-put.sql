@@ -15,6 +15,7 @@
 -- param:     price_sales number -1000000000000..1000000000000 ?
 -- param:     price_book number -1000000000000..1000000000000 ?
 -- param:     sec_filings text 0..500 ?
+-- example:   ticker=LRDR&name=Larder+Works&sector=Information+Technology&price=12.5
 -- shape:     object
 -- purge:     tag:stock:{ticker} tag:stocks:lists
 

@@ -2,6 +2,7 @@
 -- doc:       One stock by its ticker symbol.
 -- route:     GET /api/stocks/{ticker}
 -- param:     ticker text upper ~ ^[A-Z][A-Z0-9.-]{0,9}$
+-- example:   ticker=AAPL
 -- key:       stocks:detail:{ticker}
 -- shape:     object
 -- ttl:       5m

@@ -5,6 +5,7 @@
 -- param:     sector text 1..100 ?
 -- param:     limit integer 1..200 = 10
 -- param:     offset integer 0..1000000 = 0
+-- example:   board=value&limit=5
 -- key:       leaderboard:top:{*}
 -- shape:     list
 -- ttl:       10m

@@ -3,6 +3,7 @@
 -- route:     GET /api/stocks/top
 -- param:     by text in market_cap,dividend_yield,price_earnings = market_cap
 -- param:     limit integer 1..100 = 10
+-- example:   by=dividend_yield&limit=5
 -- key:       stocks:top:{*}
 -- shape:     list
 -- ttl:       5m

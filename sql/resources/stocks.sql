@@ -9,6 +9,7 @@
 -- param:     order text in asc,desc = asc
 -- param:     limit integer 1..200 = 50
 -- param:     offset integer 0..1000000 = 0
+-- example:   sector=Energy&sort=market_cap&order=desc&limit=5
 -- key:       stocks:list:{*}
 -- shape:     list
 -- ttl:       5m

@@ -20,29 +20,34 @@
 #include "api/body.h"
 #include "api/guard.h"
 #include "api/memo.h"
+#include "api/openapi.h"
 #include "api/route_board.h"
 #include "api/route_board_list.h"
 #include "api/route_board_write.h"
 #include "api/route_cache.h"
 #include "api/route_explain.h"
 #include "api/route_meta.h"
+#include "api/route_metrics.h"
+#include "api/route_openapi.h"
 #include "api/route_purge.h"
 #include "api/route_receipts.h"
+#include "api/route_recent.h"
 #include "api/route_resource.h"
 #include "api/route_warm.h"
 #include "api/route_write.h"
 #include "api/settle.h"
 #include "base/sys.h"
+#include "http/trace.h"
 #include "store/receipt.h"
 #include "store/writer_async.h"
 
-#define SLOW_US (1000 * 1000)
-
-/* X(method, pattern, auth, handle, blocking) */
+/* X(method, pattern, auth, handle, blocking). Each is described in openapi.json. */
 #define BUILT_IN_ROUTES(X)                                                                                             \
     X(GET, "/healthz", NONE, route_meta_health, false)                                                                 \
     X(GET, "/readyz", NONE, route_meta_ready, true)                                                                    \
     X(GET, "/stats", NONE, route_meta_stats, false)                                                                    \
+    X(GET, "/metrics", NONE, route_metrics_scrape, false)                                                              \
+    X(GET, "/openapi.json", NONE, route_openapi_get, false)                                                            \
     X(GET, "/api/cache/status", ADMIN, route_cache_status, true)                                                       \
     X(POST, "/api/cache/invalidate", ADMIN, route_purge_invalidate, true)                                              \
     X(POST, "/api/cache/clear", ADMIN, route_purge_clear, true)                                                        \
@@ -50,8 +55,11 @@
     X(POST, "/api/cache/warm", ADMIN, route_warm_handle, true)                                                         \
     X(GET, "/api/cache/explain", ADMIN, route_explain_handle, true)                                                    \
     X(GET, "/api/cache/keys", ADMIN, route_cache_keys, true)                                                           \
+    X(GET, "/api/cache/top", ADMIN, route_cache_top, true)                                                             \
     X(GET, "/api/cache/key/{key...}", ADMIN, route_cache_key_get, true)                                                \
     X(DELETE, "/api/cache/key/{key...}", ADMIN, route_purge_key, true)                                                 \
+    X(GET, "/api/cache/problems", ADMIN, route_recent_problems, true)                                                  \
+    X(GET, "/api/cache/slow", ADMIN, route_recent_slow, true)                                                          \
     X(GET, "/api/leaderboards", NONE, route_board_list_all, false)                                                     \
     X(GET, "/api/leaderboards/{board}/periods", NONE, route_board_list_periods, true)                                  \
     X(DELETE, "/api/leaderboards/{board}/periods", KEY, route_board_write_remove, false)                               \
@@ -74,10 +82,17 @@ static const struct route built_in_routes[] = {
      .pattern = {route_pattern, sizeof(route_pattern) - 1},                                                            \
      .auth = CATALOG_AUTH_##auth_name,                                                                                 \
      .handle = (first),                                                                                                \
-     .blocking = (blocks)},
+     .blocking = (blocks),                                                                                             \
+     .row = METRICS_ROW_OWN},
     BUILT_IN_ROUTES(ROUTE)
 #undef ROUTE
 };
+
+const struct route *app_built_in(size_t *count)
+{
+    *count = sizeof built_in_routes / sizeof *built_in_routes;
+    return built_in_routes;
+}
 
 static void add_built_in(struct router *router)
 {
@@ -97,7 +112,8 @@ static enum err add_resource(struct app *app, const struct resource *resource, s
                             .pattern = resource->path,
                             .auth = resource->auth,
                             .handle = resource->reading ? route_resource_read : route_write_handle,
-                            .resource = resource};
+                            .resource = resource,
+                            .row = metrics_row(resource->name)};
     enum err err = router_add(app->router, route->method, route->pattern, route);
     if (err != ERR_OK) {
         unsigned line, column;
@@ -136,6 +152,7 @@ void app_free(struct app **app)
         return;
     router_free(&(*app)->router);
     free((*app)->resource_routes);
+    openapi_free(&(*app)->openapi);
     free(*app);
     *app = NULL;
 }
@@ -187,13 +204,17 @@ static void reply(struct http *http, int status, struct str content_type, struct
         http_header(http, "Cache-Control", STR("no-store"));
 }
 
-struct str app_problem_body(struct arena *arena, int status, struct str detail)
+struct str app_problem_body(struct arena *arena, int status, struct str detail, struct str request_id)
 {
     struct buf body = {0};
 
     buf_printf(&body, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":", http_reason(status),
                status);
     buf_add_json(&body, detail);
+    if (request_id.len > 0) {
+        buf_add_str(&body, STR(",\"request_id\":"));
+        buf_add_json(&body, request_id);
+    }
     buf_add_char(&body, '}');
     return arena_take_buf(arena, &body);
 }
@@ -206,7 +227,7 @@ void app_problem(struct http *http, int status, const char *detail_format, ...)
     va_start(arguments, detail_format);
     vsnprintf(detail, sizeof detail, detail_format, arguments);
     va_end(arguments);
-    struct str body = app_problem_body(http->arena, status, str_from(detail));
+    struct str body = app_problem_body(http->arena, status, str_from(detail), trace_request_id(http));
     /* The request's memory may be what ran out. */
     if (body.len == 0)
         body = STR("{\"type\":\"about:blank\",\"detail\":\"The request needs more memory than one may have.\"}");
@@ -248,13 +269,30 @@ void app_note(struct exchange *exchange, const char *event, struct str why)
     exchange->why = arena_copy(exchange->http->arena, why);
 }
 
-static void write_line(const struct exchange *exchange, const char *event, int64_t took_us)
+/* How the cache answered, by the header that says so; empty where it had no part in it. */
+static struct str outcome_of(const struct http *http)
 {
-    const struct http *http = exchange->http;
-    const struct resource *resource = exchange->route ? exchange->route->resource : NULL;
+    static const char name[] = "X-Cache: ";
+    struct str headers = buf_str(&http->headers), none = {NULL, 0};
+    const char *at = headers.len > 0 ? memmem(headers.p, headers.len, name, sizeof name - 1) : NULL;
+
+    if (!at)
+        return none;
+    at += sizeof name - 1;
+    return (struct str){at, strcspn(at, "\r")};
+}
+
+static void write_line(const struct exchange *exchange, enum log_level level, const char *event, int64_t took_us)
+{
+    struct http *http = exchange->http;
+    const struct route *route = exchange->route;
+    const struct resource *resource = route ? route->resource : NULL;
     const struct log_field optional[] = {LOG_STR("resource", resource ? resource->name : STR("")),
-                                         LOG_STR("why", exchange->why), LOG_STR("request_id", http->in.request_id),
-                                         LOG_STR("traceparent", http->in.traceparent)};
+                                         LOG_STR("route", route && !resource ? route->pattern : STR("")),
+                                         LOG_STR("why", exchange->why),
+                                         LOG_STR("cache", outcome_of(http)),
+                                         LOG_STR("request_id", trace_request_id(http)),
+                                         LOG_STR("traceparent", trace_parent(http->in.traceparent))};
     struct log_field fields[4 + sizeof optional / sizeof *optional + 1] = {
         LOG_TEXT("method", http_method_name(http->method)), LOG_STR("path", http->path),
         LOG_INT("status", http->status), LOG_INT("us", took_us)};
@@ -264,22 +302,76 @@ static void write_line(const struct exchange *exchange, const char *event, int64
         if (optional[i].text.len > 0)
             fields[count++] = optional[i];
     fields[count].name = NULL;
-    log_write(http->status >= 500 ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, event, fields);
+    log_write(level, event, fields);
 }
 
-/* The request is answered: a line in the log where there is something to say. */
+static void tell_slow(struct exchange *exchange, int64_t now_us)
+{
+    struct http *http = exchange->http;
+    const struct route *route = exchange->route;
+    const struct resource *resource = route ? route->resource : NULL;
+
+    slow_enter(&exchange->clock, SLOW_WORK, now_us);
+    slow_tell(&(struct slow_case){.event = "request_slow",
+                                  .thread = exchange->thread,
+                                  .resource = resource,
+                                  .values = exchange->values,
+                                  .clock = &exchange->clock,
+                                  .arena = http->arena,
+                                  .method = str_from(http_method_name(http->method)),
+                                  .path = http->path,
+                                  .route = route && !resource ? route->pattern : STR(""),
+                                  .request_id = trace_request_id(http),
+                                  .traceparent = trace_parent(http->in.traceparent),
+                                  .status = http->status});
+}
+
+static void count(const struct exchange *exchange, int64_t took_us)
+{
+    const int status = exchange->http->status;
+    enum metrics_outcome outcome = exchange->outcome;
+
+    if (status >= 500)
+        outcome = METRICS_OUTCOME_failed;
+    else if (status >= 400 && outcome == METRICS_OUTCOME_other)
+        outcome = METRICS_OUTCOME_refused;
+    metrics_answered(exchange->route ? exchange->route->row : METRICS_ROW_OWN, outcome, exchange->tier, took_us);
+}
+
+/* The request is answered: it is counted, and the log told where there is something to say. */
 static void finish(struct exchange *exchange)
 {
-    const struct http *http = exchange->http;
-    int64_t took_us = sys_monotonic_us() - http->started_us;
+    struct http *http = exchange->http;
+    int64_t now_us = sys_monotonic_us();
+    int64_t took_us = now_us - http->started_us;
+    int64_t slow_ms = exchange->thread->app->config->log.slow_ms;
     const char *event = exchange->event;
 
+    count(exchange, took_us);
+    if (http->status >= 400)
+        http_header(http, "X-Request-Id", trace_request_id(http));
     if (!event && http->status >= 500)
         event = "request_failed";
-    if (!event && took_us >= SLOW_US)
-        event = "request_slow";
     if (event)
-        write_line(exchange, event, took_us);
+        write_line(exchange, http->status >= 500 ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, event, took_us);
+    if (took_us >= slow_ms * 1000 && slow_ms > 0)
+        tell_slow(exchange, now_us);
+    if (log_enabled(LOG_LEVEL_DEBUG))
+        write_line(exchange, LOG_LEVEL_DEBUG, "request", took_us);
+}
+
+void app_refuse(struct http *http, int status, const char *detail)
+{
+    struct exchange nobody = {.http = http}, *exchange = http->app ? http->app : &nobody;
+
+    if (status == 503)
+        app_unavailable(http, 1, detail);
+    else
+        app_problem(http, status, "%s", detail);
+    http_header(http, "X-Request-Id", trace_request_id(http));
+    exchange->why = str_from(detail);
+    write_line(exchange, status >= 500 ? LOG_LEVEL_WARNING : LOG_LEVEL_NOTICE, "request_refused",
+               sys_monotonic_us() - http->started_us);
 }
 
 enum http_step app_hand_over(struct exchange *exchange, enum http_step (*step)(struct exchange *exchange))
@@ -290,6 +382,12 @@ enum http_step app_hand_over(struct exchange *exchange, enum http_step (*step)(s
 
 void app_advance(struct exchange *exchange, enum http_step step)
 {
+    bool reads = exchange->http->method == HTTP_GET || exchange->http->method == HTTP_HEAD;
+
+    /* Up to here it has waited, since it began or nearly so. */
+    if (exchange->clock.phase == SLOW_WORK)
+        exchange->clock.phase = reads ? SLOW_L2 : SLOW_WRITE;
+    slow_enter(&exchange->clock, step == HTTP_HAND_OVER ? SLOW_QUEUE : SLOW_WORK, sys_monotonic_us());
     if (step == HTTP_DONE)
         finish(exchange);
     exchange->http->advance(exchange->http, step);
@@ -376,6 +474,7 @@ static struct exchange *make_exchange(struct app_thread *thread, struct http *ht
     }
     exchange->thread = thread;
     exchange->http = http;
+    exchange->clock.since_us = http->started_us;
     http->app = exchange;
     return exchange;
 }
@@ -389,6 +488,9 @@ enum http_step app_handle(struct app_thread *thread, struct http *http)
     enum http_step step = begin(exchange);
     if (step == HTTP_DONE)
         finish(exchange);
+    else if (step == HTTP_HAND_OVER)
+        slow_enter(&exchange->clock, SLOW_QUEUE, sys_monotonic_us());
+    /* What waits may have gone on and been answered already. */
     return step;
 }
 
@@ -399,12 +501,17 @@ void app_run(struct app_thread *thread, struct http *http)
 
     if (exchange) {
         exchange->thread = thread;
+        slow_enter(&exchange->clock, SLOW_WORK, sys_monotonic_us());
     } else {
         exchange = make_exchange(thread, http);
         if (!exchange)
             return;
+        exchange->clock.phase = SLOW_QUEUE;
+        slow_enter(&exchange->clock, SLOW_WORK, sys_monotonic_us());
         step = begin(exchange);
     }
+    if (exchange->route && exchange->route->resource)
+        scoreboard_resource(thread->board, exchange->route->resource->name);
     while (step == HTTP_HAND_OVER)
         step = exchange->step(exchange);
     assert(step == HTTP_DONE);

@@ -96,15 +96,20 @@ static size_t measure_token(struct str text)
     return text.p[0] != '\0' && strchr("{}[],: \t\r\n", text.p[0]) ? 1 : 0;
 }
 
-/* Whether TEXT is made of JSON's tokens; if not, *AT is where it is not. */
+/* Whether TEXT is made of JSON's tokens, with none that closes behind a comma; if not, *AT is where it is not. */
 static bool has_tokens_only(struct str text, size_t *at)
 {
+    bool behind_comma = false;
     size_t len;
 
     for (*at = 0; *at < text.len; *at += len) {
+        char c = text.p[*at];
+
         len = measure_token(from(text, *at));
-        if (len == 0)
+        if (len == 0 || (behind_comma && (c == ']' || c == '}')))
             return false;
+        if (!strchr(" \t\r\n", c))
+            behind_comma = c == ',';
     }
     return true;
 }
@@ -140,8 +145,10 @@ static struct json_tokener *make_tokener(void)
 {
     struct json_tokener *tokener = json_tokener_new_ex(BODY_DEPTH_MAX);
 
+    /* Not JSON_TOKENER_STRICT: from json-c 0.17 on that refuses whole numbers beyond 64 bits, which are JSON. What it
+     * would refuse besides, has_tokens_only does. */
     if (tokener)
-        json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_ALLOW_TRAILING_CHARS);
+        json_tokener_set_flags(tokener, JSON_TOKENER_ALLOW_TRAILING_CHARS);
     return tokener;
 }
 

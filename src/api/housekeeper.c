@@ -44,6 +44,7 @@ enum {
     WATCH_MS = 10000,
     JOB_LOOK_MS = 500, /* for jobs that another host has left lying; one of our own is announced by the log */
     JOB_BATCH = 1000,
+    COUNT_MS = 1000,
     ARENA_FIRST = 16 << 10,
     ARENA_MAX = 64 << 20,
 };
@@ -79,6 +80,7 @@ struct housekeeper {
     bool has_job;
     struct l2_job job;
     int64_t job_due_ms; /* by its rate */
+    int64_t count_ms;   /* when what waits is counted again */
 };
 
 struct housekeeper *housekeeper_new(const struct app *app)
@@ -401,14 +403,18 @@ static void work(struct housekeeper *housekeeper, int64_t now_ms)
     if (!housekeeper->has_job || now_ms < housekeeper->job_due_ms)
         return;
     size_t batch = rate > 0 && rate < JOB_BATCH ? (size_t)rate : JOB_BATCH;
+    const uint64_t removed = housekeeper->job.removed;
     if (l2_job_step(l2, housekeeper->self, batch, &housekeeper->job) != ERR_OK) {
         /* Lost to another host, or to an outage: whoever takes it next goes on where it stands. */
         housekeeper->has_job = false;
         return;
     }
+    if (housekeeper->job.removed > removed)
+        housekeeper->shared->keys_removed += housekeeper->job.removed - removed;
     if (rate > 0)
         housekeeper->job_due_ms = now_ms + (int64_t)batch * 1000 / rate;
     if (housekeeper->job.state == L2_JOB_DONE) {
+        housekeeper->shared->jobs_done++;
         log_event(LOG_LEVEL_NOTICE, "purge_job_done", LOG_INT("id", (int64_t)housekeeper->job.id),
                   LOG_STR("pattern", housekeeper->job.pattern), LOG_INT("removed", (int64_t)housekeeper->job.removed));
         housekeeper->has_job = false;
@@ -416,8 +422,23 @@ static void work(struct housekeeper *housekeeper, int64_t now_ms)
     }
 }
 
+/* Counts what waits, for whoever watches. What cannot be counted now keeps the number that it had. */
+static void count_waiting(struct housekeeper *housekeeper, int64_t now_ms)
+{
+    uint64_t rows, bans;
+
+    if (now_ms < housekeeper->count_ms)
+        return;
+    housekeeper->count_ms = now_ms + COUNT_MS;
+    if (outbox_count(housekeeper->outbox, &rows) == ERR_OK)
+        housekeeper->shared->outbox_depth = rows;
+    if (housekeeper->in_contact && l2_job_count(cache_l2(housekeeper->cache), &bans) == ERR_OK)
+        housekeeper->shared->bans = bans;
+}
+
 void housekeeper_round(struct housekeeper *housekeeper, int64_t wait_ms)
 {
+    count_waiting(housekeeper, sys_monotonic_ms());
     if (!housekeeper->log) {
         /* Nobody else purges, but an import may have left purges in the outbox. */
         (void)drain_left(housekeeper);
@@ -441,10 +462,52 @@ int housekeeper_run(const struct app *app, const volatile sig_atomic_t *stop)
 {
     struct housekeeper *housekeeper = housekeeper_new(app);
 
-    while (!*stop)
+    while (!*stop) {
         housekeeper_round(housekeeper, WAIT_MS);
+        log_tell_suppressed();
+    }
     housekeeper_free(&housekeeper);
     return 0;
+}
+
+/* Whether there is anything to catch up with. A database that cannot be read for so long holds nothing new either. */
+static bool is_behind(const struct app_thread *thread, struct outbox *outbox)
+{
+    const int64_t until_ms = sys_monotonic_ms() + UNREADABLE_MS;
+    bool waiting = false;
+    struct buf why = {0};
+
+    while (changes_waiting(outbox, &waiting, &why) != ERR_OK && sys_monotonic_ms() < until_ms) {
+        buf_clear(&why);
+        usleep(RETRY_MS * 1000);
+    }
+    if (why.len > 0)
+        log_event(LOG_LEVEL_WARNING, "outbox_unreadable", LOG_TEXT("database", thread->app->config->store.database),
+                  LOG_STR("why", buf_str(&why)));
+    buf_free(&why);
+    return waiting;
+}
+
+bool housekeeper_catch_up(struct app_thread *thread)
+{
+    const struct app *app = thread->app;
+    struct housekeeper housekeeper = {.app = app,
+                                      .shared = app->shared->housekeeper,
+                                      .cache_shared = app->shared->cache,
+                                      .cache = thread->cache,
+                                      .writer = thread->writer};
+    bool told = true;
+
+    housekeeper.outbox = outbox_open(app->config->store.database);
+    if (is_behind(thread, housekeeper.outbox)) {
+        housekeeper.changes = changes_new(app->catalog);
+        housekeeper.arena = arena_new(ARENA_FIRST, ARENA_MAX);
+        told = drain_and_settle(&housekeeper, true, true);
+        changes_free(&housekeeper.changes);
+        arena_free(&housekeeper.arena);
+    }
+    outbox_close(&housekeeper.outbox);
+    return told;
 }
 
 void housekeeper_ended(const struct app *app, bool orderly)

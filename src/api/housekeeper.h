@@ -23,6 +23,9 @@ struct housekeeper_shared {
     _Atomic bool warmed;                    /* the warmer of this generation has been started */
     _Atomic uint64_t outbox;                /* rows seen waiting when it was last looked at */
     _Atomic uint64_t boards; /* print (config_board.h) of the leaderboards that L2's copies are of; 0: not known */
+    /* For whoever watches: what waits, as it was counted last, each second or so; and what was done since the start. */
+    _Atomic uint64_t outbox_depth, bans;
+    _Atomic uint64_t jobs_done, keys_removed;
 };
 
 /* The process. Returns its exit code. */
@@ -32,6 +35,10 @@ struct housekeeper;
 struct housekeeper *housekeeper_new(const struct app *app);
 void housekeeper_free(struct housekeeper **housekeeper);
 void housekeeper_round(struct housekeeper *housekeeper, int64_t wait_ms);
+/* For a process that lives for one request, where there may be no housekeeper: carries out what the outbox holds and
+ * what other programs have changed, with the cache and the writer of THREAD, which may block. False when L2 could not
+ * be told of it all: it must not be read. */
+bool housekeeper_catch_up(struct app_thread *thread);
 /* Called in the parent when the process has ended; ORDERLY: because it was told to. */
 void housekeeper_ended(const struct app *app, bool orderly);
 

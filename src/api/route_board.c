@@ -16,7 +16,6 @@
 #include <math.h>
 
 #include "api/housekeeper.h"
-#include "base/metrics.h"
 #include "http/caching.h"
 #include "l2/l2_boards.h"
 #include "store/scores.h"
@@ -271,7 +270,7 @@ static enum http_step read_scores(struct exchange *exchange)
     if (err != ERR_OK)
         return route_board_fail(exchange, err, &why);
     buf_free(&why);
-    metrics_add(asked ? METRIC_misses : METRIC_bypassed, 1);
+    app_counts(exchange, asked ? METRICS_OUTCOME_miss : METRICS_OUTCOME_bypass, METRICS_TIER_origin);
     answer(exchange, &found, asked ? CACHING_MISS : CACHING_BYPASS, "origin");
     return HTTP_DONE;
 }
@@ -285,8 +284,7 @@ static void take_reply(void *context, const struct l2_boards_answer *found)
     if (found->result == L2_BOARDS_UNKNOWN) {
         step = app_hand_over(exchange, read_scores);
     } else {
-        metrics_add(METRIC_hits, 1);
-        metrics_add(METRIC_hits_l2, 1);
+        app_counts(exchange, METRICS_OUTCOME_hit, METRICS_TIER_l2);
         answer(exchange, found, CACHING_HIT, "L2");
     }
     if (asking->inside)

@@ -13,10 +13,10 @@
 
 #include "api/body.h"
 #include "api/housekeeper.h"
-#include "base/metrics.h"
+#include "api/route_metrics.h"
 #include "base/sys.h"
 
-enum { PAGE_DEFAULT = 100, PAGE_MAX = 1000 };
+enum { PAGE_DEFAULT = 100, PAGE_MAX = 1000, TOP_DEFAULT = 20 };
 
 /* Lets the log say what L2 last failed of, where it failed at all. */
 static void note_failure(struct exchange *exchange, const char *event, enum err err)
@@ -118,6 +118,24 @@ enum http_step route_cache_key_get(struct exchange *exchange)
     return answer(exchange, &body);
 }
 
+/* Binds the query by SPECS; when it is wrong, answers with what is. */
+static bool bind_query(struct exchange *exchange, const struct params_spec *specs, size_t specs_count,
+                       struct params_values *values)
+{
+    struct http *http = exchange->http;
+    struct params_raw raw[PARAMS_MAX];
+    struct buf why = {0};
+    size_t count;
+    enum err err = params_split_query(http->query, http->arena, raw, &count, &why);
+
+    if (err == ERR_OK)
+        err = params_bind(specs, specs_count, raw, count, http->arena, values, &why);
+    if (err != ERR_OK)
+        app_problem(http, 400, "%.*s", STR_ARG(buf_str(&why)));
+    buf_free(&why);
+    return err == ERR_OK;
+}
+
 /* What the listing of keys takes: match, cursor, limit. */
 static bool bind_page(struct exchange *exchange, struct params_values *values)
 {
@@ -132,18 +150,8 @@ static bool bind_page(struct exchange *exchange, struct params_values *values)
          .max = PAGE_MAX,
          .has_default = true,
          .default_integer = PAGE_DEFAULT}};
-    struct http *http = exchange->http;
-    struct params_raw raw[PARAMS_MAX];
-    struct buf why = {0};
-    size_t count;
-    enum err err = params_split_query(http->query, http->arena, raw, &count, &why);
 
-    if (err == ERR_OK)
-        err = params_bind(specs, sizeof specs / sizeof *specs, raw, count, http->arena, values, &why);
-    if (err != ERR_OK)
-        app_problem(http, 400, "%.*s", STR_ARG(buf_str(&why)));
-    buf_free(&why);
-    return err == ERR_OK;
+    return bind_query(exchange, specs, sizeof specs / sizeof *specs, values);
 }
 
 enum http_step route_cache_keys(struct exchange *exchange)
@@ -170,16 +178,60 @@ enum http_step route_cache_keys(struct exchange *exchange)
     return answer(exchange, &body);
 }
 
+/* A rate with three digits behind the point; more would be noise. */
+static void add_rate(const char *name, double per_second, struct buf *out)
+{
+    buf_printf(out, "\"%s\":%.3f", name, per_second);
+}
+
+enum http_step route_cache_top(struct exchange *exchange)
+{
+    static const struct params_spec limit = {.name = {"limit", 5},
+                                             .type = PARAMS_INTEGER,
+                                             .has_min = true,
+                                             .min = 1,
+                                             .has_max = true,
+                                             .max = TOP_PLACES,
+                                             .has_default = true,
+                                             .default_integer = TOP_DEFAULT};
+    struct http *http = exchange->http;
+    struct params_values values;
+    struct top_read top;
+    struct buf body = {0};
+
+    if (!bind_query(exchange, &limit, 1, &values))
+        return HTTP_DONE;
+    top_read(exchange->thread->app->shared->cache->top, http->started_us / 1000, http->arena, &top);
+    buf_printf(&body, "{\"half_life_s\":%d,", TOP_HALF_LIFE_MS / 1000);
+    add_rate("per_second", top.per_second, &body);
+    buf_add_str(&body, STR(",\"keys\":["));
+    for (size_t i = 0; i < top.count && i < (size_t)values.items[0].integer; i++) {
+        const struct top_item *item = &top.items[i];
+
+        buf_add_str(&body, i == 0 ? STR("{\"key\":") : STR(",{\"key\":"));
+        buf_add_json(&body, item->key);
+        buf_printf(&body, ",\"cut\":%s,", item->cut ? "true" : "false");
+        add_rate("per_second", item->per_second, &body);
+        buf_add_char(&body, ',');
+        add_rate("error", item->error, &body);
+        buf_add_char(&body, '}');
+    }
+    buf_add_str(&body, STR("]}"));
+    return answer(exchange, &body);
+}
+
 static void add_rates(struct buf *out)
 {
-    static const enum metric shown[] = {
-        METRIC_hits,     METRIC_negative_hits, METRIC_stale_hits,       METRIC_hits_l1,
-        METRIC_hits_l2,  METRIC_collapsed,     METRIC_stale_served,     METRIC_misses,
-        METRIC_bypassed, METRIC_refreshes,     METRIC_refresh_failures, METRIC_fills,
-        METRIC_purges,   METRIC_fills_refused, METRIC_l2_failures,      METRIC_l2_skipped};
-    uint64_t hits = metrics_sum(METRIC_hits) + metrics_sum(METRIC_negative_hits) + metrics_sum(METRIC_stale_hits);
-    uint64_t asked = hits + metrics_sum(METRIC_misses) + metrics_sum(METRIC_stale_served);
+    static const enum metric shown[] = {METRIC_collapsed,   METRIC_refreshes, METRIC_refresh_failures,
+                                        METRIC_fills,       METRIC_purges,    METRIC_fills_refused,
+                                        METRIC_l2_failures, METRIC_l2_skipped};
+    uint64_t hits = 0;
+    for (enum metrics_outcome outcome = METRICS_OUTCOME_hit; outcome <= METRICS_OUTCOME_collapsed; outcome++)
+        hits += metrics_outcome_sum(outcome);
+    uint64_t asked =
+        hits + metrics_outcome_sum(METRICS_OUTCOME_miss) + metrics_outcome_sum(METRICS_OUTCOME_stale_on_error);
 
+    route_metrics_add_outcomes(out);
     for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
         buf_printf(out, ",\"%s\":%" PRIu64, metrics_name(shown[i]), metrics_sum(shown[i]));
     buf_add_str(out, STR(",\"hit_rate\":"));
@@ -189,7 +241,8 @@ static void add_rates(struct buf *out)
         buf_add_double(out, (double)(hits * 10000 / asked) / 10000);
 }
 
-static void add_l2(const struct l2_status *status, bool reached, struct buf *out)
+/* SIZE: NULL where it is not known. */
+static void add_l2(const struct l2_status *status, bool reached, const struct l2_size *size, struct buf *out)
 {
     static const char *const breakers[] = {[L2_CLOSED] = "closed", [L2_OPEN] = "open", [L2_HALF_OPEN] = "half-open"};
 
@@ -208,6 +261,19 @@ static void add_l2(const struct l2_status *status, bool reached, struct buf *out
     } else {
         buf_add_str(out, STR("null"));
     }
+    if (size)
+        buf_printf(out, ",\"l2\":{\"keys\":%" PRIu64 ",\"used\":%" PRIu64 "}", size->keys, size->bytes);
+    else
+        buf_add_str(out, STR(",\"l2\":null"));
+}
+
+/* The files of the database. */
+static void add_database(const char *database, struct arena *arena, struct buf *out)
+{
+    struct str wal = arena_printf(arena, "%s-wal", database);
+
+    buf_printf(out, ",\"database\":{\"size\":%" PRIu64 ",\"wal\":%" PRIu64 "}", sys_file_size(database),
+               wal.len > 0 ? sys_file_size(wal.p) : 0);
 }
 
 static void add_l1(const struct cache_shared *shared, int64_t now_ms, struct buf *out)
@@ -248,14 +314,17 @@ enum http_step route_cache_status(struct exchange *exchange)
 {
     const struct app_shared *shared = exchange->thread->app->shared;
     int64_t now_ms = sys_monotonic_ms();
+    struct l2 *l2 = cache_l2(exchange->thread->cache);
     struct l2_status status;
+    struct l2_size size;
     struct buf body = {0};
-    bool reached = l2_ping(cache_l2(exchange->thread->cache)) == ERR_OK;
+    bool reached = l2_ping(l2) == ERR_OK, measured = reached && l2_measure(l2, &size) == ERR_OK;
 
     l2_status(shared->cache->l2, &status);
     buf_add_char(&body, '{');
-    add_l2(&status, reached, &body);
+    add_l2(&status, reached, measured ? &size : NULL, &body);
     add_l1(shared->cache, now_ms, &body);
+    add_database(exchange->thread->app->config->store.database, exchange->http->arena, &body);
     add_log(shared, now_ms, &body);
     add_rates(&body);
     buf_add_char(&body, '}');

@@ -10,6 +10,8 @@
 enum http_step route_cache_status(struct exchange *exchange);
 /* GET: a page of keys. */
 enum http_step route_cache_keys(struct exchange *exchange);
+/* GET: the keys that this host is asked for most. */
+enum http_step route_cache_top(struct exchange *exchange);
 /* GET: one entry as JSON. */
 enum http_step route_cache_key_get(struct exchange *exchange);
 

@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-#include "base/metrics.h"
+#include "api/route_metrics.h"
 #include "base/sys.h"
 #include "store/writer.h"
 
@@ -96,7 +96,9 @@ enum http_step route_meta_stats(struct exchange *exchange)
     buf_printf(&body, "{\"version\":\"%s\",\"pid\":%d,\"uptime_s\":%" PRId64 ",\"resources\":%zu,\"counters\":{",
                PACKAGE_VERSION, (int)getpid(), uptime_ms / 1000, app->catalog->count);
     add_counters(&body);
+    route_metrics_add_outcomes(&body);
     buf_add_char(&body, '}');
+    route_metrics_add_distributions(&body);
     add_writer(app->shared->writer, writer_state(app), &body);
     buf_add_char(&body, '}');
     app_json(http, 200, arena_take_buf(http->arena, &body));

@@ -10,7 +10,7 @@
 enum http_step route_meta_health(struct exchange *exchange);
 /* GET /readyz: 200 when resources can be served, 503 when not; says how database, writer and cache are. May block. */
 enum http_step route_meta_ready(struct exchange *exchange);
-/* GET /stats: every counter, the writer's too. Does not block. */
+/* GET /stats: every counter, the writer's too, and the distributions of route_metrics.h. Does not block. */
 enum http_step route_meta_stats(struct exchange *exchange);
 
 #endif

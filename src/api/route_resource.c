@@ -17,27 +17,16 @@
 #include <stdlib.h>
 
 #include "api/memo.h"
+#include "api/origin.h"
 #include "api/route_purge.h"
-#include "base/metrics.h"
 #include "base/sys.h"
 #include "cache/front.h"
 #include "http/caching.h"
-
-enum { REFRESH_BYTES = 4096, REFRESH_BYTES_MAX = 64 << 20 };
 
 /* No value can make this: in a key, `%` is always followed by two digits. */
 static const char caller_mark[] = "%@";
 
 static const char no_memory[] = "The request needs more memory than one may have.";
-
-/* What a fill needs of the origin. */
-struct origin {
-    struct store *store; /* of the thread that runs the fill */
-    const struct resource *resource;
-    const struct params_values *values;
-    struct store_caller caller;
-    struct buf why; /* freed by whoever ran the fill */
-};
 
 /* The state of a read, in the arena. */
 struct reading {
@@ -204,6 +193,8 @@ static bool bind_late(struct exchange *exchange)
 
     if (reading->recalled && app_match(exchange) == ROUTER_FOUND)
         reading->recalled = bind(exchange, &reading->values, &why) != ERR_OK;
+    if (!reading->recalled)
+        exchange->values = &reading->values;
     buf_free(&why);
     return !reading->recalled;
 }
@@ -254,7 +245,7 @@ static void answer(const struct exchange *exchange, const struct entry *entry, s
     caching_answer(http, &body);
 }
 
-static void answer_found(const struct exchange *exchange, const struct cache_found *found)
+static void answer_found(struct exchange *exchange, const struct cache_found *found)
 {
     bool stale = found->verdict != POLICY_FRESH, negative = found->entry.status == 404;
     struct caching_state state = {.outcome = negative ? CACHING_NEGATIVE
@@ -263,8 +254,15 @@ static void answer_found(const struct exchange *exchange, const struct cache_fou
                                   .negative_hit = negative,
                                   .detail = found->tier};
 
-    metrics_add(negative ? METRIC_negative_hits : stale ? METRIC_stale_hits : METRIC_hits, 1);
-    metrics_add(found->tier[1] == '1' ? METRIC_hits_l1 : METRIC_hits_l2, 1);
+    /* Who has waited for a statement took its time, wherever the answer then stood. */
+    app_counts(exchange,
+               negative           ? METRICS_OUTCOME_negative
+               : stale            ? METRICS_OUTCOME_stale
+               : found->collapsed ? METRICS_OUTCOME_collapsed
+                                  : METRICS_OUTCOME_hit,
+               found->collapsed        ? METRICS_TIER_origin
+               : found->tier[1] == '1' ? METRICS_TIER_l1
+                                       : METRICS_TIER_l2);
     /* It asked, and got what another one's fill brought (RFC 9211, section 2.6). */
     if (found->collapsed && !negative && !stale) {
         state.outcome = CACHING_MISS;
@@ -273,36 +271,17 @@ static void answer_found(const struct exchange *exchange, const struct cache_fou
     answer(exchange, &found->entry, &state);
 }
 
-/* The fill: the statement's answer as an entry without times. */
-static enum err read_origin(void *context, struct arena *arena, struct entry *entry)
-{
-    struct origin *origin = context;
-    struct store_answer row;
-    int64_t began_us = sys_monotonic_us();
-    enum err err =
-        store_read(origin->store, origin->resource, origin->values, &origin->caller, arena, &row, &origin->why);
-
-    metrics_add(METRIC_statements, 1);
-    metrics_add(METRIC_statement_us, (uint64_t)(sys_monotonic_us() - began_us));
-    if (err != ERR_OK) {
-        metrics_add(METRIC_statement_failures, 1);
-        return err;
-    }
-    entry->status = row.found ? 200 : 404;
-    entry->content_type = row.found ? STR("application/json") : STR("application/problem+json");
-    entry->body = row.found ? row.json : app_problem_body(arena, 404, STR("There is no such thing here."));
-    entry->body_len = entry->body.len;
-    return arena_overflowed(arena) ? ERR_LIMIT : ERR_OK;
-}
-
-static struct origin *origin_of(struct exchange *exchange)
+/* NEXT: what the time behind the statement is spent on. */
+static struct origin *origin_of(struct exchange *exchange, enum slow_phase next)
 {
     struct reading *reading = exchange->state;
 
     reading->origin = (struct origin){.store = exchange->thread->store,
                                       .resource = exchange->route->resource,
                                       .values = &reading->values,
-                                      .caller = route_resource_caller(exchange->http)};
+                                      .caller = route_resource_caller(exchange->http),
+                                      .clock = &exchange->clock,
+                                      .next = next};
     return &reading->origin;
 }
 
@@ -331,12 +310,12 @@ static void note_failure(struct exchange *exchange, const char *event, enum err 
 /* Without the cache: nothing is asked of it and nothing stored. */
 static enum http_step bypass(struct exchange *exchange)
 {
-    struct origin *origin = origin_of(exchange);
+    struct origin *origin = origin_of(exchange, SLOW_WORK);
     struct entry entry = {0};
     struct caching_state state = {.outcome = CACHING_BYPASS};
-    enum err err = read_origin(origin, exchange->http->arena, &entry);
+    enum err err = origin_read(origin, exchange->http->arena, &entry);
 
-    metrics_add(METRIC_bypassed, 1);
+    app_counts(exchange, METRICS_OUTCOME_bypass, METRICS_TIER_origin);
     if (err == ERR_OK) {
         if (entry.status == 200)
             entry.etag = entry_etag(entry.body, exchange->http->arena);
@@ -355,8 +334,8 @@ static void answer_last_resort(struct exchange *exchange, const struct entry *en
 {
     struct caching_state state = {.outcome = CACHING_STALE, .detail = "origin-failed"};
 
+    app_counts(exchange, METRICS_OUTCOME_stale_on_error, METRICS_TIER_origin);
     if (entry) {
-        metrics_add(METRIC_stale_served, 1);
         note_failure(exchange, "stale_served", err);
         answer(exchange, entry, &state);
     } else {
@@ -368,7 +347,7 @@ static void answer_last_resort(struct exchange *exchange, const struct entry *en
 static enum http_step compute(struct exchange *exchange)
 {
     struct reading *reading = exchange->state;
-    struct origin *origin = origin_of(exchange);
+    struct origin *origin = origin_of(exchange, SLOW_FILL);
     struct cache_answer computed;
 
     if (!bind_late(exchange)) {
@@ -376,8 +355,10 @@ static enum http_step compute(struct exchange *exchange)
         app_unavailable(exchange->http, 1, no_memory);
         return HTTP_DONE;
     }
-    enum err err = cache_compute(exchange->thread->cache, &reading->ask, &reading->found, false, read_origin, origin,
+    slow_enter(&exchange->clock, SLOW_L2, sys_monotonic_us());
+    enum err err = cache_compute(exchange->thread->cache, &reading->ask, &reading->found, false, origin_read, origin,
                                  exchange->http->arena, &computed);
+    slow_enter(&exchange->clock, SLOW_WORK, sys_monotonic_us());
 
     if (err != ERR_OK) {
         answer_last_resort(exchange, NULL, err);
@@ -388,96 +369,20 @@ static enum http_step compute(struct exchange *exchange)
                                       .stored = computed.stored && computed.source == CACHE_FROM_ORIGIN,
                                       .collapsed = computed.source == CACHE_FROM_OTHER};
 
-        metrics_add(METRIC_misses, 1);
+        app_counts(exchange, state.collapsed ? METRICS_OUTCOME_collapsed : METRICS_OUTCOME_miss, METRICS_TIER_origin);
         answer(exchange, &computed.entry, &state);
     }
     buf_free(&origin->why);
     return HTTP_DONE;
 }
 
-/* A refresh in the background: all it needs, in its own arena. */
-struct refresh {
-    struct loop_job job; /* first */
-    struct arena *arena;
-    struct params_values values;
-    struct str tags[ENTRY_TAGS_MAX];
-    struct cache_ask ask;
-    struct cache_found found;
-    struct origin origin;
-};
-
-static void run_refresh(struct loop_job *job, void *it)
-{
-    struct refresh *refresh = (struct refresh *)job;
-    struct app_thread *thread = it;
-    struct cache_answer computed;
-
-    refresh->origin.store = thread->store;
-    refresh->origin.values = &refresh->values;
-    enum err err = cache_compute(thread->cache, &refresh->ask, &refresh->found, true, read_origin, &refresh->origin,
-                                 refresh->arena, &computed);
-    if (err != ERR_OK && err != ERR_BUSY) {
-        metrics_add(METRIC_refresh_failures, 1);
-        log_event(
-            LOG_LEVEL_WARNING, "refresh_failed", LOG_STR("resource", refresh->origin.resource->name),
-            LOG_STR("why", refresh->origin.why.len > 0 ? buf_str(&refresh->origin.why) : str_from(err_text(err))));
-    }
-    buf_free(&refresh->origin.why);
-}
-
-static void end_refresh(struct loop_job *job)
-{
-    struct refresh *refresh = (struct refresh *)job;
-
-    arena_free(&refresh->arena);
-    free(refresh);
-}
-
-static struct params_value copy_value(const struct params_value *value, struct arena *arena)
-{
-    struct params_value copy = *value;
-
-    copy.text = arena_copy(arena, value->text);
-    return copy;
-}
-
-/* Has what was just answered computed anew, by nobody's request. */
+/* Has what was just answered computed anew. */
 static void refresh_behind(struct exchange *exchange, const struct cache_found *found)
 {
     const struct reading *reading = exchange->state;
-    const struct loop *loop = exchange->thread->loop;
 
-    if (!bind_late(exchange)) {
+    if (!bind_late(exchange) || !origin_refresh(exchange, &reading->values, &reading->ask, found))
         cache_leave(exchange->thread->cache, found);
-        return;
-    }
-    struct refresh *refresh = sys_calloc(1, sizeof *refresh);
-    struct arena *arena = arena_new(REFRESH_BYTES, REFRESH_BYTES_MAX);
-
-    *refresh = (struct refresh){.job = {.run = run_refresh, .done = end_refresh}, .arena = arena};
-    refresh->job.what = exchange->route->resource->name.p;
-    refresh->origin = (struct origin){
-        .resource = exchange->route->resource,
-        .caller = {.now_ms = exchange->http->now_ms, .address = arena_copy(arena, exchange->http->in.remote_addr)}};
-    refresh->values.count = reading->values.count;
-    for (size_t i = 0; i < reading->values.count; i++)
-        refresh->values.items[i] = copy_value(&reading->values.items[i], arena);
-    refresh->ask = reading->ask;
-    refresh->ask.key = arena_copy(arena, reading->ask.key);
-    refresh->ask.tags = refresh->tags;
-    for (size_t i = 0; i < reading->ask.tags_count; i++)
-        refresh->tags[i] = arena_copy(arena, reading->ask.tags[i]);
-    /* Nobody waits for it, so a stale entry need not stand in when it fails. */
-    refresh->found = (struct cache_found){.leased = found->leased, .lease = found->lease};
-    refresh->found.spent = arena_copy(arena, found->spent);
-    /* Tags for which there was no room must not be missing from what is kept. */
-    bool whole = !arena_overflowed(arena) && !arena_overflowed(exchange->http->arena);
-    if (whole && loop->submit(loop->self, &refresh->job) == ERR_OK) {
-        metrics_add(METRIC_refreshes, 1);
-        return;
-    }
-    cache_leave(exchange->thread->cache, found);
-    end_refresh(&refresh->job);
 }
 
 static void take_found(void *context, struct cache_found *found)
@@ -501,10 +406,13 @@ static void take_found(void *context, struct cache_found *found)
         answer_last_resort(exchange, found->present ? &found->entry : NULL, ERR_UNAVAILABLE);
         break;
     }
-    if (reading->inside)
+    if (reading->inside) {
         reading->outcome = step;
-    else
-        app_advance(exchange, step);
+        return;
+    }
+    if (found->collapsed)
+        exchange->clock.phase = SLOW_WAIT;
+    app_advance(exchange, step);
 }
 
 /* The write behind that the answer has to wait for; 0: for none. */
@@ -528,6 +436,8 @@ static enum http_step catch_up(struct exchange *exchange)
     const struct writer_shared *writer = exchange->thread->app->shared->writer;
     const uint64_t number = find_pending(exchange);
 
+    if (number > 0)
+        slow_enter(&exchange->clock, SLOW_WRITE, sys_monotonic_us());
     if (!bind_late(exchange)) {
         app_unavailable(exchange->http, 1, no_memory);
         return HTTP_DONE;
@@ -555,12 +465,14 @@ enum http_step route_resource_read(struct exchange *exchange)
     reading->stamp = http->in.microcache.len > 0 ? purged_now(cache_share(exchange->thread->cache)->purged) : 0;
     reading->origin.why = (struct buf){0};
     reading->recalled = exchange->meaning != NULL;
-    if (!reading->recalled && !route_resource_bind(exchange, &reading->values))
-        return HTTP_DONE;
-    if (reading->recalled)
+    if (reading->recalled) {
         recall_ask(exchange, reading);
-    else
+    } else {
+        if (!route_resource_bind(exchange, &reading->values))
+            return HTTP_DONE;
+        exchange->values = &reading->values;
         route_resource_ask(exchange->route->resource, &reading->values, http, &reading->tags, &reading->ask);
+    }
     if (find_pending(exchange) > 0 || exchange->route->resource->ttl_ms == 0)
         return app_hand_over(exchange, catch_up);
     if (arena_overflowed(http->arena)) {
@@ -572,14 +484,6 @@ enum http_step route_resource_read(struct exchange *exchange)
     cache_lookup(exchange->thread->cache, &reading->ask, http->arena, take_found, exchange);
     reading->inside = false;
     return reading->outcome;
-}
-
-/* What a read with this ask may have left, as a purge item; with the caller in the key, every caller's. */
-static struct str purge_item(const struct resource *resource, struct str key, struct arena *arena)
-{
-    if (!resource->uses_caller)
-        return arena_printf(arena, "key:%.*s", STR_ARG(key));
-    return arena_printf(arena, "pattern:%.*s%s*", STR_ARG(key), caller_mark);
 }
 
 enum http_step route_resource_purge(struct exchange *exchange)
@@ -595,6 +499,9 @@ enum http_step route_resource_purge(struct exchange *exchange)
     if (!route_resource_bind(exchange, &values))
         return HTTP_DONE;
     struct str key = params_expand(resource->key, &values, arena);
-    struct str item = resource->ttl_ms == 0 ? STR("") : purge_item(resource, key, arena);
+    /* With the caller in the key, every caller's. */
+    struct str item = resource->ttl_ms == 0   ? STR("")
+                      : resource->uses_caller ? arena_printf(arena, "pattern:%.*s%s*", STR_ARG(key), caller_mark)
+                                              : arena_printf(arena, "key:%.*s", STR_ARG(key));
     return route_purge_named(exchange, key, item);
 }

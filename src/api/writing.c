@@ -7,6 +7,8 @@
  */
 #include "api/writing.h"
 
+#include "base/sys.h"
+
 struct writing *writing_new(struct exchange *exchange, size_t state_size)
 {
     struct arena *arena = exchange->http->arena;
@@ -39,9 +41,16 @@ static bool is_to_tell(struct writing *writing)
     return telling->purges_count > 0 || telling->changes_count > 0;
 }
 
+static void answer(struct writing *writing)
+{
+    app_counts(writing->exchange, writing->err == ERR_OK ? METRICS_OUTCOME_written : METRICS_OUTCOME_other,
+               METRICS_TIER_write);
+    writing->answer(writing);
+}
+
 static void end(struct writing *writing)
 {
-    writing->answer(writing);
+    answer(writing);
     app_advance(writing->exchange, HTTP_DONE);
 }
 
@@ -75,7 +84,7 @@ static enum http_step begin_on_loop(struct writing *writing)
     if (writing->err == ERR_OK)
         return HTTP_WAITING;
     writing->why = writer_client_unanswered(writing->err);
-    writing->answer(writing);
+    answer(writing);
     return HTTP_DONE;
 }
 
@@ -87,10 +96,13 @@ enum http_step writing_begin(struct writing *writing)
 
     if (thread->writes)
         return begin_on_loop(writing);
+    scoreboard_phase(thread->board, SCOREBOARD_WRITER);
+    slow_enter(&writing->exchange->clock, SLOW_WRITE, sys_monotonic_us());
     writing->err = writer_client_write(thread->writer, &writing->ask, arena, &writing->told, &why);
+    slow_enter(&writing->exchange->clock, SLOW_WORK, sys_monotonic_us());
     writing->why = arena_take_buf(arena, &why);
     if (is_to_tell(writing))
         settle_now(thread, &writing->telling);
-    writing->answer(writing);
+    answer(writing);
     return HTTP_DONE;
 }

@@ -1,48 +1,94 @@
 /*
- * log: builds a line on the stack and sends it off in one write.
+ * log: where lines go, and which of them.
  *
- * Text:  2026-11-21T06:00:00.123Z notice worker[123] l2_lost why="connection refused" pending=3
- * JSON:  {"time":"...","level":"notice","role":"worker","pid":123,"event":"l2_lost","why":"...","pending":3}
+ * The journal and syslog are reached by their datagram sockets: a line is one datagram, sent without waiting and to the
+ * path anew each time, so that a daemon may be restarted. What it does not take goes to stderr instead. Under systemd,
+ * stderr is the journal too: then each line begins with its priority, which the journal takes off again (sd-daemon(3)).
  *
- * Invariant: one event is one line of at most LINE_MAX_LEN bytes, in valid UTF-8, whatever the values hold. A value
- * that is too long is cut at a character; fields that then find no room are left out; a JSON line stays valid JSON all
- * the same.
- *
- * The sink below is one of the three pieces of file-scope state in larder. It allocates nothing, takes no lock, and
- * never fails: a line that cannot be written is lost, for there is nobody left to tell.
+ * The sink below is one of the three pieces of file-scope state in larder. It allocates nothing, takes no lock but that
+ * of the recent problems, and never fails: a line that cannot be written is lost, for there is nobody left to tell.
  */
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/log_limit.h"
+#include "base/log_line.h"
+#include "base/recent.h"
 #include "base/sys.h"
 
-#define LINE_MAX_LEN 8192
-/* What closes a line: quote, brace, newline. */
-#define LINE_TAIL 3
-/* What a field needs besides its name: punctuation and a number, or quotes and the beginning of a text. */
-#define FIELD_ROOM 32
-
-struct line {
-    size_t len;
-    enum log_format format;
-    char bytes[LINE_MAX_LEN];
-};
+#define JOURNAL_SOCKET "/run/systemd/journal/socket"
+#define SYSLOG_SOCKET "/dev/log"
+/* Of syslog: LOG_DAEMON. */
+#define FACILITY (3 << 3)
+#define PROBLEM_MAX 1024
 
 static struct {
-    _Atomic int fd, level, format;
+    _Atomic int fd, level, format, target;
+    _Atomic uint32_t most;
     const char *_Atomic role;
-} sink = {.fd = STDERR_FILENO, .level = LOG_LEVEL_NOTICE, .format = LOG_FORMAT_TEXT, .role = "larder"};
+    bool fd_is_journal;
+    int socket;
+    struct sockaddr_un address;
+    struct log_limit *limit;
+    struct recent *problems;
+} sink = {.fd = STDERR_FILENO, .level = LOG_LEVEL_NOTICE, .format = LOG_FORMAT_TEXT, .role = "larder", .socket = -1};
+
+/* Whether FD is the stream that systemd has connected to the journal (systemd.exec(5)). */
+static bool is_journal(int fd)
+{
+    const char *named = getenv("JOURNAL_STREAM");
+    unsigned long long device, inode;
+    struct stat status;
+
+    return named && sscanf(named, "%llu:%llu", &device, &inode) == 2 && fstat(fd, &status) == 0 &&
+           status.st_dev == device && status.st_ino == inode;
+}
 
 void log_init(int fd, enum log_level level, enum log_format format)
 {
     atomic_store(&sink.fd, fd);
     atomic_store(&sink.level, (int)level);
     atomic_store(&sink.format, (int)format);
+    sink.fd_is_journal = is_journal(fd);
+}
+
+void log_send_to(enum log_target target, const char *path)
+{
+    const char *usual = target == LOG_TARGET_JOURNAL ? JOURNAL_SOCKET : SYSLOG_SOCKET;
+
+    sink.address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    snprintf(sink.address.sun_path, sizeof(sink.address.sun_path), "%s", *path ? path : usual);
+    if (target != LOG_TARGET_STDERR && sink.socket < 0)
+        sink.socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    atomic_store(&sink.target, (int)target);
+}
+
+void log_set_rate(uint32_t lines)
+{
+    atomic_store(&sink.most, lines);
+}
+
+enum err log_share(void)
+{
+    enum err err = log_limit_new(&sink.limit);
+
+    return err == ERR_OK ? recent_new(PROBLEM_MAX, &sink.problems) : err;
+}
+
+struct recent *log_problems(void)
+{
+    return sink.problems;
 }
 
 void log_role(const char *role)
@@ -55,176 +101,158 @@ bool log_enabled(enum log_level level)
     return (int)level <= atomic_load_explicit(&sink.level, memory_order_relaxed);
 }
 
-static size_t room(const struct line *line)
+/* syslog(3)'s number. */
+static int priority_of(enum log_level level)
 {
-    return line->len < LINE_MAX_LEN - LINE_TAIL ? LINE_MAX_LEN - LINE_TAIL - line->len : 0;
+    return (int)level + 3;
 }
 
-/* All of BYTES or nothing. */
-static bool put(struct line *line, const char *bytes, size_t len)
+static bool send_parts(struct iovec *parts, size_t count)
 {
-    if (len > room(line))
-        return false;
-    memcpy(line->bytes + line->len, bytes, len);
-    line->len += len;
-    return true;
+    const struct msghdr message = {
+        .msg_name = &sink.address, .msg_namelen = sizeof(sink.address), .msg_iov = parts, .msg_iovlen = count};
+    ssize_t sent;
+
+    do
+        sent = sendmsg(sink.socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent >= 0;
 }
 
-static bool put_text(struct line *line, const char *text)
+static struct iovec part(const char *bytes, size_t len)
 {
-    return put(line, text, strlen(text));
+    return (struct iovec){.iov_base = (void *)(uintptr_t)bytes, .iov_len = len};
 }
 
-/* Closing characters, for which LINE_TAIL kept room. */
-static void close_with(struct line *line, char c)
+/* systemd's native protocol: fields by lines; no value holds a newline, so none needs the form with a length. */
+static bool send_to_journal(const struct log_line_head *head, const struct log_field *fields)
 {
-    line->bytes[line->len++] = c;
+    struct log_line line, own;
+    char opening[128];
+    int len =
+        snprintf(opening, sizeof(opening),
+                 "PRIORITY=%d\nSYSLOG_IDENTIFIER=larder\nSYSLOG_PID=%d\nMESSAGE=", priority_of(head->level), head->pid);
+
+    log_line_init(&line, (enum log_format)atomic_load(&sink.format), LOG_LINE_MAX);
+    log_line_write(&line, head, true, fields);
+    log_line_init(&own, LOG_FORMAT_TEXT, LOG_LINE_MAX);
+    log_line_journal(&own, head, fields);
+    struct iovec parts[] = {part(opening, (size_t)len), part(line.bytes, line.len), part("\n", 1),
+                            part(own.bytes, own.len)};
+    return send_parts(parts, sizeof(parts) / sizeof(*parts));
 }
 
-/* Whether the character at TEXT could end a line or steer a terminal: controls, U+0080 to U+009F, U+2028, U+2029. */
-static bool is_unsafe(struct str text)
+/* As syslog(3) writes to its socket: RFC 3164's head, with local time and without a host. */
+static bool send_to_syslog(const struct log_line_head *head, const struct log_field *fields)
 {
-    const unsigned char *p = (const unsigned char *)text.p;
-
-    return p[0] < 0x20 || p[0] == 0x7f || (p[0] == 0xc2 && p[1] < 0xa0) ||
-           (p[0] == 0xe2 && p[1] == 0x80 && (p[2] == 0xa8 || p[2] == 0xa9));
-}
-
-/* One character of a quoted value: REST begins with it, and LEN is its length, or 0 for a byte that is not UTF-8. */
-static bool put_escaped(struct line *line, struct str rest, size_t len)
-{
-    const unsigned char *p = (const unsigned char *)rest.p;
-    char escape[8];
-
-    if (len == 0) {
-        snprintf(escape, sizeof(escape), line->format == LOG_FORMAT_JSON ? "\\ufffd" : "\\x%02x", p[0]);
-    } else if (p[0] == '"' || p[0] == '\\') {
-        snprintf(escape, sizeof(escape), "\\%c", p[0]);
-    } else if (p[0] == '\n' || p[0] == '\t' || p[0] == '\r') {
-        snprintf(escape, sizeof(escape), "\\%c", p[0] == '\n' ? 'n' : p[0] == '\t' ? 't' : 'r');
-    } else if (is_unsafe(rest)) {
-        unsigned code = len == 1 ? p[0] : len == 2 ? p[1] : 0x2000u + (p[2] - 0x80u);
-
-        snprintf(escape, sizeof(escape), "\\u%04x", code);
-    } else {
-        return put(line, rest.p, len);
-    }
-    return put_text(line, escape);
-}
-
-static void put_quoted(struct line *line, struct str text)
-{
-    if (!put(line, "\"", 1))
-        return;
-    while (text.len > 0) {
-        size_t len = str_utf8_len(text);
-        size_t step = len ? len : 1;
-
-        if (!put_escaped(line, text, len))
-            break;
-        text = (struct str){text.p + step, text.len - step};
-    }
-    close_with(line, '"');
-}
-
-/* Whether TEXT may stand without quotes. */
-static bool is_plain(struct str text)
-{
-    for (size_t i = 0; i < text.len; i++)
-        if (text.p[i] <= ' ' || text.p[i] >= 0x7f || text.p[i] == '"' || text.p[i] == '\\' || text.p[i] == '=')
-            return false;
-    return text.len > 0;
-}
-
-static void put_int(struct line *line, int64_t number)
-{
-    char digits[24];
-
-    snprintf(digits, sizeof(digits), "%lld", (long long)number);
-    (void)put_text(line, digits);
-}
-
-static void put_str(struct line *line, struct str text)
-{
-    /* What does not fit is cut between quotes, in JSON and in text. */
-    if (line->format == LOG_FORMAT_JSON || !is_plain(text) || !put(line, text.p, text.len))
-        put_quoted(line, text);
-}
-
-/* Opens a field; false when there is no room for it, its quotes and a number. */
-static bool put_name(struct line *line, const char *name)
-{
-    bool json = line->format == LOG_FORMAT_JSON;
-
-    if (strlen(name) + FIELD_ROOM > room(line))
-        return false;
-    return put_text(line, json ? ",\"" : " ") && put_text(line, name) && put_text(line, json ? "\":" : "=");
-}
-
-static void put_field(struct line *line, const struct log_field *field)
-{
-    if (!put_name(line, field->name))
-        return;
-    if (field->type == LOG_FIELD_INT)
-        put_int(line, field->number);
-    else
-        put_str(line, field->text);
-}
-
-static void put_time(struct line *line)
-{
-    int64_t now_ms = sys_now_ms();
-    time_t seconds = (time_t)(now_ms / 1000);
+    time_t seconds = (time_t)(head->now_ms / 1000);
+    struct log_line line;
     struct tm calendar;
-    char date[32], fraction[16];
+    char date[32], opening[96];
 
-    gmtime_r(&seconds, &calendar);
-    strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &calendar);
-    snprintf(fraction, sizeof(fraction), ".%03dZ", (int)(now_ms % 1000));
-    (void)put_text(line, date);
-    (void)put_text(line, fraction);
+    localtime_r(&seconds, &calendar);
+    strftime(date, sizeof(date), "%b %e %H:%M:%S", &calendar);
+    int len =
+        snprintf(opening, sizeof(opening), "<%d>%s larder[%d]: ", FACILITY | priority_of(head->level), date, head->pid);
+    log_line_init(&line, (enum log_format)atomic_load(&sink.format), LOG_LINE_MAX);
+    log_line_write(&line, head, true, fields);
+    struct iovec parts[] = {part(opening, (size_t)len), part(line.bytes, line.len)};
+    return send_parts(parts, sizeof(parts) / sizeof(*parts));
 }
 
-static void put_head(struct line *line, enum log_level level, const char *event)
+static void write_to_fd(const struct log_line_head *head, const struct log_field *fields)
 {
-    static const char *const levels[] = {"error", "warning", "notice", "info", "debug"};
-    bool json = line->format == LOG_FORMAT_JSON;
+    struct log_line line;
+    char priority[8];
+    int len = sink.fd_is_journal ? snprintf(priority, sizeof(priority), "<%d>", priority_of(head->level)) : 0;
+    ssize_t written;
 
-    (void)put_text(line, json ? "{\"time\":\"" : "");
-    put_time(line);
-    (void)put_text(line, json ? "\",\"level\":\"" : " ");
-    (void)put_text(line, levels[level]);
-    (void)put_text(line, json ? "\",\"role\":\"" : " ");
-    (void)put_text(line, atomic_load(&sink.role));
-    (void)put_text(line, json ? "\",\"pid\":" : "[");
-    put_int(line, getpid());
-    (void)put_text(line, json ? ",\"event\":\"" : "] ");
-    (void)put_text(line, event);
-    (void)put_text(line, json ? "\"" : "");
+    log_line_init(&line, (enum log_format)atomic_load(&sink.format), LOG_LINE_MAX);
+    log_line_write(&line, head, sink.fd_is_journal, fields);
+    line.bytes[line.len++] = '\n';
+    struct iovec parts[] = {part(priority, (size_t)len), part(line.bytes, line.len)};
+    do
+        written = writev(atomic_load(&sink.fd), parts, sizeof(parts) / sizeof(*parts));
+    while (written < 0 && errno == EINTR);
+}
+
+static void emit(const struct log_line_head *head, const struct log_field *fields)
+{
+    enum log_target target = (enum log_target)atomic_load(&sink.target);
+    bool sent = false;
+
+    if (sink.socket >= 0 && target == LOG_TARGET_JOURNAL)
+        sent = send_to_journal(head, fields);
+    else if (sink.socket >= 0 && target == LOG_TARGET_SYSLOG)
+        sent = send_to_syslog(head, fields);
+    if (!sent)
+        write_to_fd(head, fields);
+}
+
+/* Whether FIELD tells one problem from another; the rest tells one time that it happened from another. */
+static bool is_telling(const struct log_field *field)
+{
+    static const char *const others[] = {"request_id", "traceparent", "path", "params"};
+
+    for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+        if (strcmp(field->name, others[i]) == 0)
+            return false;
+    return field->type == LOG_FIELD_STR;
+}
+
+static void remember(const struct log_line_head *head, const struct log_field *fields)
+{
+    uint64_t same = sys_hash64(str_from(head->event), 0);
+    struct log_line line;
+
+    for (const struct log_field *field = fields; field->name; field++)
+        if (is_telling(field))
+            same = sys_hash64(field->text, same);
+    log_line_init(&line, LOG_FORMAT_JSON, PROBLEM_MAX);
+    log_line_members(&line, head, fields);
+    (void)recent_add(sink.problems, same, head->now_ms, (struct str){line.bytes, line.len});
+}
+
+/* LIMITED: too many in a second are left out. */
+static void tell(enum log_level level, const char *event, const struct log_field *fields, bool limited)
+{
+    bool shown = log_enabled(level), kept = sink.problems && level <= LOG_LEVEL_WARNING;
+    int saved = errno;
+
+    if (!shown && !kept)
+        return;
+    struct log_line_head head = {
+        .level = level, .role = atomic_load(&sink.role), .event = event, .pid = (int)getpid(), .now_ms = sys_now_ms()};
+    uint32_t most = atomic_load(&sink.most);
+    if (kept)
+        remember(&head, fields);
+    if (shown && limited && most > 0 && sink.limit)
+        shown = log_limit_admits(sink.limit, event, head.now_ms / 1000, most, &head.suppressed);
+    if (shown)
+        emit(&head, fields);
+    errno = saved;
 }
 
 void log_write(enum log_level level, const char *event, const struct log_field *fields)
 {
-    struct line line;
-    int saved = errno;
-
-    if (!log_enabled(level))
-        return;
-    line.len = 0;
-    line.format = (enum log_format)atomic_load(&sink.format);
-    put_head(&line, level, event);
-    for (; fields->name; fields++)
-        put_field(&line, fields);
-    if (line.format == LOG_FORMAT_JSON)
-        close_with(&line, '}');
-    close_with(&line, '\n');
-    while (write(atomic_load(&sink.fd), line.bytes, line.len) < 0 && errno == EINTR)
-        continue;
-    errno = saved;
+    /* Who asks for what debugging shows wants all of it. */
+    tell(level, event, fields, level < LOG_LEVEL_DEBUG);
 }
 
 void log_report(enum log_level level, const char *event, const struct report *report)
 {
     for (size_t i = 0; i < report_count(report); i++)
-        log_event(level, event, LOG_TEXT("message", report_line(report, i)));
+        tell(level, event, (const struct log_field[]){LOG_TEXT("message", report_line(report, i)), {.name = NULL}},
+             false);
+}
+
+void log_tell_suppressed(void)
+{
+    const char *event;
+    unsigned at = 0;
+    uint32_t count;
+
+    while (sink.limit && (event = log_limit_next(sink.limit, &at, sys_now_ms() / 1000, &count)))
+        tell(LOG_LEVEL_NOTICE, "lines_suppressed",
+             (const struct log_field[]){LOG_TEXT("of", event), LOG_INT("count", count), {.name = NULL}}, false);
 }

@@ -20,6 +20,7 @@
 #include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -209,6 +210,13 @@ enum err sys_read_file(const char *path, size_t limit, struct buf *out)
     return err;
 }
 
+uint64_t sys_file_size(const char *path)
+{
+    struct stat status;
+
+    return stat(path, &status) == 0 ? (uint64_t)status.st_size : 0;
+}
+
 /* Where the kernel keeps the bytes of argv and environ. proc(5): fields 48 to 51 of stat; 0 where it does not say. */
 static bool find_title(char **start, size_t *len)
 {
@@ -240,6 +248,18 @@ static bool find_title(char **start, size_t *len)
 out:
     buf_free(&stat);
     return found;
+}
+
+void sys_leave_streams(void)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (null < 0)
+        return;
+    (void)dup2(null, STDIN_FILENO);
+    (void)dup2(null, STDOUT_FILENO);
+    if (null > STDOUT_FILENO)
+        close(null);
 }
 
 void sys_title_init(int argc, char **argv)

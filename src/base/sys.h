@@ -39,6 +39,12 @@ void sys_base64(struct str bytes, struct buf *out);
 /* Appends the whole file. ERR_LIMIT over LIMIT bytes, ERR_NOT_FOUND, ERR_DENIED, ERR_IO. */
 enum err sys_read_file(const char *path, size_t limit, struct buf *out) ERR_CHECKED;
 
+/* How long the file is; 0 when there is none. */
+uint64_t sys_file_size(const char *path);
+
+/* Standard input and output become /dev/null: nobody has to wait for the end of this process to be sure that no more comes. */
+void sys_leave_streams(void);
+
 /* Name shown by ps for this process: PR_SET_NAME, and over the bytes of argv and environ once sys_title_init has moved
  * these away. sys_title_init comes first in main: pointers to the old strings, taken earlier, would change under their
  * holder; argv and environ themselves stay usable. */

@@ -35,10 +35,12 @@ struct cache {
     struct cache_shared *shared;
     struct l2 *l2;
     const struct loop *loop;
-    int worker; /* whose eventfd is ours; -1 without */
+    bool refreshes; /* whoever is answered here may be asked to refresh in the background */
+    int worker;     /* whose eventfd is ours; -1 without */
     struct loop_watch watch;
     struct lookup *waiting;
     uint64_t dice;
+    struct top_sampler sampler;
 };
 
 /* A lookup under way; in the caller's arena. */
@@ -61,9 +63,10 @@ struct cache *cache_open(const struct config *config, struct cache_shared *share
 {
     struct cache *cache = sys_calloc(1, sizeof *cache);
 
-    *cache = (struct cache){.config = config, .shared = shared, .loop = loop, .worker = -1};
+    *cache = (struct cache){.config = config, .shared = shared, .loop = loop, .refreshes = loop, .worker = -1};
     sys_random(&cache->dice, sizeof cache->dice);
     cache->dice |= 1;
+    top_sampler_init(&cache->sampler, shared->top, cache->dice);
     cache->l2 = l2_open(config, shared->l2, loop);
     if (loop) {
         cache->watch =
@@ -74,6 +77,11 @@ struct cache *cache_open(const struct config *config, struct cache_shared *share
         loop->tick(loop->self, tick, cache);
     }
     return cache;
+}
+
+void cache_let_refresh(struct cache *cache)
+{
+    cache->refreshes = true;
 }
 
 void cache_close(struct cache **cache)
@@ -188,7 +196,7 @@ static bool answer(struct lookup *lookup)
     if (!found->present || found->verdict == POLICY_STALE_IF_ERROR)
         return false;
     bool due = found->verdict == POLICY_STALE || policy_is_due_early(&found->entry, ask->now_ms, draw(lookup->cache));
-    found->refresh = due && lookup->cache->loop && take_lease(lookup, sys_monotonic_ms(), false) == LEASE_TAKEN;
+    found->refresh = due && lookup->cache->refreshes && take_lease(lookup, sys_monotonic_ms(), false) == LEASE_TAKEN;
     if (found->refresh)
         cache_find_tags(ask);
     end(lookup, CACHE_ANSWER);
@@ -281,6 +289,7 @@ void cache_lookup(struct cache *cache, struct cache_ask *ask, struct arena *aren
     lookup->found.present = lookup->found.collapsed = lookup->found.refresh = lookup->found.leased = false;
     lookup->found.tier = NULL;
     lookup->found.spent = (struct str){NULL, 0};
+    top_count(&cache->sampler, ask->key, ask->monotonic_ms);
     look(lookup);
 }
 
@@ -317,6 +326,7 @@ static void tick(void *context, int64_t monotonic_ms)
 {
     struct cache *cache = context;
 
+    top_rest(&cache->sampler, monotonic_ms);
     if (cache->waiting)
         resume(cache, monotonic_ms);
 }

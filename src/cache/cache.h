@@ -73,6 +73,9 @@ struct cache_answer {
 
 /* CONFIG and SHARED must outlive it. LOOP for the event thread, whose lookups are then asynchronous; else NULL. */
 struct cache *cache_open(const struct config *config, struct cache_shared *shared, const struct loop *loop);
+/* A cache without loop, too, asks for what is stale or soon will be to be refreshed in the background: its owner can.
+ */
+void cache_let_refresh(struct cache *cache);
 /* Nobody may wait any longer. */
 void cache_close(struct cache **cache);
 struct l2 *cache_l2(struct cache *cache);

@@ -35,6 +35,8 @@ enum err cache_shared_new(const struct config *config, int64_t life_ms, struct c
     if (err == ERR_OK)
         err = lease_table_new(&shared->leases);
     if (err == ERR_OK)
+        err = top_new(&shared->top);
+    if (err == ERR_OK)
         err = shm_map(sizeof *shared->notes, &notes);
     shared->notes = notes;
     if (err != ERR_OK) {
@@ -55,6 +57,7 @@ void cache_shared_free(struct cache_shared **shared_ptr)
         return;
     void *notes = shared->notes;
     shm_unmap(&notes, sizeof *shared->notes);
+    top_free(&shared->top);
     lease_table_free(&shared->leases);
     l1_free(&shared->l1);
     purged_free(&shared->purged);

@@ -1,6 +1,6 @@
 /*
- * cache_shared: what the processes of a host share of the cache: L1, the tables of purges, leases, L2's health and what
- * is owed to it. Made before the fork, for one configuration.
+ * cache_shared: what the processes of a host share of the cache: L1, the tables of purges, leases, the keys that are
+ * asked for most, L2's health and what is owed to it. Made before the fork, for one configuration.
  */
 #ifndef LARDER_CACHE_SHARED_H
 #define LARDER_CACHE_SHARED_H
@@ -9,6 +9,7 @@
 
 #include "cache/l1.h"
 #include "cache/lease.h"
+#include "cache/top.h"
 #include "l2/l2_log.h"
 
 struct cache_shared {
@@ -16,6 +17,7 @@ struct cache_shared {
     struct purged *purged;
     struct l1 *l1;
     struct lease_table *leases;
+    struct top *top;
     struct cache_shared_notes *notes;
     _Atomic unsigned waiting; /* of this process alone: pool threads that wait for another host's fill */
 };

@@ -49,6 +49,7 @@ struct resource {
     enum catalog_auth auth;
     struct str auth_scope; /* of key:SCOPE */
     struct str limit;
+    struct str example; /* parameters of a request that could be made, as a query; empty without */
     bool uses_caller; /* reads larder_project, larder_key_id or larder_address: part of the key, private to shared
                          caches */
     /* What gives parameters to warm the cache with; NULL without. For store_rows alone: `index`, `storage` (borrowed),

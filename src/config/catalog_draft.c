@@ -18,9 +18,11 @@
 #include "base/sys.h"
 #include "config/config_nearest.h"
 
+enum { EXAMPLE_BYTES = 1024, EXAMPLE_BYTES_MAX = 1 << 20 };
+
 static const char *const word_names[CATALOG_DRAFT_WORDS] = {
     "name",    "doc",  "route", "param", "key",  "shape", "ttl",     "stale", "stale_if_error", "negative",
-    "max_age", "tags", "purge", "write", "auth", "limit", "timeout", "warm",  "tables"};
+    "max_age", "tags", "purge", "write", "auth", "limit", "timeout", "warm",  "tables",         "example"};
 
 const char *catalog_draft_word(enum catalog_draft_word word)
 {
@@ -258,4 +260,26 @@ void catalog_draft_scan_sql(struct catalog_draft *draft)
     }
     if (!any)
         catalog_draft_complain(draft, NULL, "there is no SQL statement below the `-- word: value` lines");
+}
+
+void catalog_draft_take_example(struct catalog_draft *draft)
+{
+    struct resource *out = &draft->out;
+    struct str line = draft->words[CATALOG_DRAFT_EXAMPLE];
+    struct arena *arena = arena_new(EXAMPLE_BYTES, EXAMPLE_BYTES_MAX);
+    struct params_raw raw[PARAMS_MAX];
+    struct params_values values;
+    struct buf why = {0};
+    size_t count = 0;
+    enum err err = params_split_query(line, arena, raw, &count, &why);
+
+    /* Where a declaration is wrong that is complaint enough. */
+    if (err == ERR_OK && line.len > 0 && out->params_count == draft->params_count)
+        err = params_bind(out->params, out->params_count, raw, count, arena, &values, &why);
+    if (err != ERR_OK)
+        catalog_draft_complain(draft, line.p, "example: %.*s; write for example `ticker=AAPL&limit=5`",
+                               STR_ARG(buf_str(&why)));
+    out->example = line;
+    buf_free(&why);
+    arena_free(&arena);
 }

@@ -30,6 +30,7 @@ enum catalog_draft_word {
     CATALOG_DRAFT_TIMEOUT,
     CATALOG_DRAFT_WARM,
     CATALOG_DRAFT_TABLES,
+    CATALOG_DRAFT_EXAMPLE,
     CATALOG_DRAFT_WORDS
 };
 
@@ -52,6 +53,8 @@ bool catalog_draft_read(struct catalog_draft *draft, struct str text, const char
 /* Sets `out.uses_caller` by the names that stand in the SQL outside of strings and comments, and complains when nothing
  * stands there. */
 void catalog_draft_scan_sql(struct catalog_draft *draft);
+/* Sets `out.example`, and complains where it is not what the resource takes. When `out.params` is set. */
+void catalog_draft_take_example(struct catalog_draft *draft);
 /* Reports what is wrong at AT, a byte of the file; NULL: with the file as a whole. */
 void catalog_draft_complain(struct catalog_draft *draft, const char *at, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -545,6 +545,7 @@ static void parse_resource(struct catalog_draft *draft)
     parse_name(draft);
     parse_params(draft);
     parse_route(draft);
+    catalog_draft_take_example(draft);
     check_usable(draft);
     parse_durations(draft);
     parse_shape(draft);

@@ -70,6 +70,10 @@ struct config {
     struct {
         enum log_level level;
         enum log_format format;
+        enum log_target target;
+        char *socket; /* empty: the target's usual one */
+        int64_t slow_ms; /* 0: nothing is slow */
+        int64_t rate;    /* lines of one event in a second; 0: no limit */
     } log;
     struct config_boards boards; /* [board.NAME] */
 };

@@ -88,6 +88,13 @@
     X(nginx, cache_path, cache_path, TEXT, "", 0, 4095,                                                                \
       "Directory that fastcgi_cache_path names for larder's answers, so that purges reach it; empty: none.")           \
     X(log, level, level, LEVEL, "notice", 0, 0, "What is logged: error, warning, notice, info or debug.")              \
-    X(log, format, format, FORMAT, "text", 0, 0, "Form of the log: text (key=value) or json.")
+    X(log, format, format, FORMAT, "text", 0, 0, "Form of the log: text (key=value) or json.")           \
+    X(log, target, target, TARGET, "stderr", 0, 0, "Where the log goes: stderr, journal or syslog.")                   \
+    X(log, socket, socket, TEXT, "", 0, 107,                                                                           \
+      "Socket of the journal or of syslog; empty: the usual one.")                                                     \
+    X(log, slow, slow_ms, DURATION, "500ms", 0, HOUR,                                                                  \
+      "Requests that take as long are told of, with where the time went; 0: none.")                                    \
+    X(log, rate, rate, INTEGER, "10", 0, 1000000,                                                                      \
+      "Lines of one event in a second; more are left out and counted. 0: all are written.")
 
 #endif

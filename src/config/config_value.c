@@ -26,7 +26,10 @@ static const char *const words[][WORDS_MAX] = {{[LOG_LEVEL_ERROR] = "error",
                                                 [LOG_LEVEL_INFO] = "info",
                                                 [LOG_LEVEL_DEBUG] = "debug"},
                                                {[LOG_FORMAT_TEXT] = "text", [LOG_FORMAT_JSON] = "json"},
-                                               {[CONFIG_HOSTS_SEVERAL] = "several", [CONFIG_HOSTS_ONE] = "one"}};
+                                               {[CONFIG_HOSTS_SEVERAL] = "several", [CONFIG_HOSTS_ONE] = "one"},
+                                               {[LOG_TARGET_STDERR] = "stderr",
+                                                [LOG_TARGET_JOURNAL] = "journal",
+                                                [LOG_TARGET_SYSLOG] = "syslog"}};
 
 static const char *const *words_of(enum config_value_kind kind)
 {
@@ -284,6 +287,7 @@ enum err config_value_parse(const struct config_value_rule *rule, struct str tex
     case CONFIG_VALUE_LEVEL:
     case CONFIG_VALUE_FORMAT:
     case CONFIG_VALUE_HOSTS:
+    case CONFIG_VALUE_TARGET:
         return parse_word(rule, text, field, why);
     default:
         return parse_text(rule, text, field, why);
@@ -323,6 +327,7 @@ void config_value_print(const struct config_value_rule *rule, const void *field,
     case CONFIG_VALUE_LEVEL:
     case CONFIG_VALUE_FORMAT:
     case CONFIG_VALUE_HOSTS:
+    case CONFIG_VALUE_TARGET:
         buf_add_str(out, str_from(words_of(rule->kind)[*(const unsigned *)field]));
         break;
     case CONFIG_VALUE_PASSWORD:
@@ -349,6 +354,7 @@ bool config_value_equal(const struct config_value_rule *rule, const void *a, con
     case CONFIG_VALUE_LEVEL:
     case CONFIG_VALUE_FORMAT:
     case CONFIG_VALUE_HOSTS:
+    case CONFIG_VALUE_TARGET:
         return *(const unsigned *)a == *(const unsigned *)b;
     default:
         return strcmp(*(char *const *)a, *(char *const *)b) == 0;

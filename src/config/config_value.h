@@ -24,7 +24,8 @@ enum config_value_kind {
     CONFIG_VALUE_SIZE,      /* uint64_t */
     CONFIG_VALUE_LEVEL,     /* enum log_level; this and those below are one of a few words */
     CONFIG_VALUE_FORMAT,    /* enum log_format */
-    CONFIG_VALUE_HOSTS      /* enum config_hosts */
+    CONFIG_VALUE_HOSTS,     /* enum config_hosts */
+    CONFIG_VALUE_TARGET     /* enum log_target */
 };
 
 struct config_value_rule {

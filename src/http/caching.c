@@ -102,6 +102,36 @@ bool caching_accepts_gzip(struct str accept_encoding)
     return gzip > 0 && gzip >= identity;
 }
 
+/* Whether the parameters of one member of Accept leave VERSION open or name it; *WEIGHT is what they say of it. */
+static bool read_media_parameters(struct str parameters, struct str version, int *weight)
+{
+    while (parameters.p) {
+        struct str value = str_trim(str_cut(&parameters, ';'));
+        struct str name = str_trim(str_cut(&value, '='));
+
+        if (str_equal_nocase(name, STR("q")))
+            *weight = weigh(str_trim(value));
+        else if (str_equal_nocase(name, STR("version")) && !str_equal(str_trim(value), version))
+            return false;
+    }
+    return *weight >= 0;
+}
+
+int caching_media_weight(struct str accept, struct str type, struct str version)
+{
+    int best = -1;
+
+    while (accept.len > 0) {
+        struct str member = str_cut(&accept, ',');
+        int weight = 1000;
+
+        if (str_equal_nocase(str_trim(str_cut(&member, ';')), type) &&
+            read_media_parameters(member, version, &weight) && weight > best)
+            best = weight;
+    }
+    return best;
+}
+
 /* The ETag of the compressed representation of what ETAG stands for. */
 static struct str mark_gzip(struct str etag, struct arena *arena)
 {

@@ -38,12 +38,15 @@ struct caching_body {
 
 /* Whether ACCEPT_ENCODING (the field's value) allows gzip and does not prefer it plain. No for what is malformed. */
 bool caching_accepts_gzip(struct str accept_encoding);
+/* How much ACCEPT wants media type TYPE in VERSION, in thousandths (RFC 9110, section 12.5.1); -1 when it does not name
+ * it. A range, as in `text` followed by a star, names no type. */
+int caching_media_weight(struct str accept, struct str type, struct str version);
 /* GZIP where there is one (its p is set) and HTTP's client takes it, else PLAIN, whose p may be NULL when it is still
  * to be unpacked. ETAG is that of PLAIN: with `-gzip` before its closing quote, in HTTP's arena, it is that of GZIP. */
 struct caching_body caching_choose(const struct http *http, struct str plain, struct str gzip, struct str etag);
 
-/* The next entity tag of a field's LIST, which is moved behind it, with its quotes and without its weakness; empty at the
- * end, or at what is none. */
+/* The next entity tag of a field's LIST, which is moved behind it, with its quotes and without its weakness; empty at
+ * the end, or at what is none. */
 struct str caching_next_tag(struct str *list, bool *weak);
 /* Whether IF_NONE_MATCH (the field's value) matches ETAG (with its quotes) by weak comparison; `*` matches. What is
  * no list of entity tags matches as far as it is one. */

@@ -44,6 +44,7 @@ enum http_step {
     X(if_match, "HTTP_IF_MATCH")                                                                                       \
     X(if_none_match, "HTTP_IF_NONE_MATCH")                                                                             \
     X(idempotency_key, "HTTP_IDEMPOTENCY_KEY")                                                                         \
+    X(accept, "HTTP_ACCEPT")                                                                                           \
     X(accept_encoding, "HTTP_ACCEPT_ENCODING")                                                                         \
     X(request_id, "HTTP_X_REQUEST_ID")                                                                                 \
     X(traceparent, "HTTP_TRACEPARENT")                                                                                 \

@@ -193,6 +193,13 @@ enum err l2_ping(struct l2 *l2)
     return l2_health_admit(l2->shared->health, true) ? l2->shared->backend->ping(l2->self) : ERR_UNAVAILABLE;
 }
 
+enum err l2_measure(struct l2 *l2, struct l2_size *out)
+{
+    if (!l2->shared->backend->measure)
+        return ERR_NOT_FOUND;
+    return l2_health_admit(l2->shared->health, true) ? l2->shared->backend->measure(l2->self, out) : ERR_UNAVAILABLE;
+}
+
 /* What l2_job.h promises of a failure. */
 static enum err settle_job(enum err err)
 {
@@ -204,6 +211,17 @@ enum err l2_job_read(struct l2 *l2, uint64_t id, struct arena *arena, struct l2_
     if (!l2_health_admit(l2->shared->health, true))
         return ERR_UNAVAILABLE;
     return settle_job(l2->shared->backend->read_job(l2->self, id, arena, out));
+}
+
+enum err l2_job_count(struct l2 *l2, uint64_t *count)
+{
+    if (!l2->shared->backend->count_jobs) {
+        *count = 0;
+        return ERR_OK;
+    }
+    if (!l2_health_admit(l2->shared->health, true))
+        return ERR_UNAVAILABLE;
+    return settle_job(l2->shared->backend->count_jobs(l2->self, count));
 }
 
 enum err l2_job_take(struct l2 *l2, uint64_t worker, struct arena *arena, struct l2_job *out)

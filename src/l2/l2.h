@@ -128,4 +128,11 @@ void l2_status(const struct l2_shared *shared, struct l2_status *out);
 /* Whether L2 answers now (PING); for readiness and `status`. */
 enum err l2_ping(struct l2 *l2) ERR_CHECKED;
 
+struct l2_size {
+    uint64_t keys, bytes;
+};
+
+/* What L2 holds, that of other programs included; for `status`. ERR_NOT_FOUND: this backend does not know. */
+enum err l2_measure(struct l2 *l2, struct l2_size *out) ERR_CHECKED;
+
 #endif

@@ -78,7 +78,9 @@ struct l2_backend {
     enum err (*scan)(void *self, struct str pattern, uint64_t *cursor, size_t limit, struct arena *arena,
                      struct str **keys, size_t *count) ERR_CHECKED;
     enum err (*ping)(void *self) ERR_CHECKED;
+    enum err (*measure)(void *self, struct l2_size *out) ERR_CHECKED; /* NULL: it does not know */
     enum err (*read_job)(void *self, uint64_t id, struct arena *arena, struct l2_job *out) ERR_CHECKED;
+    enum err (*count_jobs)(void *self, uint64_t *count) ERR_CHECKED; /* NULL: there never are any */
     enum err (*take_job)(void *self, uint64_t worker, struct arena *arena, struct l2_job *out) ERR_CHECKED;
     enum err (*step_job)(void *self, uint64_t worker, size_t batch, struct l2_job *job) ERR_CHECKED;
 };

@@ -91,7 +91,8 @@ static bool admit(struct l2_health *health, bool urgent)
     if (health->breaker == L2_OPEN) {
         if (now_ms < health->closed_until_ms)
             return false;
-        atomic_compare_exchange_strong(&health->breaker, &expected, L2_HALF_OPEN);
+        if (atomic_compare_exchange_strong(&health->breaker, &expected, L2_HALF_OPEN))
+            metrics_add(METRIC_breaker_half_opened, 1);
     }
     return health->breaker == L2_CLOSED || take_turn(&health->probe_until_ms, now_ms, health->probe_lost_ms) || urgent;
 }
@@ -104,6 +105,12 @@ bool l2_health_admit(struct l2_health *health, bool urgent)
         return true;
     metrics_add(METRIC_l2_skipped, 1);
     return false;
+}
+
+static void tell_closed(void)
+{
+    metrics_add(METRIC_breaker_closed, 1);
+    log_event(LOG_LEVEL_NOTICE, "l2_breaker_closed");
 }
 
 void l2_health_succeeded(struct l2_health *health)
@@ -122,7 +129,7 @@ void l2_health_succeeded(struct l2_health *health)
         return;
     health->failures = 0;
     if (atomic_compare_exchange_strong(&health->breaker, &expected, L2_CLOSED))
-        log_event(LOG_LEVEL_NOTICE, "l2_breaker_closed");
+        tell_closed();
 }
 
 void l2_health_revive(struct l2_health *health)
@@ -130,7 +137,7 @@ void l2_health_revive(struct l2_health *health)
     health->probe_until_ms = 0;
     health->failures = 0;
     if (atomic_exchange(&health->breaker, L2_CLOSED) != L2_CLOSED)
-        log_event(LOG_LEVEL_NOTICE, "l2_breaker_closed");
+        tell_closed();
 }
 
 void l2_health_note(struct l2_health *health, const char *why)
@@ -151,6 +158,7 @@ static void open_breaker(struct l2_health *health, int from, const char *why)
     if (from == L2_OPEN || !atomic_compare_exchange_strong(&health->breaker, &from, L2_OPEN))
         return;
     health->opened++;
+    metrics_add(METRIC_breaker_opened, 1);
     health->failures = 0;
     health->successes = 0;
     health->probe_until_ms = 0;

@@ -24,6 +24,8 @@ struct l2_job {
 
 /* What job ID is at. ERR_NOT_FOUND (a day after its end it is forgotten), ERR_UNAVAILABLE. */
 enum err l2_job_read(struct l2 *l2, uint64_t id, struct arena *arena, struct l2_job *out) ERR_CHECKED;
+/* How many jobs run; of a backend that deals with a pattern before its purge returns, none. ERR_UNAVAILABLE. */
+enum err l2_job_count(struct l2 *l2, uint64_t *count) ERR_CHECKED;
 /* Takes the oldest job that runs and that nobody works on, for WORKER (a number of this process, not 0); it is the
  * caller's until it is done, or until nothing was done for 5 s. It goes on where it stood, from the beginning when L2
  * was started anew since. ERR_NOT_FOUND, ERR_UNAVAILABLE. */

@@ -363,6 +363,20 @@ static enum err scan(void *self, struct str pattern, uint64_t *cursor, size_t li
     return ERR_OK;
 }
 
+/* `used_memory` of what INFO says: lines of `name:value`. 0 from a server that does not say. */
+static int64_t find_memory(struct str info)
+{
+    int64_t bytes;
+
+    while (info.len > 0) {
+        struct str line = str_cut(&info, '\n'), name = str_cut(&line, ':'), value = str_cut(&line, '\r');
+
+        if (str_equal(name, STR("used_memory")))
+            return str_to_int64(value, &bytes) == ERR_OK && bytes >= 0 ? bytes : 0;
+    }
+    return 0;
+}
+
 static enum err ping(void *self)
 {
     struct l2_redis *redis = self;
@@ -382,9 +396,38 @@ static enum err ping(void *self)
     return err;
 }
 
+static enum err measure(void *self, struct l2_size *out)
+{
+    struct l2_redis *redis = self;
+    redisReply *replies[2];
+
+    l2_redis_wire_command(&redis->call.commands, 1);
+    l2_redis_wire_add(&redis->call.commands, STR("DBSIZE"));
+    l2_redis_wire_command(&redis->call.commands, 2);
+    l2_redis_wire_add(&redis->call.commands, STR("INFO"));
+    l2_redis_wire_add(&redis->call.commands, STR("memory"));
+
+    enum err err = l2_redis_call_exchange(&redis->call, "ib", replies);
+
+    if (err != ERR_OK)
+        return err;
+    if (replies[0]->integer < 0)
+        err = l2_redis_call_refuse(&redis->call);
+    else
+        *out = (struct l2_size){.keys = (uint64_t)replies[0]->integer,
+                                .bytes = (uint64_t)find_memory(l2_redis_wire_text(replies[1]))};
+    l2_redis_call_free(replies, 2);
+    return err;
+}
+
 static enum err read_job(void *self, uint64_t id, struct arena *arena, struct l2_job *out)
 {
     return l2_redis_jobs_read(&((struct l2_redis *)self)->call, id, arena, out);
+}
+
+static enum err count_jobs(void *self, uint64_t *count)
+{
+    return l2_redis_jobs_count(&((struct l2_redis *)self)->call, count);
 }
 
 static enum err take_job(void *self, uint64_t worker, struct arena *arena, struct l2_job *out)
@@ -477,7 +520,9 @@ const struct l2_backend l2_redis_backend = {
     .purge_begin = purge_begin,
     .scan = scan,
     .ping = ping,
+    .measure = measure,
     .read_job = read_job,
+    .count_jobs = count_jobs,
     .take_job = take_job,
     .step_job = step_job,
 };

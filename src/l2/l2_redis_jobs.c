@@ -188,6 +188,31 @@ static enum err settle(struct l2_redis_call *call, enum err err)
     return err;
 }
 
+static void ask_bans(struct l2_redis_call *call)
+{
+    l2_redis_wire_command(&call->commands, 3);
+    l2_redis_wire_add(&call->commands, STR("HGET"));
+    l2_redis_wire_add(&call->commands, buf_str(&call->setup->purged));
+    l2_redis_wire_add(&call->commands, STR("bans"));
+}
+
+enum err l2_redis_jobs_count(struct l2_redis_call *call, uint64_t *count)
+{
+    struct l2_bans bans;
+    redisReply *reply;
+
+    ask_bans(call);
+    if (l2_redis_call_exchange(call, "b", &reply) != ERR_OK)
+        return ERR_UNAVAILABLE;
+
+    enum err err = settle(call, l2_bans_parse(l2_redis_wire_text(reply), &bans));
+
+    if (err == ERR_OK)
+        *count = bans.count;
+    l2_redis_call_free(&reply, 1);
+    return err;
+}
+
 enum err l2_redis_jobs_read(struct l2_redis_call *call, uint64_t id, struct arena *arena, struct l2_job *out)
 {
     const struct l2_redis_setup *setup = call->setup;
@@ -195,10 +220,7 @@ enum err l2_redis_jobs_read(struct l2_redis_call *call, uint64_t id, struct aren
     char digits[24];
     int len = snprintf(digits, sizeof(digits), "%llu", (unsigned long long)id);
 
-    l2_redis_wire_command(&call->commands, 3);
-    l2_redis_wire_add(&call->commands, STR("HGET"));
-    l2_redis_wire_add(&call->commands, buf_str(&setup->purged));
-    l2_redis_wire_add(&call->commands, STR("bans"));
+    ask_bans(call);
     l2_redis_wire_command(&call->commands, 2 + FIELDS);
     l2_redis_wire_add(&call->commands, STR("HMGET"));
     l2_redis_wire_add_joined(&call->commands, buf_str(&setup->jobs), (struct str){digits, (size_t)len});

@@ -19,13 +19,20 @@
 
 enum { ELEMENTS_MAX = 1 << 20, OUT_KEPT = 1 << 20 };
 
+/* What hiredis counts the elements of an array in. */
+#if HIREDIS_MAJOR < 1
+#define ELEMENT_COUNT int
+#else
+#define ELEMENT_COUNT size_t
+#endif
+
 static enum err fail(struct l2_redis_link *link, enum err err, const char *what, const char *why)
 {
     snprintf(link->why, sizeof(link->why), "%s%s%s", what, why[0] ? ": " : "", why);
     return err;
 }
 
-static void *create_array(const redisReadTask *task, int elements)
+static void *create_array(const redisReadTask *task, ELEMENT_COUNT elements)
 {
     const redisReplyObjectFunctions *plain = task->privdata;
 
@@ -58,9 +65,11 @@ static void *place_string(const redisReadTask *task, char *text, size_t len)
     return reply;
 }
 
-static void *place_array(const redisReadTask *task, int elements)
+static void *place_array(const redisReadTask *task, ELEMENT_COUNT elements)
 {
-    redisReply *reply = elements > ELEMENTS_MAX ? NULL : place(task, REDIS_REPLY_ARRAY);
+    /* hiredis 1 brings the maps, sets and pushes of RESP3 here too, which nobody has asked for. */
+    bool wanted = task->type == REDIS_REPLY_ARRAY && elements <= ELEMENTS_MAX;
+    redisReply *reply = wanted ? place(task, REDIS_REPLY_ARRAY) : NULL;
 
     if (!reply || elements <= 0)
         return reply;
@@ -84,6 +93,22 @@ static void *place_nil(const redisReadTask *task)
     return place(task, REDIS_REPLY_NIL);
 }
 
+#if HIREDIS_MAJOR >= 1
+/* More of RESP3. Without these two, hiredis hands out a small number in place of a pointer. */
+
+static void *refuse_double(const redisReadTask *task, double value, char *text, size_t len)
+{
+    (void)task, (void)value, (void)text, (void)len;
+    return NULL;
+}
+
+static void *refuse_bool(const redisReadTask *task, int value)
+{
+    (void)task, (void)value;
+    return NULL;
+}
+#endif
+
 static void leave(void *reply)
 {
     (void)reply;
@@ -92,11 +117,17 @@ static void leave(void *reply)
 /* Has the reader make its objects as this module wants them. */
 static void set_functions(struct l2_redis_link *link, redisReader *reader)
 {
-    static const redisReplyObjectFunctions placing = {.createString = place_string,
-                                                      .createArray = place_array,
-                                                      .createInteger = place_integer,
-                                                      .createNil = place_nil,
-                                                      .freeObject = leave};
+    static const redisReplyObjectFunctions placing = {
+        .createString = place_string,
+        .createArray = place_array,
+        .createInteger = place_integer,
+        .createNil = place_nil,
+#if HIREDIS_MAJOR >= 1
+        .createDouble = refuse_double,
+        .createBool = refuse_bool,
+#endif
+        .freeObject = leave
+    };
 
     if (link->replies) {
         link->functions = placing;

@@ -11,6 +11,7 @@
 #include "l2/l2_redis_log.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/sys.h"
 #include "l2/l2_redis_call.h"

@@ -157,10 +157,14 @@ static void keep(struct connection *connection, struct str bytes)
 /* Whether HEAD's request, not whole yet, is one to be answered as it is, or to be refused with HEAD->why. */
 static bool is_too_large(struct str bytes, struct fcgi_head *head, uint64_t max_body)
 {
-    /* A length that is split has not been read; the announced one may be untrue. */
-    uint64_t body_max = head->is_split ? max_body : head->body_len;
+    /* A length that is split has not been read, and that of a body which came in chunks is not known; the announced one may be untrue. */
+    bool is_known = head->is_announced && !head->is_split;
+    uint64_t body_max = is_known ? head->body_len : max_body;
+    head->why = NULL;
+    if (head->body_len > max_body || (!is_known && head->stdin_len > max_body))
+        return true;
     head->why = bytes.len > head->len + body_max + body_max / 8 + FRAMING_MAX ? "a body much longer than announced" : NULL;
-    return head->why || head->body_len > max_body;
+    return head->why != NULL;
 }
 
 enum connection_look connection_look(struct connection *connection, char *scratch, unsigned max_connections, uint64_t max_body,
@@ -182,7 +186,7 @@ enum connection_look connection_look(struct connection *connection, char *scratc
         if (verdict == FCGI_HEAD_READY && is_too_large(*bytes, head, max_body))
             return head->why ? CONNECTION_INVALID : CONNECTION_REQUEST;
         keep(connection, *bytes);
-        bool awaits_body = verdict == FCGI_HEAD_READY && head->body_len > 0;
+        bool awaits_body = verdict == FCGI_HEAD_READY && (head->body_len > 0 || head->stdin_len > 0);
         connection->state = bytes->len == 0 ? CONNECTION_IDLE : awaits_body ? CONNECTION_BODY : CONNECTION_PARTIAL;
         if (!connection->has_more)
             break;
@@ -203,7 +207,8 @@ enum err connection_begin(struct connection *connection, struct str bytes, const
     struct connection_room *room = take_room(rooms);
     connection->room = room;
     buf_clear(&room->headers);
-    *http = (struct http){.arena = room->arena,
+    *http = (struct http){.in.mount = rooms->mount,
+                          .arena = room->arena,
                           .headers = room->headers,
                           .now_ms = clock->wall_ms,
                           .started_us = clock->monotonic_us,

@@ -45,7 +45,8 @@ struct connection {
 /* The memory in which requests are answered. What was given back last is used next, for it is still in the processor's caches. */
 struct connection_rooms {
     struct connection_room *spare;
-    unsigned count; /* of them */
+    unsigned count;   /* of them */
+    struct str mount; /* of a request that names none (LARDER_MOUNT) */
 };
 
 /* When a request began: once for all that are found in one round of events. */

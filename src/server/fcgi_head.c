@@ -87,8 +87,10 @@ static void note_content_length(struct fcgi_head *out, const char *name, size_t 
 {
     static const char wanted[] = "CONTENT_LENGTH";
     int64_t value;
-    if (name_len == sizeof wanted - 1 && memcmp(name, wanted, name_len) == 0 &&
-        str_to_int64((struct str){name + name_len, value_len}, &value) == ERR_OK && value > 0)
+    if (name_len != sizeof wanted - 1 || memcmp(name, wanted, name_len) != 0)
+        return;
+    out->is_announced = value_len > 0;
+    if (str_to_int64((struct str){name + name_len, value_len}, &value) == ERR_OK && value > 0)
         out->body_len = (size_t)value;
 }
 
@@ -165,6 +167,7 @@ static enum fcgi_head_verdict scan_body(struct str bytes, struct fcgi_head *out)
         if (bytes.len - at < whole)
             break;
         at += whole;
+        out->stdin_len += record.content_len;
         if (record.content_len == 0) {
             if (record.padding_len > 0)
                 return invalid(out, padded_end);

@@ -54,6 +54,8 @@ struct fcgi_head {
     uint8_t type;       /* of a management record */
     size_t len;         /* bytes of the head, or of the management record */
     size_t body_len;    /* announced by CONTENT_LENGTH; 0 without one or where it is no number */
+    size_t stdin_len;   /* bytes of the body that are here already */
+    bool is_announced;  /* there is a CONTENT_LENGTH */
     size_t params_len;  /* bytes of all names and values */
     unsigned params;
     const char *why; /* static text */

@@ -33,7 +33,8 @@ struct gateway {
     bool has_rest;
     uint16_t request_id;
     bool keep;
-    size_t params_len; /* of the scan */
+    size_t params_len; /* of the scan, as is the next */
+    size_t stdin_len;
 };
 
 enum err gateway_start(void)
@@ -80,6 +81,15 @@ bool gateway_has_rest(const struct gateway *gateway)
     return gateway->has_rest;
 }
 
+/* Completes the request. A body that came in chunks is as long as the web server has found it to be: not all of them announce that. */
+static enum err finish_request(const struct gateway *gateway, struct http *http, const char **why)
+{
+    enum err err = http_finish_request(http, why);
+    if (err == ERR_OK && http->in.content_length.len == 0)
+        http->body_len = gateway->stdin_len;
+    return err;
+}
+
 static const char wrong_length[] = "the request body is not as long as Content-Length says";
 
 /* The body, where it is all there and short. */
@@ -104,6 +114,7 @@ enum err gateway_begin(struct gateway *gateway, struct str bytes, const struct f
     gateway->keep = head->keep;
     gateway->request_id = head->request_id;
     gateway->params_len = head->params_len;
+    gateway->stdin_len = head->body_complete ? head->stdin_len : 0;
     gateway->has_rest = true;
     if (head->is_split)
         return ERR_OK;
@@ -116,7 +127,7 @@ enum err gateway_begin(struct gateway *gateway, struct str bytes, const struct f
         const char *name = copy + param->at;
         http_set_variable(http, (struct str){name, param->name_len}, (struct str){name + param->name_len, param->value_len});
     }
-    enum err err = http_finish_request(http, why);
+    enum err err = finish_request(gateway, http, why);
     return err == ERR_OK ? take_body(gateway, bytes, head, http, why) : err;
 }
 
@@ -149,7 +160,7 @@ static enum err take_variables(const struct gateway *gateway, struct http *http,
             http_set_variable(http, name, value);
     }
     if (len == gateway->params_len + strlen(added) - strlen("="))
-        return http_finish_request(http, why);
+        return finish_request(gateway, http, why);
     *why = "a zero byte stands in a variable that the web server passed";
     return ERR_SYNTAX;
 }
@@ -187,6 +198,23 @@ enum err gateway_read(struct gateway *gateway, struct str bytes, size_t limit, s
     }
     request->ipcFd = -1;
     return err;
+}
+
+int gateway_refusal(enum err err, const char **why)
+{
+    switch (err) {
+    case ERR_SYNTAX:
+        return 400;
+    case ERR_LIMIT:
+        *why = "The request body is larger than max_body in [server] allows.";
+        return 413;
+    case ERR_TIMEOUT:
+        *why = "The request body did not arrive in time.";
+        return 408;
+    default:
+        *why = "There is no memory for the request body at the moment. Try again shortly.";
+        return 503;
+    }
 }
 
 static void write_header(const struct gateway *gateway, uint8_t type, size_t content_len, char *out)

@@ -33,10 +33,14 @@ void gateway_free(struct gateway **gateway);
 enum err gateway_begin(struct gateway *gateway, struct str bytes, const struct fcgi_head *head, struct http *http, const char **why) ERR_CHECKED;
 /* Whether gateway_begin has left something to gateway_read. */
 bool gateway_has_rest(const struct gateway *gateway);
-/* Reads what gateway_begin could not, by libfcgi: parameters that are split, and the body, into http->body. BYTES are all of the request.
- * Does not block, but takes as long as copying them does. ERR_SYNTAX as there, also when the body is not as long as announced; ERR_LIMIT
- * for one over LIMIT bytes; ERR_IO: no file in memory to be had. */
-enum err gateway_read(struct gateway *gateway, struct str bytes, size_t limit, struct http *http, const char **why) ERR_CHECKED;
+/* Reads what gateway_begin could not, by libfcgi: parameters that are split, and the body, into http->body. BYTES are
+ * all of the request. Does not block, but takes as long as copying them does. ERR_SYNTAX as there, also when the body
+ * is not as long as announced; ERR_LIMIT for one over LIMIT bytes; ERR_IO: no file in memory to be had. */
+enum err gateway_read(struct gateway *gateway, struct str bytes, size_t limit, struct http *http,
+                      const char **why) ERR_CHECKED;
+/* The status of the answer to a request that could not be begun or read because of ERR, and in *WHY its text; that of
+ * ERR_SYNTAX is there already. ERR_TIMEOUT: its body did not come. */
+int gateway_refusal(enum err err, const char **why);
 /* The whole response in FastCGI records, END_REQUEST included. OUT is cleared first, and lives no longer than HTTP. */
 void gateway_frame_response(struct gateway *gateway, const struct http *http, struct gateway_response *out);
 /* Whether the peer wants the connection kept. */

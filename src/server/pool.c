@@ -23,6 +23,7 @@
 
 struct pool {
     const struct pool_ops *ops;
+    struct scoreboard_process *row;
     pthread_mutex_t mutex;
     pthread_cond_t work;
     struct pool_job *head, **tail, *finished, **finished_tail;
@@ -33,7 +34,7 @@ struct pool {
     unsigned threads_count;
     struct pool_thread {
         struct pool *pool;
-        struct pool_board *board;
+        struct scoreboard_thread *board;
         pthread_t id;
     } threads[POOL_THREADS_MAX];
 };
@@ -49,7 +50,7 @@ static struct pool_job *next_job(struct pool *pool)
         pool->head = job->next;
         if (!pool->head)
             pool->tail = &pool->head;
-        pool->waiting--;
+        atomic_store_explicit(&pool->row->queued, --pool->waiting, memory_order_relaxed);
     }
     pthread_mutex_unlock(&pool->mutex);
     return job;
@@ -74,24 +75,25 @@ static void *serve(void *argument)
     const struct pool_ops *ops = pool->ops;
     /* Linux keeps a nice value per thread. Failing only means equal priority. */
     (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), getpriority(PRIO_PROCESS, 0) + POOL_NICE);
-    void *thread = ops->thread_open(ops->context);
+    void *thread = ops->thread_open(ops->context, self->board);
     struct pool_job *job;
     while ((job = next_job(pool))) {
         job->work->describe(job, self->board->what);
-        atomic_store(&self->board->since_ms, sys_monotonic_ms());
+        scoreboard_begin(self->board);
         job->work->run(job, thread);
-        atomic_store(&self->board->since_ms, 0);
+        scoreboard_end(self->board);
         finish_job(pool, job);
     }
     ops->thread_close(thread);
     return NULL;
 }
 
-enum err pool_new(unsigned threads, unsigned queue_max, const struct pool_ops *ops, struct pool_board *boards,
+enum err pool_new(unsigned threads, unsigned queue_max, const struct pool_ops *ops, struct scoreboard_process *row,
                   struct pool **out)
 {
     struct pool *pool = sys_calloc(1, sizeof *pool);
     pool->ops = ops;
+    pool->row = row;
     pool->queue_max = queue_max;
     pool->tail = &pool->head;
     pool->finished_tail = &pool->finished;
@@ -104,11 +106,12 @@ enum err pool_new(unsigned threads, unsigned queue_max, const struct pool_ops *o
     pthread_sigmask(SIG_SETMASK, &all, &before);
     bool started = pool->fd >= 0;
     for (unsigned i = 0; started && i < threads && i < POOL_THREADS_MAX; i++) {
-        pool->threads[i] = (struct pool_thread){.pool = pool, .board = &boards[i]};
+        pool->threads[i] = (struct pool_thread){.pool = pool, .board = &row->pool[i]};
         started = pthread_create(&pool->threads[i].id, NULL, serve, &pool->threads[i]) == 0;
         pool->threads_count += started;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    atomic_store(&row->threads, pool->threads_count);
     if (!started) {
         pool_free(&pool);
         return ERR_UNAVAILABLE;
@@ -141,6 +144,14 @@ int pool_fd(const struct pool *pool)
     return pool->fd;
 }
 
+/* Under the mutex. */
+static void note_queued(struct pool *pool, unsigned queued)
+{
+    atomic_store_explicit(&pool->row->queued, queued, memory_order_relaxed);
+    if (queued > atomic_load_explicit(&pool->row->queued_most, memory_order_relaxed))
+        atomic_store_explicit(&pool->row->queued_most, queued, memory_order_relaxed);
+}
+
 enum err pool_submit(struct pool *pool, struct pool_job *job)
 {
     enum err err = ERR_LIMIT;
@@ -149,7 +160,7 @@ enum err pool_submit(struct pool *pool, struct pool_job *job)
     if (pool->waiting < pool->queue_max) {
         *pool->tail = job;
         pool->tail = &job->next;
-        pool->waiting++;
+        note_queued(pool, ++pool->waiting);
         pthread_cond_signal(&pool->work);
         err = ERR_OK;
     }
@@ -164,9 +175,9 @@ struct background {
     struct loop_job *it;
 };
 
-static void describe_background(const struct pool_job *job, char what[POOL_WHAT_MAX])
+static void describe_background(const struct pool_job *job, char what[SCOREBOARD_WHAT_MAX])
 {
-    snprintf(what, POOL_WHAT_MAX, "%s", ((const struct background *)job)->it->what);
+    snprintf(what, SCOREBOARD_WHAT_MAX, "%s", ((const struct background *)job)->it->what);
 }
 
 static void run_background(struct pool_job *job, void *thread)

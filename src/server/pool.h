@@ -7,25 +7,17 @@
 #ifndef LARDER_POOL_H
 #define LARDER_POOL_H
 
-#include <stdatomic.h>
-#include <stdint.h>
-
 #include "base/loop.h"
+#include "base/scoreboard.h"
 
-enum { POOL_THREADS_MAX = 64, POOL_WHAT_MAX = 120 };
-
-/* What a thread is doing, for the supervisor's watchdog and for status. In shared memory; written by the thread alone. */
-struct pool_board {
-    _Atomic int64_t since_ms; /* monotonic; 0 when idle */
-    char what[POOL_WHAT_MAX];
-};
+enum { POOL_THREADS_MAX = SCOREBOARD_THREADS_MAX };
 
 struct pool_job;
 
 /* What jobs of one kind have in common. */
 struct pool_work {
     /* Writes what JOB is, terminated, into WHAT. On the thread. */
-    void (*describe)(const struct pool_job *job, char what[POOL_WHAT_MAX]);
+    void (*describe)(const struct pool_job *job, char what[SCOREBOARD_WHAT_MAX]);
     /* On the thread. */
     void (*run)(struct pool_job *job, void *thread);
     /* For whoever collects it. */
@@ -39,16 +31,16 @@ struct pool_job {
 
 struct pool_ops {
     void *context;
-    /* On the thread, before its first job and after its last. */
-    void *(*thread_open)(void *context);
+    /* On the thread, before its first job and after its last. BOARD is where it says how far a job is. */
+    void *(*thread_open)(void *context, struct scoreboard_thread *board);
     void (*thread_close)(void *thread);
 };
 
 struct pool;
 
-/* Starts THREADS threads at a lower scheduling priority than the caller's, so that hits come before statements. BOARDS has one for each. OPS must outlive the
- * pool. ERR_UNAVAILABLE when threads cannot be made. */
-enum err pool_new(unsigned threads, unsigned queue_max, const struct pool_ops *ops, struct pool_board *boards,
+/* Starts THREADS threads at a lower scheduling priority than the caller's, so that hits come before statements. ROW is
+ * its process's; OPS must outlive the pool. ERR_UNAVAILABLE when threads cannot be made. */
+enum err pool_new(unsigned threads, unsigned queue_max, const struct pool_ops *ops, struct scoreboard_process *row,
                   struct pool **out) ERR_CHECKED;
 /* Waits for running jobs, drops nothing: call it when every job has been collected. */
 void pool_free(struct pool **pool);

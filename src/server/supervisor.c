@@ -24,7 +24,6 @@
 #endif
 
 #include "base/metrics.h"
-#include "base/shm.h"
 #include "base/sys.h"
 #include "server/listener.h"
 
@@ -43,17 +42,17 @@ struct generation {
 };
 
 struct child {
-    pid_t pid; /* 0: the slot is free */
+    pid_t pid; /* 0: there is none */
     const struct supervisor_role *role;
     struct generation *generation;
     int64_t started_ms, kill_at_ms; /* kill_at 0: not told to end */
+    bool killed;
 };
 
 struct supervisor {
     const struct supervisor_ops *ops;
     struct generation *current;
     struct child children[SUPERVISOR_CHILDREN_MAX];
-    struct worker_slot *slots;
     struct {
         int64_t delay_ms, not_before_ms;
     } backoff[8]; /* by role */
@@ -147,7 +146,7 @@ static unsigned role_index(const struct supervisor *supervisor, const struct sup
     return (unsigned)(role - supervisor->ops->roles);
 }
 
-static int live_as_child(struct supervisor *supervisor, const struct child *child, unsigned slot)
+static int live_as_child(struct supervisor *supervisor, const struct child *child, unsigned number)
 {
     handle(SIGTERM, on_child_signal);
     handle(SIGINT, SIG_IGN); /* Ctrl-C reaches the whole group; the supervisor tells us */
@@ -164,27 +163,31 @@ static int live_as_child(struct supervisor *supervisor, const struct child *chil
     snprintf(title, sizeof title, "larder: %s", child->role->name);
     sys_title_set(title);
     log_role(child->role->name);
-    metrics_attach(slot);
-    const struct supervisor_child given = {.listener = supervisor->listener, .slot = &supervisor->slots[slot], .number = slot,
-                                            .stop = &child_stop};
+    metrics_attach(number);
+    struct scoreboard_process *row = &supervisor->ops->scoreboard->processes[number];
+    atomic_store(&row->pid, (int)getpid());
+    atomic_store(&row->state, SCOREBOARD_RUNNING);
+    const struct supervisor_child given = {
+        .listener = supervisor->listener, .row = row, .number = number, .stop = &child_stop};
     return child->role->run(&child->generation->it, &given);
 }
 
 static void start_child(struct supervisor *supervisor, const struct supervisor_role *role)
 {
-    unsigned slot = 0;
-    while (slot < SUPERVISOR_CHILDREN_MAX && supervisor->children[slot].pid != 0)
-        slot++;
-    if (slot == SUPERVISOR_CHILDREN_MAX) {
+    struct scoreboard *scoreboard = supervisor->ops->scoreboard;
+    unsigned number = 0;
+    while (number < SUPERVISOR_CHILDREN_MAX && supervisor->children[number].pid != 0)
+        number++;
+    if (number == SUPERVISOR_CHILDREN_MAX) {
         supervisor->backoff[role_index(supervisor, role)].not_before_ms = supervisor->now_ms + BACKOFF_MAX_MS;
         return;
     }
-    struct child *child = &supervisor->children[slot];
+    struct child *child = &supervisor->children[number];
     *child = (struct child){.role = role, .generation = supervisor->current, .started_ms = supervisor->now_ms};
-    memset(&supervisor->slots[slot], 0, sizeof supervisor->slots[slot]);
+    scoreboard_open(&scoreboard->processes[number], role->name, supervisor->now_ms);
     child->pid = fork();
     if (child->pid == 0)
-        exit(live_as_child(supervisor, child, slot));
+        exit(live_as_child(supervisor, child, number));
     if (child->pid < 0) {
         log_event(LOG_LEVEL_ERROR, "fork_failed", LOG_TEXT("why", strerror(errno)));
         child->pid = 0;
@@ -192,6 +195,7 @@ static void start_child(struct supervisor *supervisor, const struct supervisor_r
         return;
     }
     child->generation->children++;
+    atomic_fetch_add(&scoreboard->starts, 1);
     metrics_add(METRIC_worker_starts, role->exclusive ? 0 : 1);
     log_event(LOG_LEVEL_INFO, "child_started", LOG_TEXT("role", role->name), LOG_INT("pid", child->pid));
 }
@@ -200,6 +204,7 @@ static void tell_to_end(struct supervisor *supervisor, struct child *child)
 {
     if (child->kill_at_ms != 0)
         return;
+    atomic_store(&supervisor->ops->scoreboard->processes[child - supervisor->children].state, SCOREBOARD_ENDING);
     child->kill_at_ms = supervisor->now_ms + child->generation->it.config->server.drain_timeout_ms + KILL_GRACE_MS;
     kill(child->pid, SIGTERM);
 }
@@ -210,9 +215,13 @@ static void note_end(struct supervisor *supervisor, const struct child *child, i
     unsigned index = role_index(supervisor, child->role);
     bool crashed = !WIFEXITED(status) || WEXITSTATUS(status) != 0;
     if (child->kill_at_ms != 0 || !crashed) {
+        /* Who ends without having been told has done its max_requests; the others do so once their work is done. */
+        if (child->kill_at_ms == 0 && child->generation->it.config->server.max_requests > 0 && !child->role->exclusive)
+            atomic_fetch_add(&supervisor->ops->scoreboard->recycled, 1);
         log_event(LOG_LEVEL_INFO, "child_ended", LOG_TEXT("role", child->role->name), LOG_INT("pid", child->pid));
         return;
     }
+    atomic_fetch_add(&supervisor->ops->scoreboard->crashes, 1);
     metrics_add(METRIC_worker_crashes, 1);
     int64_t *delay_ms = &supervisor->backoff[index].delay_ms;
     *delay_ms = supervisor->now_ms - child->started_ms >= CALM_MS ? 0
@@ -240,6 +249,7 @@ static void reap(struct supervisor *supervisor)
                 child->role->ended(&child->generation->it, WIFEXITED(status) && WEXITSTATUS(status) == 0);
             note_end(supervisor, child, status);
             child->generation->children--;
+            scoreboard_close(supervisor->ops->scoreboard, &supervisor->ops->scoreboard->processes[i]);
             child->pid = 0;
             break;
         }
@@ -290,34 +300,48 @@ static bool converge(struct supervisor *supervisor)
     return complete;
 }
 
-/* What a slot's threads have been at for too long; NULL when nothing. */
-static const struct pool_board *stuck_board(const struct worker_slot *slot, int64_t now_ms, int64_t limit_ms)
+/* Whether a thread of a process has been at one thing for longer than LIMIT_MS: what, in *WORK. */
+static bool is_stuck(const struct scoreboard_process *row, int64_t now_ms, int64_t limit_ms,
+                     struct scoreboard_work *work)
 {
-    const struct pool_board *boards = slot->pool;
-    for (unsigned i = 0; i <= POOL_THREADS_MAX; i++) {
-        const struct pool_board *board = i == POOL_THREADS_MAX ? &slot->event : &boards[i];
-        int64_t since_ms = atomic_load(&board->since_ms);
-        if (since_ms != 0 && now_ms - since_ms > limit_ms)
-            return board;
-    }
-    return NULL;
+    if (scoreboard_look_longest(row, now_ms, work) && work->for_ms > limit_ms)
+        return true;
+    if (!scoreboard_look(&row->event, now_ms, work) || work->for_ms <= limit_ms)
+        return false;
+    work->phase = "event thread";
+    return true;
+}
+
+static void kill_child(struct supervisor *supervisor, struct child *child, const struct scoreboard_work *stuck)
+{
+    const struct scoreboard_process *row = &supervisor->ops->scoreboard->processes[child - supervisor->children];
+    if (stuck)
+        log_event(LOG_LEVEL_ERROR, "child_killed", LOG_TEXT("role", child->role->name), LOG_INT("pid", child->pid),
+                  LOG_TEXT("why", "stuck past request_timeout"), LOG_TEXT("doing", stuck->what),
+                  LOG_TEXT("resource", stuck->resource), LOG_INT("for_ms", stuck->for_ms),
+                  LOG_TEXT("phase", stuck->phase), LOG_INT("phase_ms", stuck->phase_ms),
+                  LOG_INT("requests_under_way", atomic_load(&row->busy)));
+    else
+        log_event(LOG_LEVEL_ERROR, "child_killed", LOG_TEXT("role", child->role->name), LOG_INT("pid", child->pid),
+                  LOG_TEXT("why", "did not end within drain_timeout"),
+                  LOG_INT("requests_under_way", atomic_load(&row->busy)));
+    atomic_fetch_add(&supervisor->ops->scoreboard->killed, 1);
+    child->killed = true;
+    kill(child->pid, SIGKILL);
 }
 
 static void kill_overdue(struct supervisor *supervisor)
 {
     for (unsigned i = 0; i < SUPERVISOR_CHILDREN_MAX; i++) {
         struct child *child = &supervisor->children[i];
-        if (child->pid == 0)
+        if (child->pid == 0 || child->killed)
             continue;
+        struct scoreboard_work work;
         int64_t limit_ms = child->generation->it.config->server.request_timeout_ms + STUCK_GRACE_MS;
-        const struct pool_board *stuck = stuck_board(&supervisor->slots[i], supervisor->now_ms, limit_ms);
+        bool stuck = is_stuck(&supervisor->ops->scoreboard->processes[i], supervisor->now_ms, limit_ms, &work);
         bool late = child->kill_at_ms != 0 && supervisor->now_ms >= child->kill_at_ms;
-        if (!stuck && !late)
-            continue;
-        log_event(LOG_LEVEL_ERROR, "child_killed", LOG_TEXT("role", child->role->name), LOG_INT("pid", child->pid),
-                  LOG_TEXT("why", stuck ? "stuck past request_timeout" : "did not end within drain_timeout"),
-                  LOG_TEXT("doing", stuck ? stuck->what : ""));
-        kill(child->pid, SIGKILL);
+        if (stuck || late)
+            kill_child(supervisor, child, stuck ? &work : NULL);
     }
 }
 
@@ -347,6 +371,7 @@ static void reload(struct supervisor *supervisor)
         generation->next = supervisor->current;
         supervisor->current = generation;
         memset(supervisor->backoff, 0, sizeof supervisor->backoff);
+        atomic_fetch_add(&supervisor->ops->scoreboard->reloads, 1);
         log_event(LOG_LEVEL_NOTICE, "reloading");
     } else {
         log_event(LOG_LEVEL_ERROR, "reload_refused", LOG_TEXT("effect", "what ran before goes on"));
@@ -409,11 +434,7 @@ static enum err start(struct supervisor *supervisor, const struct supervisor_ops
     supervisor->socket = sys_copy(str_from(first->config->server.socket));
     supervisor->current = sys_calloc(1, sizeof *supervisor->current);
     supervisor->current->it = *first;
-    void *slots = NULL;
-    enum err err = shm_map(sizeof(struct worker_slot) * SUPERVISOR_CHILDREN_MAX, &slots);
-    supervisor->slots = slots;
-    if (err == ERR_OK)
-        err = open_listener(supervisor, first->config);
+    enum err err = open_listener(supervisor, first->config);
     if (err == ERR_OK)
         err = drop_privileges(first->config);
     return err;
@@ -443,7 +464,6 @@ int supervisor_run(const struct supervisor_ops *ops, const struct supervisor_gen
         supervisor->current = next;
     }
     free(supervisor->socket);
-    shm_unmap((void **)&supervisor->slots, sizeof(struct worker_slot) * SUPERVISOR_CHILDREN_MAX);
     free(supervisor);
     return err == ERR_OK ? 0 : 1;
 }

@@ -10,13 +10,13 @@
 #include "config/config.h"
 #include "server/worker.h"
 
-enum { SUPERVISOR_CHILDREN_MAX = 256 };
+enum { SUPERVISOR_CHILDREN_MAX = SCOREBOARD_PROCESSES_MAX };
 
 /* What a child is given. */
 struct supervisor_child {
     int listener;
-    struct worker_slot *slot;
-    unsigned number; /* of the slot; no two that live have the same */
+    struct scoreboard_process *row;
+    unsigned number; /* of the row; no two that live have the same */
     const volatile sig_atomic_t *stop; /* set by SIGTERM */
 };
 
@@ -43,6 +43,7 @@ struct supervisor_role {
 struct supervisor_ops {
     const struct supervisor_role *roles; /* started in this order; one without a name ends the table */
     void *context;
+    struct scoreboard *scoreboard;
     /* Loads a generation afresh; false when something is wrong, which has been logged: what runs is kept. */
     bool (*load)(void *context, struct supervisor_generation *out);
     void (*unload)(void *context, struct supervisor_generation *generation);

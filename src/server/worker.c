@@ -221,15 +221,8 @@ static void advance(struct http *http, enum http_step step)
 /* Refuses a request that cannot be read. WHY is that of ERR_SYNTAX. */
 static void explain(struct worker *worker, struct connection *connection, enum err err, const char *why)
 {
-    void (*answer)(struct http *, int, const char *) = worker->options->ops->refuse;
-    if (err == ERR_SYNTAX)
-        answer(&connection->http, 400, why);
-    else if (err == ERR_LIMIT)
-        answer(&connection->http, 413, "The request body is larger than max_body in [server] allows.");
-    else if (err == ERR_TIMEOUT)
-        answer(&connection->http, 408, "The request body did not arrive in time.");
-    else
-        answer(&connection->http, 503, "There is no memory for the request body at the moment. Try again shortly.");
+    int status = gateway_refusal(err, &why);
+    worker->options->ops->refuse(&connection->http, status, why);
 }
 
 /* A request begins. CUT: why it is answered although not all of it has come. */
@@ -251,7 +244,10 @@ static void begin(struct worker *worker, struct connection *connection, struct s
     } else if (connection->input.len > 0) {
         hand_over(worker, connection);
     } else {
-        take_step(worker, connection, worker->options->ops->handle(worker->thread, http));
+        scoreboard_event_begin(&worker->options->row->event, http->path);
+        enum http_step step = worker->options->ops->handle(worker->thread, http);
+        scoreboard_event_end(&worker->options->row->event);
+        take_step(worker, connection, step);
     }
 }
 
@@ -389,10 +385,10 @@ static void run_request(struct pool_job *job, void *thread)
     worker->options->ops->run(thread, &connection->http);
 }
 
-static void describe_request(const struct pool_job *job, char what[POOL_WHAT_MAX])
+static void describe_request(const struct pool_job *job, char what[SCOREBOARD_WHAT_MAX])
 {
     const struct http *http = &((const struct connection *)job)->http;
-    snprintf(what, POOL_WHAT_MAX, "%s %.*s", http_method_name(http->method), STR_ARG(http->path));
+    snprintf(what, SCOREBOARD_WHAT_MAX, "%s %.*s", http_method_name(http->method), STR_ARG(http->path));
 }
 
 static void end_request(struct pool_job *job)
@@ -412,10 +408,10 @@ static enum err submit(void *self, struct loop_job *job)
     return worker->draining ? ERR_LIMIT : pool_submit_background(worker->pool, job, most > 0 ? (unsigned)most : 1);
 }
 
-static void *open_pool_thread(void *context)
+static void *open_pool_thread(void *context, struct scoreboard_thread *board)
 {
     struct worker *worker = context;
-    return worker->options->ops->thread_open(worker->options->app, NULL);
+    return worker->options->ops->thread_open(worker->options->app, NULL, board);
 }
 
 /* What has passed its deadline: a head or an answer that goes nowhere is closed; a request that is being worked on loses its
@@ -450,6 +446,7 @@ static void sweep(struct worker *worker)
 static void begin_drain(struct worker *worker)
 {
     worker->draining = true;
+    atomic_store(&worker->options->row->state, SCOREBOARD_ENDING);
     worker->drain_until_ms = worker->now_ms + worker->config->server.drain_timeout_ms;
     set_listening(worker, false);
     /* Without the supervisor this may be what keeps a successor from its place. */
@@ -506,6 +503,7 @@ static void end_round(struct worker *worker)
     if (!worker->draining)
         set_listening(worker, worker->connections_count < (unsigned)worker->config->server.max_connections &&
                                   worker->now_ms >= worker->accept_at_ms);
+    scoreboard_show(worker->options->row, (uint64_t)worker->requests, worker->connections_count, worker->busy);
 }
 
 static void round_of_events(struct worker *worker)
@@ -516,7 +514,7 @@ static void round_of_events(struct worker *worker)
     worker->clock = (struct connection_clock){.wall_ms = sys_now_ms(), .monotonic_us = sys_monotonic_us()};
     worker->now_ms = worker->clock.monotonic_us / 1000;
     /* Not cleared while waiting: a wait is short, and a process that does not come back from it is stuck too. */
-    atomic_store_explicit(&worker->options->slot->event.since_ms, worker->now_ms, memory_order_relaxed);
+    atomic_store_explicit(&worker->options->row->event.since_ms, worker->now_ms, memory_order_relaxed);
     for (int i = 0; i < count; i++) {
         uintptr_t data = (uintptr_t)events[i].data.ptr;
         if (data & 1) {
@@ -534,13 +532,12 @@ static void round_of_events(struct worker *worker)
 static enum err open_worker(struct worker *worker, const struct worker_options *options)
 {
     const struct config *config = options->config;
-    *worker = (struct worker){.options = options, .config = config, .now_ms = sys_monotonic_ms()};
+    *worker = (struct worker){.options = options, .config = config, .rooms.mount = str_from(config->server.mount), .now_ms = sys_monotonic_ms()};
     worker->loop = (struct loop){
         .self = worker, .number = options->number, .watch = watch_fd, .tick = add_tick, .submit = submit};
     worker->pool_ops = (struct pool_ops){
         .context = worker, .thread_open = open_pool_thread, .thread_close = options->ops->thread_close};
-    snprintf(options->slot->event.what, POOL_WHAT_MAX, "the event thread");
-    atomic_store(&options->slot->event.since_ms, worker->now_ms);
+    atomic_store(&options->row->event.since_ms, worker->now_ms);
     worker->epoll = epoll_create1(EPOLL_CLOEXEC);
     enum err err = gateway_start();
     if (err == ERR_OK && worker->epoll < 0)
@@ -548,11 +545,11 @@ static enum err open_worker(struct worker *worker, const struct worker_options *
     if (err == ERR_OK)
         err = listener_peers_new(config, options->listener, &worker->peers);
     if (err == ERR_OK)
-        err = pool_new((unsigned)config->server.pool, (unsigned)config->server.queue, &worker->pool_ops, options->slot->pool,
+        err = pool_new((unsigned)config->server.pool, (unsigned)config->server.queue, &worker->pool_ops, options->row,
                        &worker->pool);
     if (err != ERR_OK)
         return err;
-    worker->thread = options->ops->thread_open(options->app, &worker->loop);
+    worker->thread = options->ops->thread_open(options->app, &worker->loop, &options->row->event);
     worker->pool_watch = (struct loop_watch){.fn = on_pool, .context = worker, .fd = pool_fd(worker->pool)};
     watch_fd(worker, &worker->pool_watch, LOOP_READ);
     worker->listener_watch = (struct loop_watch){.fn = on_listener, .context = worker, .fd = options->listener};

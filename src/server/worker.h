@@ -17,8 +17,9 @@
 
 /* The application as the server sees it. */
 struct app_ops {
-    /* Called on the thread that will use it; LOOP is NULL on pool threads. Never fails: what is missing shows in answers. */
-    void *(*thread_open)(void *app, const struct loop *loop);
+    /* Called on the thread that will use it; LOOP is NULL on pool threads. It says on BOARD how far it is. Never fails:
+     * what is missing shows in answers. */
+    void *(*thread_open)(void *app, const struct loop *loop, struct scoreboard_thread *board);
     void (*thread_close)(void *thread);
     /* First steps, on the event thread; must not block. */
     enum http_step (*handle)(void *thread, struct http *http);
@@ -28,19 +29,13 @@ struct app_ops {
     void (*refuse)(struct http *http, int status, const char *detail);
 };
 
-/* What the supervisor sees of a worker, in shared memory. */
-struct worker_slot {
-    struct pool_board event; /* the event thread's last round of events; it has one at least every half second */
-    struct pool_board pool[POOL_THREADS_MAX];
-};
-
 struct worker_options {
     const struct config *config;
     const struct app_ops *ops;
     void *app;
     int listener;
-    struct worker_slot *slot;
-    unsigned number; /* of this worker; that of one that is gone may be given again */
+    struct scoreboard_process *row;    /* its own */
+    unsigned number;                   /* of this worker; that of one that is gone may be given again */
     const volatile sig_atomic_t *stop; /* set by SIGTERM: drain and return */
 };
 

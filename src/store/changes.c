@@ -225,6 +225,30 @@ enum err changes_read(struct changes *changes, struct outbox *outbox, enum chang
     return ERR_UNAVAILABLE;
 }
 
+enum err changes_waiting(struct outbox *outbox, bool *waiting, struct buf *why)
+{
+    static const char sql[] = "SELECT EXISTS (SELECT 1 FROM larder_outbox) OR"
+                              " EXISTS (SELECT 1 FROM larder_changes WHERE changes IS NOT purged)";
+    sqlite3_stmt *row = NULL;
+    sqlite3 *db;
+    enum err err = outbox_connection(outbox, &db, why);
+
+    *waiting = false;
+    if (err != ERR_OK)
+        return err == ERR_NOT_FOUND ? ERR_OK : err;
+    int code = sqlite3_prepare_v2(db, sql, -1, &row, NULL);
+    /* The writer has not been here yet. */
+    if (code == SQLITE_ERROR &&
+        sqlite3_table_column_metadata(db, "main", "larder_changes", NULL, NULL, NULL, NULL, NULL, NULL) == SQLITE_ERROR)
+        return ERR_OK;
+    if (code == SQLITE_OK && sqlite3_step(row) == SQLITE_ROW)
+        *waiting = sqlite3_column_int(row, 0) != 0;
+    else
+        err = rows_failed(db, why);
+    sqlite3_finalize(row);
+    return err;
+}
+
 void changes_note(struct changes *changes, bool told_l2)
 {
     for (size_t i = 0; i < changes->counts_count; i++) {

@@ -35,6 +35,9 @@ struct changes_found {
  * outbox_changed tells of. ERR_UNAVAILABLE (with WHY) when it cannot be read. */
 enum err changes_read(struct changes *changes, struct outbox *outbox, enum changes_whom whom, struct arena *arena,
                       struct changes_found *out, struct buf *why) ERR_CHECKED;
+/* Whether a purge stands in the outbox, or a change is counted that has not been purged: one statement, for whoever has
+ * no time for more while there is none. Any error (with WHY): it cannot be read. */
+enum err changes_waiting(struct outbox *outbox, bool *waiting, struct buf *why) ERR_CHECKED;
 /* What was read last has been purged on this host, and where L2 was told, there too. */
 void changes_note(struct changes *changes, bool told_l2);
 

@@ -18,7 +18,7 @@
 
 #include "base/sys.h"
 #include "store/migrate.h"
-#include "store/rows.h"
+#include "store/rows_schema.h"
 #include "store/schema.h"
 #include "store/statement.h"
 #include "store/tables.h"
@@ -28,7 +28,7 @@ enum { IMPORT_BYTES_MAX = 1 << 20 };
 struct check {
     sqlite3 *db; /* the twin */
     struct report *report;
-    struct buf *depends;
+    struct buf *depends, *answers;
 };
 
 /* Runs the one-column rows of QUERY on FROM as statements on TO. */
@@ -362,6 +362,34 @@ static void inspect_tables(const struct check *check, const struct resource *res
     buf_free(&ignored);
 }
 
+/* What RESOURCE answers, as a line for whoever describes it: of several statements, the last that has rows speaks. */
+static void describe_answer(const struct check *check, const struct resource *resource)
+{
+    struct str rest = resource->sql;
+    sqlite3_stmt *statement = NULL, *last = NULL;
+    struct buf ignored = {0};
+    const char *point;
+
+    statement_guard(check->db, STATEMENT_GUARD_NONE);
+    /* What cannot be prepared has been complained about. */
+    while (statement_prepare(check->db, &rest, 0, &statement, &point, &ignored) == ERR_OK && statement) {
+        if (sqlite3_column_count(statement) > 0) {
+            sqlite3_finalize(last);
+            last = statement;
+        } else {
+            sqlite3_finalize(statement);
+        }
+        statement = NULL;
+    }
+    if (last) {
+        buf_printf(check->answers, "%.*s ", STR_ARG(resource->name));
+        rows_schema_add(check->db, last, resource->shape, check->answers);
+        buf_add_char(check->answers, '\n');
+    }
+    sqlite3_finalize(last);
+    buf_free(&ignored);
+}
+
 static void inspect_file(const struct check *check, const struct resource *resource, bool is_import)
 {
     statement_guard(check->db, resource->reading ? STATEMENT_GUARD_READING : STATEMENT_GUARD_WRITING);
@@ -375,6 +403,8 @@ static void inspect_file(const struct check *check, const struct resource *resou
         inspect_warm(check, resource);
     if (resource->reading && !is_import)
         inspect_tables(check, resource);
+    if (!is_import && !tally.broken)
+        describe_answer(check, resource);
 }
 
 static void inspect_import(const struct check *check, const char *path)
@@ -420,10 +450,10 @@ static void inspect_imports(const struct check *check, const char *sql_dir)
 }
 
 enum err check_statements(const char *path, const char *sql_dir, const struct catalog *catalog, struct report *report,
-                          struct buf *depends)
+                          struct buf *depends, struct buf *answers)
 {
     size_t wrong_before = report_count(report);
-    struct check check = {.report = report, .depends = depends};
+    struct check check = {.report = report, .depends = depends, .answers = answers};
     enum err err = open_twin(path, sql_dir, report, &check.db);
 
     if (err == ERR_LIMIT)

@@ -16,8 +16,9 @@
  * Everything goes to REPORT as file:line:column, in order of files. ERR_USAGE when anything was; ERR_UNAVAILABLE when
  * PATH is there but cannot be read, which stands in REPORT too: then no statement was prepared. A `tables:` line may name
  * nothing but tables that are there and can have triggers. DEPENDS gets a line for each resource that reads, in order of
- * files: what it depends on, for a person. */
+ * files: what it depends on, for a person. ANSWERS gets one for each resource whose statements give rows: its name, a
+ * blank, and the JSON Schema of its answer (rows_schema). */
 enum err check_statements(const char *path, const char *sql_dir, const struct catalog *catalog, struct report *report,
-                          struct buf *depends) ERR_CHECKED;
+                          struct buf *depends, struct buf *answers) ERR_CHECKED;
 
 #endif

@@ -194,6 +194,30 @@ enum err outbox_read(struct outbox *outbox, int64_t after_id, size_t max, struct
     return ERR_OK;
 }
 
+enum err outbox_count(struct outbox *outbox, uint64_t *count)
+{
+    sqlite3_stmt *statement = NULL;
+    struct buf ignored = {0};
+    enum err err = begin(outbox, &ignored);
+
+    /* As for outbox_read: it prepares the other statement too, and knows whether there is a table. */
+    if (err == ERR_OK)
+        err = prepare(outbox, &ignored);
+    if (err == ERR_OK) {
+        if (sqlite3_prepare_v2(outbox->db, "SELECT count(*) FROM larder_outbox", -1, &statement, NULL) == SQLITE_OK &&
+            sqlite3_step(statement) == SQLITE_ROW)
+            *count = (uint64_t)sqlite3_column_int64(statement, 0);
+        else
+            err = ERR_UNAVAILABLE;
+        sqlite3_finalize(statement);
+    } else if (err == ERR_NOT_FOUND) {
+        *count = 0;
+        err = ERR_OK;
+    }
+    buf_free(&ignored);
+    return err;
+}
+
 void outbox_encode(const struct str *items, size_t count, struct buf *out)
 {
     for (size_t i = 0; i < count; i++) {

@@ -32,6 +32,9 @@ bool outbox_changed(struct outbox *outbox);
  * holds, is given as a row without items. ERR_UNAVAILABLE (with WHY) when it cannot be read. */
 enum err outbox_read(struct outbox *outbox, int64_t after_id, size_t max, struct arena *arena, struct outbox_row **rows,
                      size_t *count, struct buf *why) ERR_CHECKED;
+/* How many rows there are; none where there is no such table or no database yet. Takes the longer the more there are.
+ * ERR_UNAVAILABLE when it cannot be read. */
+enum err outbox_count(struct outbox *outbox, uint64_t *count) ERR_CHECKED;
 /* The connection to the file that stands at the path now, for reading more of it (store/changes): until the next
  * function of this module, and with no statement left behind. ERR_NOT_FOUND where there is no file. */
 enum err outbox_connection(struct outbox *outbox, struct sqlite3 **db, struct buf *why) ERR_CHECKED;

@@ -40,9 +40,10 @@ struct store {
     sqlite3 *db; /* NULL: to be opened by the next read */
     dev_t device;
     ino_t inode;
-    int64_t replaced_check_ms; /* when the file is to be looked at again */
-    struct giveway giveway;    /* of the statement that runs */
-    struct prepared *prepared; /* by resource->index, which `warm` statements have too */
+    int64_t replaced_check_ms;       /* when the file is to be looked at again */
+    struct giveway giveway;          /* of the statement that runs */
+    struct scoreboard_thread *board; /* may be NULL */
+    struct prepared *prepared;       /* by resource->index, which `warm` statements have too */
     size_t prepared_count;
     struct buf scratch;
 };
@@ -72,6 +73,11 @@ static void disconnect(struct store *store)
     }
     sqlite3_close(store->db);
     store->db = NULL;
+}
+
+void store_show_on(struct store *store, struct scoreboard_thread *board)
+{
+    store->board = board;
 }
 
 void store_close(struct store **store)
@@ -189,6 +195,7 @@ static enum err begin(struct store *store, int64_t timeout_ms, struct buf *why)
     struct stat status;
 
     giveway_begin(&store->giveway, sys_monotonic_us(), timeout_ms);
+    scoreboard_phase(store->board, SCOREBOARD_STATEMENT);
     if (store->db && now_ms >= store->replaced_check_ms) {
         store->replaced_check_ms = now_ms + REPLACED_CHECK_MS;
         if (stat(store->path, &status) != 0 || status.st_dev != store->device || status.st_ino != store->inode)
@@ -286,6 +293,7 @@ enum err store_read(struct store *store, const struct resource *resource, const 
             err = ERR_LIMIT;
         }
     }
+    scoreboard_phase(store->board, SCOREBOARD_FILL);
     if (err == ERR_TIMEOUT)
         explain_timeout(resource, why);
     clear_scratch(store);

@@ -10,6 +10,7 @@
 #define LARDER_STORE_H
 
 #include "base/arena.h"
+#include "base/scoreboard.h"
 #include "config/catalog.h"
 
 struct store;
@@ -33,6 +34,8 @@ void store_tune_malloc(void);
  * statement (a replaced one within a second). For the resources of one catalogue. Never NULL. */
 struct store *store_open(const char *path, int64_t busy_timeout_ms);
 void store_close(struct store **store);
+/* Where the thread that uses STORE says that a statement runs, and that it has ended. */
+void store_show_on(struct store *store, struct scoreboard_thread *board);
 
 /* Runs a reading RESOURCE with VALUES under its timeout. On any error WHY says what, for the log and the operator:
  * ERR_TIMEOUT, ERR_BUSY, ERR_CORRUPT, ERR_UNAVAILABLE (no database), ERR_LIMIT (arena), ERR_STATEMENT. A statement over

@@ -35,6 +35,8 @@ enum {
 struct writer_client {
     const struct config *config;
     const struct writer_shared *shared;
+    writer_client_bring_fn *bring; /* NULL: the writer comes by itself */
+    void *bring_context;
     int fd; /* -1: not connected */
     struct buf out, in, purges;
     bool in_batch;
@@ -49,6 +51,12 @@ struct writer_client *writer_client_new(const struct config *config, const struc
     client->shared = shared;
     client->fd = -1;
     return client;
+}
+
+void writer_client_bring(struct writer_client *client, writer_client_bring_fn *fn, void *context)
+{
+    client->bring = fn;
+    client->bring_context = context;
 }
 
 static void disconnect(struct writer_client *client)
@@ -117,6 +125,11 @@ static enum err connect_writer(struct writer_client *client, int64_t deadline_ms
 {
     const char *database = client->config->store.database;
 
+    if (client->fd < 0 && client->bring) {
+        enum err err = client->bring(client->bring_context, why);
+        if (err != ERR_OK)
+            return err;
+    }
     while (client->fd < 0) {
         if (writer_client_is_hopeless(client->shared, why))
             return ERR_UNAVAILABLE;
@@ -306,6 +319,8 @@ enum err writer_client_write(struct writer_client *client, const struct writer_c
     struct writer_frame_request request = {.deadline_ms = sys_monotonic_ms() + client->config->store.write_timeout_ms};
 
     writer_client_make(wanted, encode_purges(client, wanted->purges, wanted->purges_count), &request);
+    /* Who has to bring a writer about ends with this request: that L2 could not be told he could not keep in mind. */
+    request.tells_scores &= !client->bring;
     return ask_and_copy(client, &request, arena, out, why);
 }
 

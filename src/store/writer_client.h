@@ -11,6 +11,10 @@
  * (may be NULL) must outlive it. */
 struct writer_client;
 struct writer_client *writer_client_new(const struct config *config, const struct writer_shared *shared);
+/* FN is called before each connection that CLIENT makes, for a process that has to bring a writer about itself. Its
+ * error ends what was asked for with nothing written, and WHY is then that of FN. */
+typedef enum err writer_client_bring_fn(void *context, struct buf *why);
+void writer_client_bring(struct writer_client *client, writer_client_bring_fn *fn, void *context);
 /* An open batch is taken back. NULL is a no-op. */
 void writer_client_free(struct writer_client **client);
 

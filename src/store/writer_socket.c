@@ -18,9 +18,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { BACKLOG = 512, SOCKET_MODE = 0600, LOCK_MODE = 0644 };
+#include "base/sys.h"
+
+enum { BACKLOG = 512, SOCKET_MODE = 0600, LOCK_MODE = 0644, TURN_RETRY_US = 500 };
 
 /* The part of PATH that names its directory, up to and with the last slash. */
 static void add_directory(const char *path, struct buf *out)
@@ -73,6 +76,31 @@ enum err writer_socket_lock(const char *database, int *fd, int64_t *holder, stru
         errno = 0; /* the pid is a courtesy: a full disk must not keep the writer from starting */
     *fd = lock;
     return ERR_OK;
+}
+
+enum err writer_socket_take_turn(const char *database, int64_t wait_ms, int *fd, struct buf *why)
+{
+    const int64_t until_ms = sys_monotonic_ms() + wait_ms;
+    struct buf path = {0};
+
+    buf_printf(&path, "%s-larder.turn", database);
+    int turn = open(path.p, O_RDWR | O_CREAT | O_CLOEXEC, LOCK_MODE);
+    bool taken = turn >= 0 && flock(turn, LOCK_EX | LOCK_NB) == 0;
+    while (turn >= 0 && !taken && errno == EWOULDBLOCK && sys_monotonic_ms() < until_ms) {
+        nanosleep(&(struct timespec){.tv_nsec = TURN_RETRY_US * 1000}, NULL);
+        taken = flock(turn, LOCK_EX | LOCK_NB) == 0;
+    }
+    enum err err = taken ? ERR_OK : turn >= 0 && errno == EWOULDBLOCK ? ERR_BUSY : err_from_errno(errno);
+    if (err == ERR_OK)
+        *fd = turn;
+    else
+        buf_printf(why, "%s: %s", path.p, err == ERR_BUSY ? "others have been writing all the time" : strerror(errno));
+    if (err != ERR_OK && turn >= 0)
+        close(turn);
+    if (err == ERR_OK)
+        give_to_owner(database, turn);
+    buf_free(&path);
+    return err;
 }
 
 /* ADDRESS for PATH. *DIRECTORY must stay open while it is used; -1 where none is needed. Fails with errno. */

@@ -180,6 +180,7 @@ static void admin_routes_are_closed_without_the_token(void **state)
         {"POST", "/api/cache/invalidate", "{\"all\":true}"},
         {"GET", "/api/cache/status", NULL},
         {"GET", "/api/cache/keys", NULL},
+        {"GET", "/api/cache/top", NULL},
         {"GET", "/api/cache/key/notes:one:1", NULL},
         {"DELETE", "/api/cache/key/notes:one:1", NULL},
         {"PURGE", "/api/notes/1", NULL},
@@ -314,6 +315,24 @@ static void health_readiness_and_counters_are_told(void **state)
     flow_assert_body_has(flow, "\"writer\":{\"state\":\"ready\",\"committed\":");
 }
 
+static void the_keys_asked_for_most_come_first(void **state)
+{
+    struct flow *flow = *state;
+
+    flow_admin(flow, "GET", "/api/cache/top", NULL);
+    assert_string_equal(flow_body(flow), "{\"half_life_s\":60,\"per_second\":0.000,\"keys\":[]}");
+    warm(flow);
+    for (unsigned i = 0; i < 9; i++)
+        flow_get(flow, "/api/notes/1");
+    assert_int_equal(flow_admin(flow, "GET", "/api/cache/top", NULL), 200);
+    flow_assert_body_has(flow, "\"keys\":[{\"key\":\"notes:one:1\",\"cut\":false,\"per_second\":");
+    flow_assert_body_has(flow, "\"error\":0.000},{\"key\":\"");
+    assert_int_equal(flow_admin(flow, "GET", "/api/cache/top?limit=1", NULL), 200);
+    assert_null(strstr(flow_body(flow), "},{"));
+    flow_admin(flow, "GET", "/api/cache/top?limit=129", NULL);
+    flow_assert_problem(flow, 400, "`limit`");
+}
+
 static void the_status_tells_backend_breaker_and_rates(void **state)
 {
     struct flow *flow = *state;
@@ -323,6 +342,7 @@ static void the_status_tells_backend_breaker_and_rates(void **state)
     flow_assert_body_has(flow, "{\"backend\":\"");
     flow_assert_body_has(flow, "\"reachable\":true,\"breaker\":\"closed\"");
     flow_assert_body_has(flow, "\"distrusted\":false,\"last_error\":null");
+    flow_assert_body_has(flow, "\"database\":{\"size\":");
     flow_assert_body_has(flow, "\"hit_rate\":0.");
 }
 
@@ -333,9 +353,28 @@ static void the_status_tells_backend_breaker_and_rates(void **state)
     }
 #define TEST(name) cmocka_unit_test_setup_teardown(name, flow_setup_memory, flow_teardown)
 
+/* Here nobody has made it ahead, as in a process that was started for one request. */
+static void all_routes_are_described(void **state)
+{
+    struct flow *flow = *state;
+    char etag[64];
+
+    assert_int_equal(flow_get(flow, "/openapi.json"), 200);
+    flow_assert_body_has(flow, "{\"openapi\":\"3.1.1\"");
+    flow_assert_body_has(flow, "\"operationId\":\"note-patch\"");
+    flow_assert_body_has(flow, "\"title\":{\"type\":");
+    assert_string_equal(flow_header(flow, "Cache-Control"), "no-cache");
+    snprintf(etag, sizeof etag, "%s", flow_header(flow, "ETag"));
+    assert_int_equal(flow_ask(flow, &(struct flow_request){.url = "/openapi.json", .if_none_match = etag}), 304);
+    assert_string_equal(flow_body(flow), "");
+    assert_int_equal(flow_ask(flow, &(struct flow_request){.method = "HEAD", .url = "/openapi.json"}), 200);
+    assert_string_equal(flow_header(flow, "ETag"), etag);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(the_keys_asked_for_most_come_first),
         BOTH(a_pattern_removes_what_it_matches_and_nothing_else),
         BOTH(keys_are_removed_one_by_one_or_together),
         BOTH(a_tag_removes_what_carries_it),
@@ -350,6 +389,7 @@ int main(void)
         BOTH(purge_drops_every_callers_answer),
         BOTH(health_readiness_and_counters_are_told),
         BOTH(the_status_tells_backend_breaker_and_rates),
+        TEST(all_routes_are_described),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,7 +33,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct str text = {(const char *)data, size};
     const struct str none = {"", 0};
     bool yes = caching_accepts_gzip(text);
+    int weight = caching_media_weight(text, STR("text/plain"), STR("0.0.4"));
 
+    assert(weight >= -1 && weight <= 1000);
     assert(accepts(none, text, none) == yes);
     assert(accepts(STR(", \t"), text, STR("\t ,,")) == yes);
     assert(accepts(STR("br;q=1,"), text, STR(" , deflate;q=0.999")) == yes);

@@ -7,6 +7,7 @@ need_ctags
 other_names='
 src/main.c main
 src/import.c cli_import
+src/command_openapi.c cli_openapi
 '
 
 # Prefixes of enum constants that are not their module's: header and prefix.
@@ -19,6 +20,8 @@ src/base/metrics.h METRIC_
 state='
 src/base/log.c sink
 src/base/metrics.c before
+src/base/metrics.c head
+src/base/metrics.c head_before
 src/base/metrics.c mine
 src/base/metrics.c table
 src/base/metrics.c table_slots

@@ -63,7 +63,7 @@ lines()
     awk -v n="$1" -v text="$2" 'BEGIN { while (n-- > 0) printf "%s\\n", text }'
 }
 
-for script in arrows.sh size.sh names.sh headers.sh words.sh manual.sh; do
+for script in arrows.sh size.sh names.sh headers.sh words.sh manual.sh events.sh; do
     passes $script
 done
 
@@ -124,5 +124,11 @@ catches manual.sh 'no document body' man/jar.5 '.Dd November 1, 2026\n.Dt JAR 5\
 catches manual.sh 'whitespace at end' man/jar.5 '.Dd November 1, 2026\n.Dt JAR 5\n.Os\n.Sh NAME\n.Nm jar\n.Nd a jar\n.Sh DESCRIPTION\nA jar. \n'
 catches manual.sh 'does not describe lid' src/config/catalog_draft.c 'static const char *const word_names[1] = {\n    "lid"};\n'
 catches manual.sh 'holds no words' src/config/catalog_draft.c 'static const char *const names[1] = {"lid"};\n'
+
+catches events.sh 'does not describe the event jar_lost' src/api/jar.c 'void jar(void)\n{\n    log_event(LOG_LEVEL_ERROR,\n        "jar_lost", LOG_INT("n", 1));\n}\n'
+catches events.sh 'does not describe the event jar_kept' src/api/jar.c 'void jar(int n)\n{\n    app_note(it(n), n ? "jar_lost" : "jar_kept", STR("why"));\n}\n'
+catches events.sh 'does not describe the event jar_slow' src/api/jar.c 'const char *event = "jar_slow";\n'
+catches events.sh 'cannot be read' src/api/jar.c 'void jar(const char *what)\n{\n    log_event(LOG_LEVEL_ERROR, what);\n}\n'
+catches events.sh 'nothing says jar_lost' docs/logging.md '| `jar_lost` | error | it is gone |\n'
 
 exit $failed

@@ -8,7 +8,7 @@ files()
     if [ -e .git ] && git ls-files -co --exclude-standard >"$scratch/files" 2>/dev/null; then
         sort -u "$scratch/files"
     else
-        find . -type d \( -name '.?*' ! -name .ci -o -name __pycache__ -o -name _build -o -name _inst \) -prune -o -type f ! -name '*.o' ! -name '*.a' \
+        find . -type d \( -name '.?*' ! -name .ci -o -name autom4te.cache -o -name build-aux -o -name __pycache__ -o -name _build -o -name _inst \) -prune -o -type f ! -name '*.o' ! -name '*.a' \
             ! -name '*.log' ! -name '*.trs' ! -name configure ! -name 'Makefile.in' ! -name aclocal.m4 ! -path './build*' -print |
             sed 's|^\./||' | sort
     fi | while read -r file; do

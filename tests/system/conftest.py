@@ -29,8 +29,11 @@ def pytest_addoption(parser):
 
 
 def free_port(count=1):
-    """The first of COUNT neighbouring ports of 127.0.0.1 that nobody uses; below those the kernel gives away by itself."""
-    for port in range(20000 + os.getpid() % 5000, 32000, 10):
+    """The first of COUNT neighbouring ports of 127.0.0.1 that nobody uses; below those the kernel gives away by itself.
+    Test runs beside each other (scripts/check) look in ranges of their own."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 4
+    first = 20000 + worker * 3000
+    for port in range(first + os.getpid() % 100 * 10, first + 3000, 10):
         try:
             for offset in range(count):
                 with socket.socket() as probe:

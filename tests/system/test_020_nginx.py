@@ -36,7 +36,8 @@ def test_administration_is_for_the_machine_itself(make_stack):
     deny_loopback(stack)
     wait_for("nginx has reloaded", lambda: stack.request("GET", "/api/cache/status", admin=True).status_code == 403)
     for method, path in (("GET", "/api/cache/status"), ("POST", "/api/cache/invalidate"), ("GET", "/api/cache/keys"),
-                         ("GET", "/stats"), ("GET", "/api/%63ache/status"), ("GET", "//api//cache/status"),
+                         ("GET", "/stats"), ("GET", "/metrics"), ("GET", "/dashboard/"), ("GET", "/dashboard/main.js"),
+                         ("GET", "/dashboard/lib/chart.js"), ("GET", "/api/%63ache/status"), ("GET", "//api//cache/status"),
                          ("GET", "/api/kv/../cache/status"), ("PURGE", "/api/stocks/AAPL"), ("PURGE", "/elsewhere")):
         # Named by hand, since a client would tidy the path up first.
         answer = stack.http.send(prepared(stack, method, path), timeout=30)

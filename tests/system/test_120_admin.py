@@ -8,6 +8,7 @@ import shutil
 import subprocess
 
 import pytest
+import requests
 
 import raw
 from conftest import assert_problem, removed_by, wait_for
@@ -15,7 +16,8 @@ from conftest import assert_problem, removed_by, wait_for
 LIST = "/api/stocks/?limit=3"
 LEADERBOARD = "/api/stocks/leaderboard/top?limit=3"
 STOCKS = ["/api/stocks/AAPL", "/api/stocks/BRK.B", "/api/stocks/NOSUCH"]
-ADMIN = [("GET", "/api/cache/status"), ("POST", "/api/cache/invalidate"), ("GET", "/api/cache/keys"), ("GET", "/api/cache/key/stocks:detail:AAPL"),
+ADMIN = [("GET", "/api/cache/status"), ("POST", "/api/cache/invalidate"), ("GET", "/api/cache/keys"), ("GET", "/api/cache/top"),
+         ("GET", "/api/cache/key/stocks:detail:AAPL"),
          ("DELETE", "/api/cache/key/stocks:detail:AAPL"), ("PURGE", "/api/stocks/AAPL")]
 
 
@@ -311,16 +313,16 @@ def test_the_shipped_nginx_configuration_refuses_admin_routes_from_elsewhere(mak
 
     with nginx_believing_addresses(stack, port):
         for address in ("192.0.2.7", "10.0.0.1", "2001:db8::1"):
-            for method, path in (*ADMIN, ("GET", "/stats"), ("GET", "/stats/"), ("PURGE", "/api/stocks/")):
+            for method, path in (*ADMIN, ("GET", "/stats"), ("GET", "/stats/"), ("GET", "/metrics"), ("GET", "/metrics/"), ("PURGE", "/api/stocks/")):
                 assert_problem(ask(address, path, method, b'{"pattern": "a:*"}' if method == "POST" else b""), 403, "on the server itself")
-            for path in ("/api/cache/../cache/keys", "/api//cache/keys", "/api/%63ache/keys", "/api/stocks/../cache/keys", "/%61pi/cache/keys", "/%73tats"):
+            for path in ("/api/cache/../cache/keys", "/api//cache/keys", "/api/%63ache/keys", "/api/stocks/../cache/keys", "/%61pi/cache/keys", "/%73tats", "/%6detrics"):
                 assert ask(address, path).status_code in (403, 404), path
             for path in ("/api/stocks/AAPL", "/healthz", "/readyz"):
                 assert ask(address, path).status_code == 200
             assert ask(address, "/api/stocks/NEWCO", "PUT", b'{"name": "New", "sector": "New"}').status_code == 200
             assert ask(address, "/api/stocks/NEWCO", "DELETE").status_code == 200
         for address in ("127.0.0.1", "::1"):
-            for method, path in (*ADMIN, ("GET", "/stats")):
+            for method, path in (*ADMIN, ("GET", "/stats"), ("GET", "/metrics")):
                 assert ask(address, path, method, b'{"pattern": "a:*"}' if method == "POST" else b"").status_code in (200, 404)
 
 
@@ -346,3 +348,18 @@ def test_stats(market):
     assert after["counters"]["requests"] >= before["counters"]["requests"] + 2
     assert all(isinstance(value, int) and value >= 0 for value in after["counters"].values())
     assert after["counters"]["worker_crashes"] == 0
+
+
+def test_the_keys_asked_for_most_are_told_for_all_workers_together(make_stack):
+    stack = make_stack("--l2", "memory", "--workers", 3)
+    for number in range(40):
+        # A connection of its own each time, so that any worker may get it.
+        assert requests.get(f"{stack.url}/api/stocks/{'AAPL' if number % 4 else 'MSFT'}", timeout=30).status_code == 200
+    answer = stack.request("GET", "/api/cache/top", admin=True).json()
+    assert [key["key"] for key in answer["keys"]] == ["stocks:detail:AAPL", "stocks:detail:MSFT"]
+    first, second = answer["keys"]
+    assert first["per_second"] > second["per_second"] > 0
+    assert answer["per_second"] == pytest.approx(first["per_second"] + second["per_second"], abs=0.01)
+    assert len(stack.request("GET", "/api/cache/top?limit=1", admin=True).json()["keys"]) == 1
+    assert_problem(stack.request("GET", "/api/cache/top?limit=0", admin=True), 400, "`limit`")
+    assert stack.get("/api/cache/top").status_code == 401

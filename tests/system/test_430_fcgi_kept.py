@@ -323,3 +323,21 @@ def test_keep_conn_is_one_bit_of_the_flags(kept):
         client.send(begin(flags=KEEP_CONN | 0xF0) + stream(PARAMS, pairs(variables(APPLE))) + stream(STDIN, b""))
         assert client.read_answer().status_code == 200
         assert client.ask(APPLE).status_code == 200
+
+
+@pytest.mark.parametrize("fill", [1, 40_000])
+def test_a_body_may_come_without_its_length(kept, fill):
+    """As Apache sends one that came in chunks. It ends where the stream does."""
+    body = json.dumps({"name": "In chunks", "sector": "Goods", "sec_filings": "x" * 400}).encode().ljust(fill)
+    head = begin() + stream(PARAMS, pairs(variables("/api/stocks/BAD", "PUT", token=kept.admin_token, CONTENT_TYPE="application/json")))
+    with connect(kept) as client:
+        for _ in range(2):
+            client.send(head + record(STDIN, body[:5]))
+            client.send(stream(STDIN, body[5:]))
+            answer = client.read_answer()
+            assert (answer.status_code, answer.json()["name"]) == (200, "In chunks")
+        assert client.ask("/api/stocks/BAD", "DELETE", token=kept.admin_token).status_code == 200
+    with connect(kept) as client:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            client.send(head + stream(STDIN, b" " * (3 << 20)))
+        assert client.read_answer().status_code == 413

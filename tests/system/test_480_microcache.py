@@ -65,12 +65,12 @@ class Front:
         self.here, self.files = stack.dir / "front", stack.dir / "mc"
         self.url = f"http://127.0.0.1:{self.port}"
         self.here.mkdir()
-        for name in ("larder.conf", "larder-locations.conf", "larder-pass.conf", "larder-microcache.conf", "larder-microcache-pass.conf"):
-            text = (ROOT / "nginx" / name).read_text()
+        for file in (ROOT / "nginx").glob("*.conf"):
+            text = file.read_text()
             for there, here in (("/usr/share/larder/nginx", self.here), ("/run/larder/larder.sock", stack.dir / "larder.sock"),
                                 ("/run/larder-microcache", self.files)):
                 text = text.replace(there, str(here))
-            (self.here / name).write_text(text)
+            (self.here / file.name).write_text(text)
         text = (stack.dir / "nginx.conf").read_text().replace(f"{stack.dir}/nginx", str(self.here))
         text = re.sub(r"listen \S+", f"listen 127.0.0.1:{self.port}", text)
         text = text.replace(f"include {self.here}/larder.conf;", f"""include {self.here}/larder.conf;

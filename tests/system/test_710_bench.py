@@ -33,7 +33,7 @@ def processes(word):
 def test_it_lists_its_figures():
     listed = bench("--list")
     assert listed.returncode == 0, listed.stderr
-    for name in ("hit-l1-detail", "syscalls", "instructions", "gzip", "cold", "tag-purge", "pattern-purge", "writes", "behind", "boards", "memory"):
+    for name in ("hit-l1-detail", "syscalls", "instructions", "gzip", "cold", "tag-purge", "pattern-purge", "writes", "behind", "boards", "cgi", "memory"):
         assert name in listed.stdout
 
 
@@ -44,7 +44,7 @@ def test_wrong_usage_is_said_so():
 
 def test_figures_are_measured_and_written(tmp_path):
     out = tmp_path / "bench.json"
-    done = bench("--only", "tag-purge,hit-l2,writes,boards", "--rounds", "1", "--seconds", "1", "--scale", "1000", "--json", out,
+    done = bench("--only", "tag-purge,hit-l2,writes,boards,cgi", "--rounds", "1", "--seconds", "1", "--scale", "1000", "--json", out,
                  env={**os.environ, "BENCH_PEERS": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     rows = json.loads(out.read_text())["figures"]

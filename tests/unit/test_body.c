@@ -166,11 +166,31 @@ static void json_of_any_kind_is_told_from_other_text(void **state)
     static const struct {
         struct str text;
         bool json;
-    } table[] = {{STR("{}"), true},     {STR("[1, 2]"), true},  {STR("12"), true},    {STR(" -0.5 "), true},
-                 {STR("\"x\""), true},  {STR("null"), true},    {STR("true"), true},  {STR(""), false},
-                 {STR(" "), false},     {STR("1 2"), false},    {STR("text"), false}, {STR("{},"), false},
-                 {STR("nulll"), false}, {STR("\"x\"y"), false}, {STR("[1"), false},   {STR("1\0"), false},
-                 {STR("1],[2"), false}};
+    } table[] = {{STR("{}"), true},
+                 {STR("[1, 2]"), true},
+                 {STR("12"), true},
+                 {STR(" -0.5 "), true},
+                 {STR("\"x\""), true},
+                 {STR("null"), true},
+                 {STR("true"), true},
+                 {STR(""), false},
+                 {STR(" "), false},
+                 {STR("1 2"), false},
+                 {STR("text"), false},
+                 {STR("{},"), false},
+                 {STR("nulll"), false},
+                 {STR("\"x\"y"), false},
+                 {STR("[1"), false},
+                 {STR("1\0"), false},
+                 {STR("1],[2"), false},
+                 {STR("[123456789012345678901234567890]"), true},
+                 {STR("[-98765432109876543210, 1]"), true},
+                 {STR("[1 , ]"), false},
+                 {STR("{\"a\":[1,],\"b\":2}"), false},
+                 {STR("{\"a\":1,\n}"), false},
+                 {STR("[,]"), false},
+                 {STR("[1,,2]"), false},
+                 {STR("{,}"), false}};
     struct fixture *fixture = *state;
 
     for (size_t i = 0; i < COUNT(table); i++)

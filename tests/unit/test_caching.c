@@ -388,6 +388,35 @@ static void gzip_goes_to_who_accepts_it_and_does_not_prefer_it_plain(void **stat
     assert_false(caching_accepts_gzip((struct str){NULL, 0}));
 }
 
+static void a_media_type_has_the_weight_that_accept_gives_it(void **state)
+{
+    static const struct {
+        const char *accept;
+        int weight;
+    } cases[] = {
+        {"", -1},
+        {"text/plain", 1000},
+        {"TEXT/Plain;version=0.0.4", 1000},
+        {"text/plain; version=0.0.4; q=0.5", 500},
+        {"text/plain;q=0.25;version=0.0.4", 250},
+        {"text/plain;version=1.0.0", -1},
+        {"text/plain;version=1.0.0,text/plain;version=0.0.4;q=0.3", 300},
+        {"a/b,text/plain;q=0.1,text/plain;q=0.4, ,c/d", 400},
+        {"text/plain;q=0", 0},
+        {"text/plain;q=2", -1},
+        {"text/plain;q=", -1},
+        {"text/plain;", 1000},
+        {"text/plain;charset=utf-8;=;q = 0.7", 700},
+        {"text/plainer,*/*,text/*", -1},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++)
+        if (caching_media_weight(str_from(cases[i].accept), STR("text/plain"), STR("0.0.4")) != cases[i].weight)
+            fail_msg("Accept: %s", cases[i].accept);
+    assert_int_equal(caching_media_weight((struct str){NULL, 0}, STR("text/plain"), STR("0.0.4")), -1);
+}
+
 static const struct str plain_bytes = STR("{\"price\":1}"), gzip_bytes = STR("as if compressed"), no_bytes;
 
 /* A request for what has both representations, and its answer. */
@@ -496,6 +525,7 @@ int main(void)
         cmocka_unit_test(a_copy_that_is_still_good_is_not_sent_again),
         cmocka_unit_test(other_answers_are_sent_whole),
         cmocka_unit_test(gzip_goes_to_who_accepts_it_and_does_not_prefer_it_plain),
+        cmocka_unit_test(a_media_type_has_the_weight_that_accept_gives_it),
         cmocka_unit_test(a_client_gets_the_representation_it_can_read_with_its_own_etag),
         cmocka_unit_test(what_is_never_compressed_does_not_vary),
         cmocka_unit_test(the_plain_bytes_are_asked_for_only_where_they_are_needed),

@@ -12,16 +12,17 @@ static void expect_report(const struct fixture *fixture, const char *const *line
 {
     struct report *report = report_new();
     struct catalog *catalog = NULL;
-    struct buf depends = {0};
+    struct buf depends = {0}, answers = {0};
 
     if (catalog_load(fixture->dir, report, &catalog) != ERR_OK)
         fail_msg("%s", report_line(report, 0));
-    enum err err = check_statements(fixture->database, fixture->dir, catalog, report, &depends);
+    enum err err = check_statements(fixture->database, fixture->dir, catalog, report, &depends, &answers);
     fixture_expect_report(report, lines, count);
     bool unreadable = count > 0 && strstr(lines[0], "the schema cannot be read");
     assert_int_equal(err, unreadable ? ERR_UNAVAILABLE : count > 0 ? ERR_USAGE : ERR_OK);
     catalog_free(&catalog);
     buf_free(&depends);
+    buf_free(&answers);
     report_free(&report);
 }
 
@@ -231,7 +232,7 @@ static void it_is_told_what_each_resource_depends_on(void **state)
     const struct fixture *fixture = *state;
     struct report *report = report_new();
     struct catalog *catalog = NULL;
-    struct buf depends = {0};
+    struct buf depends = {0}, answers = {0};
 
     fixture_write(fixture, "migrations/0001-t.sql",
                   "CREATE TABLE t (a, b); CREATE TABLE u (a); CREATE VIEW v AS SELECT a FROM u;"
@@ -245,7 +246,7 @@ static void it_is_told_what_each_resource_depends_on(void **state)
         buf_free(&text);
     }
     assert_int_equal(catalog_load(fixture->dir, report, &catalog), ERR_OK);
-    assert_int_equal(check_statements(fixture->database, fixture->dir, catalog, report, &depends), ERR_OK);
+    assert_int_equal(check_statements(fixture->database, fixture->dir, catalog, report, &depends, &answers), ERR_OK);
     assert_string_equal(depends.p, "r0: t, u\n"
                                    "r1: t, words (a virtual table: changes by other programs are not noticed)\n"
                                    "r2: u\n"
@@ -255,6 +256,7 @@ static void it_is_told_what_each_resource_depends_on(void **state)
     catalog_free(&catalog);
     report_free(&report);
     buf_free(&depends);
+    buf_free(&answers);
 }
 
 int main(void)

@@ -111,7 +111,8 @@ static void the_file_is_read_whatever_its_line_ends_and_indents(void **state)
     struct config *it =
         parse("\xef\xbb\xbf# a comment\r\n[server]\r\n  workers = 3 ; three\r\n\tpool=8\r\nmount = /data\r\n"
               "socket = 127.0.0.1:9000\n; another\n[redis] ; here\nurl = unix:///run/redis.sock\n"
-              "timeout: 1s\nprefix =\n[log]\nlevel = debug\nformat = json",
+              "timeout: 1s\nprefix =\n[log]\nlevel = debug\nformat = json\ntarget = syslog\n"
+              "socket = /run/log.sock\nslow = 1s\nrate = 0",
               NULL);
 
     (void)state;
@@ -124,6 +125,10 @@ static void the_file_is_read_whatever_its_line_ends_and_indents(void **state)
     assert_int_equal(it->redis.timeout_ms, 1000);
     assert_int_equal(it->log.level, LOG_LEVEL_DEBUG);
     assert_int_equal(it->log.format, LOG_FORMAT_JSON);
+    assert_int_equal(it->log.target, LOG_TARGET_SYSLOG);
+    assert_string_equal(it->log.socket, "/run/log.sock");
+    assert_int_equal(it->log.slow_ms, 1000);
+    assert_int_equal(it->log.rate, 0);
     config_free(&it);
 }
 
@@ -194,6 +199,9 @@ static void what_is_wrong_in_the_file_is_named_with_its_line(void **state)
         {"[redis]\npassword = ********", "must be the secret itself"},
         {"[log]\nlevel = verbose", "it must be error, warning, notice, info or debug"},
         {"[log]\nformat = xml", "it must be text or json"},
+        {"[log]\ntarget = file", "it must be stderr, journal or syslog"},
+        {"[log]\nslow = 2h", "a duration, as 250ms, 30s, 5m or 1h, from 0 to 1h"},
+        {"[log]\nrate = -1", "a whole number from 0 to 1000000"},
     };
 
     (void)state;

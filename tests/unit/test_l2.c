@@ -400,6 +400,23 @@ PROMISE(a_cursor_may_be_anything)
     arena_free(&arena);
 }
 
+PROMISE(a_backend_that_knows_how_much_it_holds_says_so)
+{
+    struct l2_size size;
+    uint64_t keys;
+
+    if (str_equal(status_of(host).where, STR("memory:"))) {
+        assert_int_equal(l2_measure(host->waiting, &size), ERR_NOT_FOUND);
+        return;
+    }
+    assert_int_equal(l2_measure(host->waiting, &size), ERR_OK);
+    keys = size.keys;
+    assert_true(size.bytes > 100000);
+    put(host, "one more", "its bytes");
+    assert_int_equal(l2_measure(host->waiting, &size), ERR_OK);
+    assert_true(size.keys > keys);
+}
+
 PROMISE(a_backend_that_is_well_says_so)
 {
     struct l2_status status;
@@ -564,6 +581,7 @@ int main(void)
         cmocka_unit_test(a_pattern_that_is_too_long_or_has_lines_takes_everything),
         cmocka_unit_test(a_scan_finds_every_key),
         cmocka_unit_test(a_cursor_may_be_anything),
+        cmocka_unit_test(a_backend_that_knows_how_much_it_holds_says_so),
         cmocka_unit_test(a_backend_that_is_well_says_so),
         cmocka_unit_test(nothing_older_than_a_purge_is_found_after_it),
     };

@@ -270,6 +270,23 @@ static void the_same_pattern_again_takes_its_job_over(void **state)
     assert_false(take_job(work, WORKER));
 }
 
+static void those_that_run_can_be_counted(void **state)
+{
+    struct work *work = *state;
+    uint64_t count = 9;
+
+    assert_int_equal(l2_job_count(work->host.waiting, &count), ERR_OK);
+    assert_int_equal(count, 0);
+    put_family(&work->host, "a");
+    purge_pattern(&work->host, "a:*", false);
+    purge_pattern(&work->host, "b:*", true);
+    assert_int_equal(l2_job_count(work->host.waiting, &count), ERR_OK);
+    assert_int_equal(count, 2);
+    finish_job(work, WORKER);
+    assert_int_equal(l2_job_count(work->host.waiting, &count), ERR_OK);
+    assert_int_equal(count, 1);
+}
+
 static void more_patterns_than_the_list_takes_purge_everything(void **state)
 {
     struct work *work = *state;
@@ -388,6 +405,7 @@ int main(void)
         CASE(one_works_on_a_job_at_a_time),
         CASE(after_a_restart_the_scan_begins_again),
         CASE(the_same_pattern_again_takes_its_job_over),
+        CASE(those_that_run_can_be_counted),
         CASE(more_patterns_than_the_list_takes_purge_everything),
         CASE(a_purge_of_everything_ends_the_jobs),
         CASE(what_the_server_forgot_is_not_found),

@@ -9,10 +9,15 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/recent.h"
 #include "base/sys.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
@@ -31,6 +36,7 @@ static int open_sink(void **state)
 
 static int close_sink(void **state)
 {
+    log_send_to(LOG_TARGET_STDERR, "");
     log_init(STDERR_FILENO, LOG_LEVEL_NOTICE, LOG_FORMAT_TEXT);
     return fclose(*state);
 }
@@ -258,6 +264,257 @@ static void a_sink_that_is_closed_harms_nobody(void **state)
     assert_int_equal(errno, ENOENT);
 }
 
+/* A datagram socket in the place of a daemon's. */
+static int open_daemon(char path[108])
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    snprintf(address.sun_path, sizeof(address.sun_path), "/tmp/larder-log-%d", (int)getpid());
+    snprintf(path, 108, "%s", address.sun_path);
+    (void)unlink(path);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    return fd;
+}
+
+/* The next datagram, terminated. */
+static char *receive(int fd, char out[3 * LINE_MAX_LEN])
+{
+    ssize_t got = recv(fd, out, 3 * LINE_MAX_LEN - 1, 0);
+
+    assert_true(got > 0);
+    out[got] = '\0';
+    return out;
+}
+
+static void the_journal_gets_fields_of_its_own(void **state)
+{
+    char path[108], got[3 * LINE_MAX_LEN], expected[256];
+    int fd = open_daemon(path);
+
+    (void)state;
+    log_send_to(LOG_TARGET_JOURNAL, path);
+    log_event(LOG_LEVEL_WARNING, "l2_lost", LOG_TEXT("why", "no\nroute"), LOG_INT("pending", 3));
+    snprintf(
+        expected, sizeof(expected),
+        "PRIORITY=4\nSYSLOG_IDENTIFIER=larder\nSYSLOG_PID=%d\nMESSAGE=worker l2_lost why=\"no\\nroute\" pending=3\n"
+        "LARDER_EVENT=l2_lost\nLARDER_ROLE=worker\nLARDER_WHY=no\\nroute\nLARDER_PENDING=3\n",
+        (int)getpid());
+    assert_string_equal(receive(fd, got), expected);
+    close(fd);
+    unlink(path);
+}
+
+static void every_line_of_a_journal_entry_is_a_field(void **state)
+{
+    char path[108], got[3 * LINE_MAX_LEN];
+    int fd = open_daemon(path);
+
+    (void)state;
+    log_send_to(LOG_TARGET_JOURNAL, path);
+    for (size_t i = 0; i < COUNT(units); i++)
+        for (size_t len = 1; len < 9000; len += len < 7900 ? 1500 : 7) {
+            struct buf text = {0};
+            struct str rest;
+
+            while (text.len < len)
+                buf_add_str(&text, units[i]);
+            log_event(LOG_LEVEL_NOTICE, "long", LOG_STR("a", buf_str(&text)), LOG_STR("b", buf_str(&text)));
+            rest = str_from(receive(fd, got));
+            assert_int_equal(rest.p[rest.len - 1], '\n');
+            rest.len--;
+            while (rest.p) {
+                struct str line = str_cut(&rest, '\n');
+                struct str name = str_cut(&line, '=');
+
+                assert_true(name.len > 0 && line.p);
+                for (size_t at = 0; at < name.len; at++)
+                    assert_true((name.p[at] >= 'A' && name.p[at] <= 'Z') || name.p[at] == '_');
+            }
+            buf_free(&text);
+        }
+    close(fd);
+    unlink(path);
+}
+
+static void syslog_gets_what_it_is_used_to(void **state)
+{
+    char path[108], got[3 * LINE_MAX_LEN], month[8], rest[64];
+    int fd = open_daemon(path), priority, day, hour, minute, second, pid;
+
+    (void)state;
+    log_send_to(LOG_TARGET_SYSLOG, path);
+    log_event(LOG_LEVEL_ERROR, "child_died", LOG_INT("pid", 7));
+    assert_int_equal(sscanf(receive(fd, got), "<%d>%3s %d %d:%d:%d larder[%d]: %63[^\n]", &priority, month, &day, &hour,
+                            &minute, &second, &pid, rest),
+                     8);
+    assert_int_equal(priority, 24 + 3);
+    assert_int_equal(pid, getpid());
+    assert_string_equal(rest, "worker child_died pid=7");
+    close(fd);
+    unlink(path);
+}
+
+static void what_no_daemon_takes_goes_to_the_descriptor(void **state)
+{
+    struct buf lines;
+    char path[108];
+
+    close(open_daemon(path));
+    log_send_to(LOG_TARGET_SYSLOG, path);
+    log_event(LOG_LEVEL_NOTICE, "closed");
+    unlink(path);
+    log_send_to(LOG_TARGET_JOURNAL, path);
+    log_event(LOG_LEVEL_NOTICE, "gone");
+    lines = logged(*state);
+    assert_non_null(strstr(lines.p, " notice worker["));
+    assert_non_null(strstr(lines.p, "] closed\n"));
+    assert_non_null(strstr(lines.p, "] gone"));
+    buf_free(&lines);
+}
+
+static void a_stream_to_the_journal_gets_priorities(void **state)
+{
+    struct buf line;
+    struct stat status;
+    char named[64];
+
+    assert_int_equal(fstat(fileno(*state), &status), 0);
+    snprintf(named, sizeof(named), "%llu:%llu", (unsigned long long)status.st_dev, (unsigned long long)status.st_ino);
+    setenv("JOURNAL_STREAM", named, 1);
+    log_init(fileno(*state), LOG_LEVEL_NOTICE, LOG_FORMAT_TEXT);
+    unsetenv("JOURNAL_STREAM");
+    log_event(LOG_LEVEL_WARNING, "l2_lost", LOG_INT("pending", 3));
+    line = logged(*state);
+    assert_string_equal(line.p, "<4>worker l2_lost pending=3");
+    buf_free(&line);
+}
+
+static size_t count_in(const char *text, const char *what)
+{
+    size_t count = 0;
+
+    for (; (text = strstr(text, what)); text++)
+        count++;
+    return count;
+}
+
+/* As if several workers were flooded at once. */
+static void flood(int processes, int lines)
+{
+    for (int i = 0; i < processes; i++) {
+        pid_t pid = fork();
+
+        if (pid == 0) {
+            for (int at = 0; at < lines; at++)
+                log_event(LOG_LEVEL_NOTICE, "garbage", LOG_INT("at", at));
+            _exit(0);
+        }
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+    }
+}
+
+static void wait_for_the_next_second(void)
+{
+    usleep((useconds_t)(1000 - sys_now_ms() % 1000) * 1000 + 5000);
+}
+
+static void a_flood_of_one_event_is_cut_and_counted(void **state)
+{
+    struct buf lines;
+
+    log_set_rate(5);
+    wait_for_the_next_second();
+    flood(3, 1000);
+    log_event(LOG_LEVEL_NOTICE, "another");
+    log_event(LOG_LEVEL_DEBUG, "unseen");
+    wait_for_the_next_second();
+    log_event(LOG_LEVEL_NOTICE, "garbage", LOG_INT("at", -1));
+    lines = logged(*state);
+    /* Slow machines may take more than one second for it. */
+    assert_in_range(count_in(lines.p, "] garbage "), 6, 100);
+    assert_int_equal(count_in(lines.p, "] another"), 1);
+    size_t told = 0;
+    for (const char *at = lines.p; (at = strstr(at, "suppressed=")); at++)
+        told += (size_t)atoi(at + strlen("suppressed="));
+    assert_int_equal(told + count_in(lines.p, "] garbage "), 3001);
+    buf_free(&lines);
+    log_set_rate(0);
+}
+
+static void what_was_cut_is_told_of_when_the_event_has_not_come_again(void **state)
+{
+    struct buf lines;
+
+    log_set_rate(2);
+    wait_for_the_next_second();
+    for (int i = 0; i < 5; i++)
+        log_event(LOG_LEVEL_NOTICE, "once");
+    log_tell_suppressed();
+    wait_for_the_next_second();
+    log_tell_suppressed();
+    log_tell_suppressed();
+    lines = logged(*state);
+    assert_int_equal(count_in(lines.p, "] once"), 2);
+    assert_int_equal(count_in(lines.p, "lines_suppressed of=once count=3"), 1);
+    assert_int_equal(count_in(lines.p, "lines_suppressed"), 1);
+    buf_free(&lines);
+    log_set_rate(0);
+}
+
+static void a_report_is_written_whole_at_any_rate(void **state)
+{
+    struct report *report = report_new();
+    struct buf lines;
+
+    log_set_rate(2);
+    for (unsigned i = 1; i <= 20; i++)
+        report_add(report, "stock.sql", i, 0, "wrong");
+    log_report(LOG_LEVEL_ERROR, "wrong_file", report);
+    lines = logged(*state);
+    assert_int_equal(count_in(lines.p, "] wrong_file"), 20);
+    report_free(&report);
+    buf_free(&lines);
+    log_set_rate(0);
+}
+
+static void errors_and_warnings_are_kept_whatever_is_shown(void **state)
+{
+    struct arena *arena = arena_new(1 << 16, 1 << 20);
+    struct recent_entry entries[RECENT_MAX];
+    struct json_object *object;
+    struct buf text = {0};
+
+    log_init(fileno(*state), LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+    for (int i = 0; i < 3; i++)
+        log_event(LOG_LEVEL_WARNING, "kept", LOG_TEXT("why", "a \"reason\"\n"), LOG_TEXT("request_id", i ? "b" : "a"),
+                  LOG_INT("us", i));
+    log_event(LOG_LEVEL_WARNING, "kept", LOG_TEXT("why", "another"));
+    log_event(LOG_LEVEL_NOTICE, "not_kept");
+    assert_true(recent_list(log_problems(), arena, entries) >= 2);
+    assert_int_equal(entries[0].count, 1);
+    assert_int_equal(entries[1].count, 3);
+    buf_printf(&text, "{%.*s}", STR_ARG(entries[1].text));
+    object = json_tokener_parse(text.p);
+    assert_non_null(object);
+    assert_string_equal(member(object, "level"), "warning");
+    assert_string_equal(member(object, "event"), "kept");
+    assert_string_equal(member(object, "why"), "a \"reason\"\n");
+    assert_string_equal(member(object, "request_id"), "b");
+    json_object_put(object);
+    buf_free(&text);
+    arena_free(&arena);
+    text = logged(*state);
+    assert_int_equal(text.len, 0);
+    buf_free(&text);
+}
+
+static int share(void **state)
+{
+    (void)state;
+    return log_problems() || log_share() == ERR_OK ? 0 : 1;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,7 +528,17 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_report_becomes_a_line_for_each_of_its_lines, open_sink, close_sink),
         cmocka_unit_test_setup_teardown(threads_never_mix_their_lines, open_sink, close_sink),
         cmocka_unit_test_setup_teardown(a_sink_that_is_closed_harms_nobody, open_sink, close_sink),
+        cmocka_unit_test_setup_teardown(the_journal_gets_fields_of_its_own, open_sink, close_sink),
+        cmocka_unit_test_setup_teardown(every_line_of_a_journal_entry_is_a_field, open_sink, close_sink),
+        cmocka_unit_test_setup_teardown(syslog_gets_what_it_is_used_to, open_sink, close_sink),
+        cmocka_unit_test_setup_teardown(what_no_daemon_takes_goes_to_the_descriptor, open_sink, close_sink),
+        cmocka_unit_test_setup_teardown(a_stream_to_the_journal_gets_priorities, open_sink, close_sink),
+        cmocka_unit_test_setup_teardown(a_flood_of_one_event_is_cut_and_counted, open_sink, close_sink),
+        cmocka_unit_test_setup_teardown(what_was_cut_is_told_of_when_the_event_has_not_come_again, open_sink,
+                                        close_sink),
+        cmocka_unit_test_setup_teardown(a_report_is_written_whole_at_any_rate, open_sink, close_sink),
+        cmocka_unit_test_setup_teardown(errors_and_warnings_are_kept_whatever_is_shown, open_sink, close_sink),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, share, NULL);
 }

@@ -81,12 +81,34 @@ static void a_full_page_has_more_behind_it(void **state)
     outbox_fixture_close(&reading);
 }
 
+static void rows_can_be_counted(void **state)
+{
+    struct writer_fixture *it = *state;
+    struct outbox_fixture reading = outbox_fixture_open(it);
+    uint64_t count = 9;
+
+    assert_int_equal(outbox_count(reading.outbox, &count), ERR_OK);
+    assert_int_equal(count, 0);
+    outbox_fixture_expect(&reading, 10, 0);
+    for (int i = 0; i < 3; i++)
+        outbox_fixture_keep(it);
+    assert_int_equal(outbox_count(reading.outbox, &count), ERR_OK);
+    assert_int_equal(count, 3);
+    /* It has given none of them. */
+    assert_true(outbox_changed(reading.outbox));
+    outbox_fixture_close(&reading);
+}
+
 static void before_there_is_a_database_or_a_table_there_are_no_rows(void **state)
 {
     struct writer_fixture *it = *state;
     struct outbox_fixture reading = outbox_fixture_open(it);
 
+    uint64_t rows = 9;
+
     outbox_fixture_expect(&reading, 10, 0);
+    assert_int_equal(outbox_count(reading.outbox, &rows), ERR_OK);
+    assert_int_equal(rows, 0);
     assert_true(outbox_changed(reading.outbox));
     fixture_execute(it->files->database, WRITER_FIXTURE_SCHEMA "PRAGMA user_version = 1; PRAGMA journal_mode = WAL");
     outbox_fixture_expect(&reading, 10, 0);
@@ -132,6 +154,8 @@ static void what_cannot_be_read_is_an_error_until_it_can(void **state)
     assert_int_equal(pread(fd, good, sizeof good, 0), sizeof good);
     memset(junk, 'x', sizeof junk);
     assert_int_equal(pwrite(fd, junk, sizeof junk, 0), sizeof junk);
+    uint64_t count;
+    assert_int_equal(outbox_count(reading.outbox, &count), ERR_UNAVAILABLE);
     assert_int_equal(outbox_fixture_read(&reading, 10), ERR_UNAVAILABLE);
     assert_non_null(strstr(reading.why.p, it->files->database));
     assert_true(outbox_changed(reading.outbox));
@@ -203,6 +227,7 @@ int main(void)
         ALONE(what_is_no_list_of_items_is_damaged),
         WITH_WRITER(it_says_whether_anything_was_committed_since),
         WITH_WRITER(a_full_page_has_more_behind_it),
+        WITH_WRITER(rows_can_be_counted),
         WITHOUT_WRITER(before_there_is_a_database_or_a_table_there_are_no_rows),
         WITH_WRITER(a_database_in_the_place_of_another_is_read_instead),
         WITH_WRITER(what_cannot_be_read_is_an_error_until_it_can),

@@ -19,6 +19,11 @@ static sqlite3_stmt *prepare(sqlite3 *db, const char *sql)
     return statement;
 }
 
+static const char *text_at(sqlite3_stmt *statement, int column)
+{
+    return (const char *)sqlite3_column_text(statement, column);
+}
+
 static void expect_json(sqlite3 *db, const char *sql, enum catalog_shape shape, const char *expected)
 {
     sqlite3_stmt *statement = prepare(db, sql);
@@ -265,11 +270,11 @@ static void parameters_are_bound_by_name_and_type(void **state)
     (void)state;
     assert_int_equal(rows_bind(statement, &values, &caller, &why), ERR_OK);
     assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
-    assert_string_equal(sqlite3_column_text(statement, 0), "texttext0integerrealintegernull");
+    assert_string_equal(text_at(statement, 0), "texttext0integerrealintegernull");
     assert_int_equal(sqlite3_column_int64(statement, 1), 1700000000);
-    assert_string_equal(sqlite3_column_text(statement, 2), "::1");
+    assert_string_equal(text_at(statement, 2), "::1");
     assert_int_equal(sqlite3_column_type(statement, 3), SQLITE_NULL);
-    assert_string_equal(sqlite3_column_text(statement, 4), "k1");
+    assert_string_equal(text_at(statement, 4), "k1");
     sqlite3_reset(statement);
     assert_int_equal(rows_bind(statement, &values, NULL, &why), ERR_OK);
     assert_int_equal(rows_collect(db, statement, CATALOG_OBJECT, 1000, &json, &found, &why), ERR_OK);

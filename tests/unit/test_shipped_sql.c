@@ -192,14 +192,15 @@ static void every_statement_passes_the_check(void **state)
 {
     struct shipped *shipped = *state;
     struct report *report = report_new();
-    struct buf depends = {0};
-    enum err err = check_statements("/nonexistent/database", shipped->sql_dir, shipped->catalog, report, &depends);
+    struct buf depends = {0}, answers = {0};
+    enum err err = check_statements("/nonexistent/database", shipped->sql_dir, shipped->catalog, report, &depends, &answers);
 
     fixture_expect_report(report, NULL, 0);
     assert_int_equal(err, ERR_OK);
     assert_string_equal(depends.p, "stock: stocks\nstocks-leaderboard: larder_scores, stocks\nstocks-top: stocks\n"
                                    "stocks: stocks\n");
     buf_free(&depends);
+    buf_free(&answers);
     report_free(&report);
 }
 

@@ -52,8 +52,9 @@ static struct {
 
 static void on_tick(void *context, int64_t now_ms);
 
-static void *open_thread(void *app, const struct loop *loop)
+static void *open_thread(void *app, const struct loop *loop, struct scoreboard_thread *board)
 {
+    (void)board;
     if (loop) {
         jobs.loop = loop;
         loop->tick(loop->self, on_tick, NULL);
@@ -199,9 +200,9 @@ static int start_with(void **state, uint64_t max_body)
         return -1;
     fixture->pid = fork();
     if (fixture->pid == 0) {
-        struct worker_slot slot = {0};
+        static struct scoreboard_process row;
         const struct worker_options options = {
-            .config = &fixture->config, .ops = &ops, .listener = fixture->listener, .slot = &slot, .stop = &stop};
+            .config = &fixture->config, .ops = &ops, .listener = fixture->listener, .row = &row, .stop = &stop};
         struct sigaction action = {.sa_handler = on_signal};
         sigaction(SIGTERM, &action, NULL);
         log_init(2, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);

@@ -7,7 +7,7 @@
 # write_site: what is shipped, less the places, and the route of case "miss".
 write_site() {
     local shipped=$HERE/../../../nginx file
-    for file in larder-locations.conf larder-pass.conf larder-microcache-pass.conf; do
+    for file in larder-errors.conf larder-locations.conf larder-pass.conf larder-microcache-pass.conf; do
         sed "s|/usr/share/larder/nginx/|$DIR/|" "$shipped/$file" >"$DIR/$file"
     done
     sed "s|/run/larder/larder.sock|$DIR/fcgi.sock|" "$shipped/larder.conf"

@@ -2,6 +2,7 @@
 -- doc:       How far a backfill job is: its state, how much of it is done, and when its end is to be expected.
 -- route:     GET /api/backfill/jobs/{id}
 -- param:     id text lower ~ ^[a-z0-9][a-z0-9-]{0,63}$
+-- example:   id=prices-2026
 -- key:       backfill:job:{id}
 -- shape:     object
 -- ttl:       5m

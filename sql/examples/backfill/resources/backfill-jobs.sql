@@ -3,6 +3,7 @@
 -- route:     GET /api/backfill/jobs
 -- param:     state text in queued,running,done,failed,cancelled = running
 -- param:     limit integer 1..100 = 20
+-- example:   state=running&limit=5
 -- key:       backfill:jobs:{state}:{limit}
 -- shape:     list
 -- ttl:       5m

@@ -6,6 +6,7 @@
 -- param:     total integer 1..1000000000000 ?
 -- param:     state text in running,done,failed,cancelled = running
 -- param:     error text 1..1000 ?
+-- example:   id=prices-2026&done=250&total=1000
 -- purge:     key:backfill:job:{id} tag:backfill:jobs
 
 UPDATE backfill_jobs SET

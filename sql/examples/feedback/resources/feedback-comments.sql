@@ -4,6 +4,7 @@
 -- param:     id text lower ~ ^[a-z0-9][a-z0-9-]{0,63}$
 -- param:     limit integer 1..100 = 20
 -- param:     offset integer 0..10000 = 0
+-- example:   id=rates-2026&limit=5
 -- key:       feedback:comments:{id}:{limit}:{offset}
 -- shape:     list
 -- ttl:       1h

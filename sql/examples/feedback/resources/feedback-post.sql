@@ -6,6 +6,7 @@
 -- param:     vote text in up,down ?
 -- param:     rating integer 1..5 ?
 -- param:     comment text 1..1000 ?
+-- example:   id=rates-2026&reader=ada&vote=up&rating=5
 -- purge:     key:feedback:stats:{id} tag:feedback:comments:{id}
 
 -- Selected from the insights, so that one that does not exist makes no row: that is 404, and not a broken reference.

@@ -2,6 +2,7 @@
 -- doc:       What readers think of an insight: votes, ratings and how many said something.
 -- route:     GET /api/feedback/{id}/stats
 -- param:     id text lower ~ ^[a-z0-9][a-z0-9-]{0,63}$
+-- example:   id=rates-2026
 -- key:       feedback:stats:{id}
 -- shape:     object
 -- ttl:       1h

@@ -6,6 +6,7 @@
 -- param:     interval text in hour,day = hour
 -- param:     start text ~ ^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$
 -- param:     end text ~ ^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$
+-- example:   service=web&type=latency_ms&interval=day&start=2026-01-01&end=2026-01-31
 -- key:       metrics:{service}:{type}:agg:{interval}:{start}:{end}
 -- shape:     list
 -- ttl:       1h

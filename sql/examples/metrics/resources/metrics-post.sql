@@ -5,6 +5,7 @@
 -- param:     type text lower ~ ^[a-z][a-z0-9_]{0,31}$
 -- param:     value number -1000000000000000..1000000000000000
 -- param:     at integer 946684800..4102444799 ?
+-- example:   service=web&type=latency_ms&value=12.5
 -- write:     behind
 -- purge:     key:metrics:{service}:{type}:recent tag:metrics:{service}:{type}
 

@@ -3,6 +3,7 @@
 -- route:     GET /api/metrics/{service}/{type}/recent
 -- param:     service text lower ~ ^[a-z0-9][a-z0-9.-]{0,63}$
 -- param:     type text lower ~ ^[a-z][a-z0-9_]{0,31}$
+-- example:   service=web&type=latency_ms
 -- key:       metrics:{service}:{type}:recent
 -- shape:     list
 -- ttl:       5m

@@ -1,0 +1,227 @@
+"""Plain CGI: the program itself, started with a CGI environment for each request, as web servers do."""
+
+import concurrent.futures
+import fcntl
+import json
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+
+import pytest
+
+from conftest import FAULTS, ROOT, wait_for
+from environments import TOKEN, Template
+from fcgi import parse
+from test_440_environments import short_directory
+
+
+class Cgi:
+    """A configuration, and how to ask with it."""
+
+    def __init__(self, directory, template):
+        self.dir, self.template = directory, template
+        shutil.copy(template.dir / "larder.db", directory / "larder.db")
+        self.settings = {"LARDER_CONFIG": str(directory / "larder.conf")}
+        (directory / "larder.conf").write_text(
+            f"[server]\nsocket = {directory}/larder.sock\nworkers = 1\n[store]\ndatabase = {directory}/larder.db\n"
+            f"sql = {template.dir}/sql\n[redis]\nurl = unix://{template.redis_socket}\nprefix = {directory.name}:\n"
+            f"[auth]\nadmin_token = {TOKEN}\n")
+        self.errors = ""
+
+    def run(self, variables, body=b"", arguments=()):
+        done = subprocess.run([self.template.program, *arguments], input=body, capture_output=True, timeout=60,
+                              env={"GATEWAY_INTERFACE": "CGI/1.1", "REMOTE_ADDR": "127.0.0.1", **self.settings, **variables})
+        errors = done.stderr.decode()
+        assert not FAULTS.search(errors), errors
+        assert done.returncode == 0, errors
+        self.errors += errors
+        return parse(done.stdout)
+
+    def ask(self, path, method="GET", body=b"", token=None, **more):
+        variables = {"REQUEST_METHOD": method, "REQUEST_URI": path}
+        if isinstance(body, dict):
+            body = json.dumps(body).encode()
+        if body:
+            variables |= {"CONTENT_LENGTH": str(len(body)), "CONTENT_TYPE": "application/json"}
+        if token:
+            variables["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+        return self.run(variables | more, body)
+
+    def put(self, ticker, price, **more):
+        return self.ask(f"/api/stocks/{ticker}", "PUT", {"name": ticker, "sector": "Energy", "price": price}, TOKEN, **more)
+
+    def serve(self):
+        """A larder that serves the same database."""
+        log = open(self.dir / "log", "wb")
+        process = subprocess.Popen([self.template.program, "-c", self.dir / "larder.conf", "serve"], stdin=subprocess.DEVNULL,
+                                   stdout=log, stderr=log)
+        wait_for("larder is ready", lambda: " ready " in (self.dir / "log").read_text() or process.poll() is not None)
+        return process
+
+
+@pytest.fixture(scope="module")
+def template():
+    directory = short_directory()
+    made = Template(directory)
+    yield made
+    made.close()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def cgi(template):
+    directory = short_directory()
+    yield Cgi(directory, template)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def outcome(answer):
+    return answer.headers["X-Cache"]
+
+
+def test_the_status_is_told_in_full(cgi):
+    for path, status in (("/api/stocks/AAPL", "200 OK"), ("/api/stocks/NONE", "404 Not Found"), ("/api/stocks/a%zz", "400 Bad Request")):
+        assert cgi.ask(path).headers["Status"] == status
+
+
+def test_without_request_uri_the_path_is_put_together(cgi):
+    answer = cgi.run({"REQUEST_METHOD": "GET", "SCRIPT_NAME": "/cgi-bin/larder", "PATH_INFO": "/api/echo/a é%", "QUERY_STRING": "note=n",
+                      "LARDER_MOUNT": "/cgi-bin/larder"})
+    assert answer.json() == {"word": "a é%", "note": "n"}
+
+
+def test_the_mount_may_stand_in_the_configuration(cgi):
+    cgi.settings["LARDER_SERVER_MOUNT"] = "/app"
+    assert cgi.ask("/app/api/echo/x").json()["word"] == "x"
+
+
+def test_a_query_on_the_command_line_is_no_command(cgi):
+    """A web server makes arguments of a query without `=` (RFC 3875, section 4.4)."""
+    cgi.ask("/api/echo/kept")
+    for arguments in (("purge", "--all"), ("-c", "/nonexistent"), ("--version",)):
+        assert outcome(cgi.run({"REQUEST_METHOD": "GET", "REQUEST_URI": "/api/echo/kept"}, arguments=arguments)) == "HIT"
+
+
+def test_bodies_that_are_not_what_they_say(cgi):
+    short = cgi.ask("/api/stocks/AAPL", "PUT", b"{}", TOKEN, CONTENT_LENGTH="10")
+    assert short.status_code == 400 and "Content-Length" in short.json()["detail"]
+    large = b" " * ((1 << 20) + 1)
+    assert cgi.ask("/api/stocks/AAPL", "PUT", large, TOKEN).status_code == 413
+    assert cgi.ask("/api/stocks/AAPL", "PUT", large, TOKEN, CONTENT_LENGTH="", HTTP_TRANSFER_ENCODING="chunked").status_code == 413
+
+
+def test_wrong_files_are_a_500_that_the_log_explains(cgi):
+    cgi.settings["LARDER_L1_SIZE"] = "much"
+    answer = cgi.ask("/api/stocks/AAPL")
+    assert answer.status_code == 500 and answer.headers["Content-Type"] == "application/problem+json"
+    assert "LARDER_L1_SIZE" in cgi.errors
+
+
+def test_writes_at_once_are_all_carried_out(cgi):
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: cgi.put(f"W{number}", number + 1), range(24)))
+    assert [answer.status_code for answer in answers] == [200] * 24, cgi.errors
+    assert [cgi.ask(f"/api/stocks/W{number}").json()["price"] for number in range(24)] == [number + 1 for number in range(24)]
+
+
+def test_a_write_goes_to_the_writer_of_a_larder_that_serves(cgi):
+    larder = cgi.serve()
+    try:
+        assert cgi.ask("/api/stocks/AAPL").status_code == 200
+        assert cgi.put("AAPL", 77.5).status_code == 200, cgi.errors
+        assert cgi.ask("/api/stocks/AAPL").json()["price"] == 77.5
+        assert larder.poll() is None
+    finally:
+        larder.terminate()
+        assert larder.wait(30) == 0
+
+
+def test_a_lock_that_nobody_answers_for_is_a_503_in_time(cgi):
+    cgi.settings["LARDER_STORE_WRITE_TIMEOUT"] = "300ms"
+    assert cgi.put("AAPL", 1).status_code == 200
+    for name in ("lock", "turn"):
+        with open(cgi.dir / f"larder.db-larder.{name}", "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            refused = cgi.put("AAPL", 2)
+            assert refused.status_code == 503 and refused.headers["Retry-After"], name
+            assert "Nothing was written" in refused.json()["detail"]
+            assert cgi.ask("/api/stocks/AAPL").json()["price"] == 1
+    assert cgi.put("AAPL", 3).status_code == 200
+
+
+def test_what_another_program_has_changed_is_seen_by_the_next_request(cgi):
+    for _ in range(2):
+        cgi.ask("/api/stocks/AAPL")
+    with sqlite3.connect(cgi.dir / "larder.db") as db:
+        db.execute("UPDATE stocks SET price = 5 WHERE ticker = 'AAPL'")
+    db.close()
+    answers = [cgi.ask("/api/stocks/AAPL") for _ in range(2)]
+    assert [(outcome(answer), answer.json()["price"]) for answer in answers] == [("MISS", 5), ("HIT", 5)]
+
+
+def test_what_is_stale_is_refreshed_when_it_has_been_answered(cgi):
+    cgi.ask("/api/stocks/AAPL")
+    assert cgi.ask("/api/cache/invalidate", "POST", {"tag": "stocks", "soft": True}, TOKEN).status_code == 200
+    assert [outcome(cgi.ask("/api/stocks/AAPL")) for _ in range(2)] == ["STALE", "HIT"]
+
+
+def test_a_purge_by_pattern_leaves_nothing_to_do(cgi):
+    cgi.ask("/api/echo/one")
+    job = cgi.ask("/api/cache/invalidate", "POST", {"pattern": "echo:*"}, TOKEN).json()["job"]
+    assert cgi.ask(f"/api/cache/jobs/{job}", token=TOKEN).json()["state"] == "done"
+    assert outcome(cgi.ask("/api/echo/one")) == "MISS"
+
+
+def test_without_redis_answers_are_slower_and_nothing_stale_comes_back(cgi, template):
+    assert outcome(cgi.ask("/api/stocks/AAPL")) == "MISS"
+    where = f"unix://{template.redis_socket}"
+    cgi.settings["LARDER_REDIS_URL"] = f"unix://{cgi.dir}/nobody.sock"
+    assert cgi.put("AAPL", 9).status_code == 200
+    answer = cgi.ask("/api/stocks/AAPL")
+    assert (outcome(answer), answer.json()["price"]) == ("MISS", 9)
+    assert cgi.ask("/api/cache/invalidate", "POST", {"tag": "echo"}, TOKEN).status_code == 202
+    cgi.settings["LARDER_REDIS_URL"] = where
+    answers = [cgi.ask("/api/stocks/AAPL") for _ in range(2)]
+    assert [(outcome(answer), answer.json()["price"]) for answer in answers] == [("MISS", 9), ("HIT", 9)]
+    with sqlite3.connect(cgi.dir / "larder.db") as db:
+        assert db.execute("SELECT count(*) FROM larder_outbox").fetchone() == (0,)
+    db.close()
+
+
+def test_memory_is_no_cache(cgi):
+    cgi.settings["LARDER_REDIS_URL"] = "memory:"
+    for _ in range(2):
+        answer = cgi.ask("/api/stocks/AAPL")
+        assert outcome(answer) == "MISS" and "stored" not in answer.headers["Cache-Status"]
+    assert cgi.put("AAPL", 4).status_code == 200
+    assert cgi.ask("/api/stocks/AAPL").json()["price"] == 4
+    assert cgi.errors == ""
+
+
+def test_a_write_behind_is_carried_out_before_it_is_answered(cgi, template, tmp_path):
+    shutil.copytree(template.dir / "sql", tmp_path / "sql")
+    behind = (ROOT / "sql" / "resources" / "stock-put.sql").read_text()
+    (tmp_path / "sql" / "resources" / "stock-put.sql").write_text(behind.replace("-- purge:", "-- write: behind\n-- purge:", 1))
+    cgi.settings["LARDER_STORE_SQL"] = str(tmp_path / "sql")
+    cgi.ask("/api/stocks/AAPL")
+    assert cgi.put("AAPL", 12).status_code == 202, cgi.errors
+    answers = [cgi.ask("/api/stocks/AAPL") for _ in range(2)]
+    assert [(outcome(answer), answer.json()["price"]) for answer in answers] == [("MISS", 12), ("HIT", 12)]
+
+
+def test_one_that_is_killed_leaves_no_writer_behind(cgi):
+    """Its writer ends with it, and the next request writes."""
+    variables = {"GATEWAY_INTERFACE": "CGI/1.1", "REQUEST_METHOD": "PUT", "REQUEST_URI": "/api/stocks/AAPL", "CONTENT_LENGTH": "60",
+                 "CONTENT_TYPE": "application/json", "HTTP_AUTHORIZATION": f"Bearer {TOKEN}", **cgi.settings}
+    body = json.dumps({"name": "A", "sector": "Energy", "price": 1}).encode().ljust(60)
+    for delay in range(0, 20, 2):
+        process = subprocess.Popen([cgi.template.program], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=variables)
+        process.stdin.write(body)
+        process.stdin.close()
+        time.sleep(delay / 1000)
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+    assert cgi.put("AAPL", 3).status_code == 200, cgi.errors
+    assert cgi.ask("/api/stocks/AAPL").json()["price"] == 3
