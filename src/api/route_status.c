@@ -171,7 +171,7 @@ static void add_table(const struct view *view, struct buf *out)
 /* JSON is the answer to whoever would take it, and to who does not say. */
 static bool wants_table(struct str accept)
 {
-    return memmem(accept.p, accept.len, "text/plain", 10) && !memmem(accept.p, accept.len, "json", 4);
+    return accept.len > 0 && memmem(accept.p, accept.len, "text/plain", 10) && !memmem(accept.p, accept.len, "json", 4);
 }
 
 enum http_step route_status_get(struct exchange *exchange)

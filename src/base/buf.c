@@ -111,7 +111,8 @@ void buf_add_json(struct buf *buf, struct str text)
             add_escape(buf, c);
         start = ++i;
     }
-    buf_add(buf, text.p + start, i - start);
+    if (i > start)
+        buf_add(buf, text.p + start, i - start);
     buf_add_char(buf, '"');
 }
 

@@ -1,6 +1,7 @@
 /*
- * Speaks just enough FastCGI to ask one question: BEGIN_REQUEST, PARAMS, STDIN, and the answer's STDOUT to END_REQUEST. The connection is
- * not kept. The socket has time-outs, so a server that hangs costs no more than the time allowed for each read.
+ * Speaks just enough FastCGI to ask one question: BEGIN_REQUEST, PARAMS, STDIN, and the answer's STDOUT to END_REQUEST.
+ * The connection is not kept. The socket has time-outs, so a server that hangs costs no more than the time allowed for
+ * each read.
  */
 #include "server/fcgi_client.h"
 
@@ -59,17 +60,19 @@ static void add_stream(struct buf *out, uint8_t type, struct str content)
     size_t take;
     do {
         take = content.len < FCGI_HEAD_CONTENT_MAX ? content.len : FCGI_HEAD_CONTENT_MAX;
-        const unsigned char header[FCGI_HEAD_RECORD] = {FCGI_HEAD_VERSION, type, 0, 1, (unsigned char)(take >> 8), (unsigned char)take};
+        const unsigned char header[FCGI_HEAD_RECORD] = {FCGI_HEAD_VERSION,  type, 0, 1, (unsigned char)(take >> 8),
+                                                        (unsigned char)take};
         buf_add(out, header, sizeof header);
         buf_add(out, content.p, take);
-        content.p += take;
-        content.len -= take;
+        if (take > 0)
+            content = (struct str){content.p + take, content.len - take};
     } while (take > 0);
 }
 
 static void add_length(struct buf *out, size_t len)
 {
-    const unsigned char bytes[4] = {(unsigned char)(len >> 24 | 0x80), (unsigned char)(len >> 16), (unsigned char)(len >> 8), (unsigned char)len};
+    const unsigned char bytes[4] = {(unsigned char)(len >> 24 | 0x80), (unsigned char)(len >> 16),
+                                    (unsigned char)(len >> 8), (unsigned char)len};
     buf_add(out, bytes, sizeof bytes);
 }
 
@@ -83,7 +86,8 @@ static void add_param(struct buf *out, const char *name, struct str value)
 
 static void build(const struct fcgi_client_request *request, struct buf *out)
 {
-    static const unsigned char begin[16] = {FCGI_HEAD_VERSION, FCGI_HEAD_BEGIN_REQUEST, 0, 1, 0, 8, 0, 0, 0, FCGI_HEAD_RESPONDER};
+    static const unsigned char begin[16] = {FCGI_HEAD_VERSION,  FCGI_HEAD_BEGIN_REQUEST, 0, 1, 0, 8, 0, 0, 0,
+                                            FCGI_HEAD_RESPONDER};
     struct buf params = {0}, number = {0}, authorization = {0};
     buf_add_int64(&number, (int64_t)request->body.len);
     add_param(&params, "REQUEST_METHOD", str_from(request->method));
@@ -153,14 +157,16 @@ static enum err receive_answer(int fd, struct buf *out)
     }
 }
 
-/* Splits the CGI answer: `Status:` comes first, unless it is 200 (RFC 3875, section 6.3.3); the body after the empty line. */
+/* Splits the CGI answer: `Status:` comes first, unless it is 200 (RFC 3875, section 6.3.3); the body after the empty
+ * line. */
 static enum err split_answer(struct str answer, int *status, struct buf *body)
 {
     static const struct str prefix = {"Status: ", 8};
     const char *end = memmem(answer.p, answer.len, "\r\n\r\n", 4);
     int64_t number = 200;
-    if (!end || (str_starts(answer, prefix) && (answer.len < prefix.len + 3 ||
-                 str_to_int64((struct str){answer.p + prefix.len, 3}, &number) != ERR_OK)))
+    if (!end ||
+        (str_starts(answer, prefix) &&
+         (answer.len < prefix.len + 3 || str_to_int64((struct str){answer.p + prefix.len, 3}, &number) != ERR_OK)))
         return ERR_IO;
     *status = (int)number;
     buf_add(body, end + 4, answer.len - (size_t)(end + 4 - answer.p));
@@ -170,7 +176,8 @@ static enum err split_answer(struct str answer, int *status, struct buf *body)
 enum err fcgi_client_ask(const struct fcgi_client_request *request, int *status, struct buf *body)
 {
     int fd;
-    enum err err = listener_is_path(request->socket) ? connect_path(request->socket, &fd) : connect_tcp(request->socket, &fd);
+    enum err err =
+        listener_is_path(request->socket) ? connect_path(request->socket, &fd) : connect_tcp(request->socket, &fd);
     if (err != ERR_OK)
         return err;
     const struct timeval timeout = {.tv_sec = request->timeout_ms / 1000, .tv_usec = request->timeout_ms % 1000 * 1000};

@@ -1,6 +1,7 @@
 /*
- * One loop that converges: each turn compares what should run (the roles of the current generation) with what does, and starts or
- * stops the difference. Crash, reload, recycling and the end are the same few rules seen from different sides:
+ * One loop that converges: each turn compares what should run (the roles of the current generation) with what does, and
+ * starts or stops the difference. Crash, reload, recycling and the end are the same few rules seen from different
+ * sides:
  *
  * - a role's missing children are started, once the roles before it have settled and its back-off has passed;
  * - children of an older generation are told to end when all of the current one's are there, exclusive ones at once;
@@ -8,7 +9,8 @@
  *
  * How another supervisor takes over is supervisor_upgrade's.
  *
- * Invariant: the listening socket stays open here for as long as the supervisor lives, so no connection is refused while children change.
+ * Invariant: the listening socket stays open here for as long as the supervisor lives, so no connection is refused
+ * while children change.
  */
 #include "server/supervisor.h"
 
@@ -30,17 +32,18 @@
 #include "server/listener.h"
 #include "server/supervisor_upgrade.h"
 
-#define TURN_MS 200        /* between looks when nothing happens */
-#define BUSY_TURN_MS 20    /* while a role settles or children change */
-#define UPGRADE_TURN_MS 2   /* while another supervisor takes over: for a part of it nobody serves */
+#define TURN_MS 200       /* between looks when nothing happens */
+#define BUSY_TURN_MS 20   /* while a role settles or children change */
+#define UPGRADE_TURN_MS 2 /* while another supervisor takes over: for a part of it nobody serves */
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 10000
-#define CALM_MS 10000      /* a child that lived this long heals its role's back-off */
+#define CALM_MS 10000 /* a child that lived this long heals its role's back-off */
 #define STUCK_GRACE_MS 2000
 #define KILL_GRACE_MS 2000 /* past drain_timeout */
 
 static volatile sig_atomic_t signal_end, signal_reload, signal_child, signal_upgrade, child_stop, child_hold;
 
+/* SIGUSR1 is how process managers of FastCGI ask for an end that finishes what has begun: the end here too. */
 static void on_signal(int number)
 {
     if (number == SIGHUP)
@@ -49,7 +52,7 @@ static void on_signal(int number)
         signal_child = 1;
     else if (number == SIGUSR2)
         signal_upgrade = 1;
-    else if (number != SIGUSR1)
+    else
         signal_end = 1;
 }
 
@@ -102,7 +105,8 @@ static int64_t watchdog_ms(void)
 static void pat_watchdog(struct supervisor *supervisor)
 {
     bool main_process = supervisor->stage < SUPERVISOR_LOADED && !(supervisor->ending && supervisor->control >= 0);
-    if (!main_process || supervisor->watchdog_ms == 0 || supervisor->now_ms - supervisor->watched_ms < supervisor->watchdog_ms)
+    if (!main_process || supervisor->watchdog_ms == 0 ||
+        supervisor->now_ms - supervisor->watched_ms < supervisor->watchdog_ms)
         return;
     supervisor->watched_ms = supervisor->now_ms;
     supervisor_notify("WATCHDOG=1");
@@ -151,7 +155,8 @@ static enum err drop_privileges(const struct config *config)
         return ERR_NOT_FOUND;
     }
     gid_t gid = group ? group->gr_gid : user->pw_gid;
-    if (initgroups(name, gid) != 0 || setresgid(gid, gid, gid) != 0 || setresuid(user->pw_uid, user->pw_uid, user->pw_uid) != 0) {
+    if (initgroups(name, gid) != 0 || setresgid(gid, gid, gid) != 0 ||
+        setresuid(user->pw_uid, user->pw_uid, user->pw_uid) != 0) {
         log_event(LOG_LEVEL_ERROR, "cannot_change_user", LOG_TEXT("user", name), LOG_TEXT("why", strerror(errno)));
         return ERR_DENIED;
     }
@@ -191,9 +196,12 @@ static int live_as_child(struct supervisor *supervisor, const struct child *chil
     struct scoreboard_process *row = &supervisor->ops->scoreboard->processes[number];
     atomic_store(&row->pid, (int)getpid());
     atomic_store(&row->state, SCOREBOARD_RUNNING);
-    const struct supervisor_child given = {
-        .listener = supervisor->estate.listener, .handover = &supervisor->estate.handover, .row = row, .number = number,
-        .stop = &child_stop, .hold = &child_hold};
+    const struct supervisor_child given = {.listener = supervisor->estate.listener,
+                                           .handover = &supervisor->estate.handover,
+                                           .row = row,
+                                           .number = number,
+                                           .stop = &child_stop,
+                                           .hold = &child_hold};
     return child->role->run(&child->generation->it, &given);
 }
 
@@ -230,7 +238,8 @@ static int64_t end_of_drain_ms(const struct supervisor *supervisor, const struct
     return supervisor->now_ms + child->generation->it.config->server.drain_timeout_ms + KILL_GRACE_MS;
 }
 
-/* Where others go on, a worker hands its connections over to them. When the end has come for all, one that was told so is told again. */
+/* Where others go on, a worker hands its connections over to them. When the end has come for all, one that was told so
+ * is told again. */
 static void tell_to_end(struct supervisor *supervisor, struct child *child)
 {
     const bool last = supervisor->ending && supervisor->control < 0;
@@ -238,7 +247,8 @@ static void tell_to_end(struct supervisor *supervisor, struct child *child)
         return;
     child->handing = child->role->serves && !last;
     /* Not over the word of one that has begun to drain by itself. */
-    atomic_compare_exchange_strong(&supervisor_row(supervisor, child)->state, &(int){SCOREBOARD_RUNNING}, SCOREBOARD_ENDING);
+    atomic_compare_exchange_strong(&supervisor_row(supervisor, child)->state, &(int){SCOREBOARD_RUNNING},
+                                   SCOREBOARD_ENDING);
     if (child->kill_at_ms == 0)
         child->kill_at_ms = end_of_drain_ms(supervisor, child);
     kill(child->pid, child->handing ? SIGUSR2 : SIGTERM);
@@ -247,7 +257,8 @@ static void tell_to_end(struct supervisor *supervisor, struct child *child)
 /* A worker that has done its max_requests says so; it is followed by another at once. */
 static void note_recycled(struct supervisor *supervisor, struct child *child)
 {
-    if (child->pid == 0 || child->kill_at_ms != 0 || atomic_load(&supervisor_row(supervisor, child)->state) != SCOREBOARD_DRAINING)
+    if (child->pid == 0 || child->kill_at_ms != 0 ||
+        atomic_load(&supervisor_row(supervisor, child)->state) != SCOREBOARD_DRAINING)
         return;
     child->kill_at_ms = end_of_drain_ms(supervisor, child);
     child->handing = true;
@@ -277,7 +288,8 @@ static void note_end(struct supervisor *supervisor, const struct child *child, i
     supervisor->backoff[index].not_before_ms = supervisor->now_ms + (*delay_ms > BACKOFF_FIRST_MS ? *delay_ms : 0);
     log_event(LOG_LEVEL_ERROR, "child_died", LOG_TEXT("role", child->role->name), LOG_INT("pid", child->pid),
               LOG_TEXT("by", WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "exit"),
-              LOG_INT("code", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)), LOG_INT("next_in_ms", *delay_ms));
+              LOG_INT("code", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)),
+              LOG_INT("next_in_ms", *delay_ms));
 }
 
 static void reap(struct supervisor *supervisor)
@@ -473,7 +485,8 @@ static bool turn(struct supervisor *supervisor)
 /* Sleeps until a signal comes or it is time for the next turn. SIGNALS are blocked but here. */
 static void wait_for_signal(const struct supervisor *supervisor, const sigset_t *unblocked)
 {
-    if (signal_child || signal_upgrade || (signal_reload && supervisor->stage == SUPERVISOR_ALONE) || (signal_end && !supervisor->ending))
+    if (signal_child || signal_upgrade || (signal_reload && supervisor->stage == SUPERVISOR_ALONE) ||
+        (signal_end && !supervisor->ending))
         return;
     int64_t wait_ms = supervisor->ready_told && !supervisor->ending ? TURN_MS : BUSY_TURN_MS;
     if (supervisor->stage != SUPERVISOR_ALONE)
@@ -484,7 +497,8 @@ static void wait_for_signal(const struct supervisor *supervisor, const sigset_t 
     (void)pselect(0, NULL, NULL, NULL, &timeout, unblocked);
 }
 
-static enum err start(struct supervisor *supervisor, const struct supervisor_ops *ops, const struct supervisor_generation *first)
+static enum err start(struct supervisor *supervisor, const struct supervisor_ops *ops,
+                      const struct supervisor_generation *first)
 {
     supervisor->ops = ops;
     supervisor->pid = getpid();

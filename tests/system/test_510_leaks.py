@@ -104,7 +104,9 @@ def test_whatever_happens_nothing_leaks(checked, long):
             checked.redis().client_kill_filter(_type="normal", skipme=True)
 
 
-def test_commands_leak_nothing(checked, tmp_path):
+def test_commands_leak_nothing(checked, tmp_path, long):
+    if not long:
+        pytest.skip("takes --long")
     csv = tmp_path / "stocks.csv"
     csv.write_text("Symbol,Name,Sector,Price,Price/Earnings,Dividend Yield,Earnings/Share,52 Week Low,52 Week High,Market Cap,EBITDA,"
                    "Price/Sales,Price/Book,SEC Filings\nZZZ,Zed,Things,1,2,3,4,5,6,7,8,9,10,\n")

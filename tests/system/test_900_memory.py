@@ -24,7 +24,9 @@ def is_sanitized(program):
 
 
 @pytest.mark.parametrize("l2", ["redis", "memory"])
-def test_ten_thousand_requests_leak_nothing(make_stack, monkeypatch, l2):
+def test_ten_thousand_requests_leak_nothing(make_stack, monkeypatch, l2, long):
+    if l2 == "memory" and not long:
+        pytest.skip("takes --long")
     program = os.path.realpath(os.environ.get("LARDER", ROOT / "build" / "larder"))
     if not shutil.which("valgrind"):
         pytest.skip("valgrind is not installed")
