@@ -140,7 +140,7 @@ class Host:
     is installed and where sites have their files is true below `root`, and each port is one that is free.
     """
 
-    PLACES = re.compile(r"(?<![\w./-])/(?=(?:tmp|srv|etc/larder|etc/apache2|etc/nginx|usr/share/larder|usr/sbin/larder|run/larder|var/lib/larder|home/you|var/www)\b)")
+    PLACES = re.compile(r"(?<![\w./-])/(?=(?:tmp|srv|etc/larder|etc/apache2|etc/nginx|usr/share/larder|usr/sbin/larder|run/larder|var/lib/larder|var/www)\b)")
     PORTS = re.compile(r"(//(?:127\.0\.0\.1|localhost)|--port |127\.0\.0\.1:|localhost:|\*:|listen )(?::?(\d{2,5}))?(?=[^\w.:]|$)")
 
     # Ports that are somebody's on this machine already, if not used yet.
