@@ -1,6 +1,7 @@
 /*
- * The commands but `import`, which has a file of its own. They print results on stdout and what is wrong on stderr, and
- * never leave anything half done: what they change they change through the writer or through the cache's own verbs.
+ * The commands but `import` and `stats`, which have files of their own. They print results on stdout and what is wrong
+ * on stderr, and never leave anything half done: what they change they change through the writer or through the cache's
+ * own verbs.
  */
 #include "cli.h"
 
@@ -67,7 +68,7 @@ int cli_serve(const struct cli *cli)
         return 2;
     sys_tune_malloc(cli->program);
     store_tune_malloc();
-    return serve_run(cli_config_path(cli));
+    return serve_run(cli_config_path(cli), cli->program);
 }
 
 int cli_answer(const struct cli *cli)
@@ -147,19 +148,18 @@ int cli_migrate(const struct cli *cli)
     return err == ERR_OK ? 0 : 1;
 }
 
-/* Asks the running server. ERR_UNAVAILABLE: none listens. ERR_DENIED: it answered with neither 200 nor 202. *STATUS may
- * be NULL. */
-static enum err ask_server(const struct config *config, const char *method, const char *uri, struct str body,
-                           int *status, struct buf *answer, struct buf *why)
+enum err cli_ask_server(const struct config *config, const struct cli_question *question)
 {
     int64_t own_ms = config->server.request_timeout_ms + ANSWER_MS;
     const struct fcgi_client_request request = {.socket = config->server.socket,
-                                                .method = method,
-                                                .uri = uri,
+                                                .method = question->method,
+                                                .uri = question->uri,
+                                                .accept = question->accept,
                                                 .token = config->auth.admin_token,
                                                 .timeout_ms = own_ms > ASK_TIMEOUT_MS ? own_ms : ASK_TIMEOUT_MS,
-                                                .content_type = body.len > 0 ? "application/json" : NULL,
-                                                .body = body};
+                                                .content_type = question->body.len > 0 ? "application/json" : NULL,
+                                                .body = question->body};
+    struct buf *answer = question->answer, *why = question->why;
     int code = 0;
     enum err err = fcgi_client_ask(&request, &code, answer);
 
@@ -169,8 +169,8 @@ static enum err ask_server(const struct config *config, const char *method, cons
         buf_printf(why, "the server on %s: %s", config->server.socket, err_text(err));
     else if (code != 200 && code != 202)
         buf_printf(why, "the server on %s answered %d: %.*s", config->server.socket, code, STR_ARG(buf_str(answer)));
-    if (status)
-        *status = code;
+    if (question->status)
+        *question->status = code;
     return err != ERR_OK ? err : code == 200 || code == 202 ? ERR_OK : ERR_DENIED;
 }
 
@@ -223,7 +223,13 @@ static enum err purge_item_by_server(const struct config *config, struct str bod
     struct buf answer = {0};
     struct body members;
     int status = 0;
-    enum err err = ask_server(config, "POST", "/api/cache/invalidate", body, &status, &answer, why);
+    enum err err =
+        cli_ask_server(config, &(struct cli_question){.method = "POST",
+                                                      .uri = "/api/cache/invalidate",
+                                                      .body = body,
+                                                      .status = &status,
+                                                      .answer = &answer,
+                                                      .why = why});
 
     if (err == ERR_OK)
         err = read_answer(&answer, arena, &members, why);
@@ -401,7 +407,9 @@ static enum err warm_once(const struct config *config, struct str body, struct a
 {
     struct buf answer = {0};
     struct body members;
-    enum err err = ask_server(config, "POST", "/api/cache/warm", body, NULL, &answer, why);
+    enum err err =
+        cli_ask_server(config, &(struct cli_question){
+                                   .method = "POST", .uri = "/api/cache/warm", .body = body, .answer = &answer, .why = why});
 
     if (err == ERR_OK)
         err = read_answer(&answer, arena, &members, why);
@@ -541,21 +549,4 @@ int cli_warm(const struct cli *cli)
     buf_free(&why);
     config_free(&config);
     return err == ERR_OK && total.failed == 0 && total.rest == 0 ? 0 : 1;
-}
-
-int cli_stats(const struct cli *cli)
-{
-    struct config *config;
-    struct buf answer = {0}, why = {0};
-    if (!takes(cli, 0, "stats") || !cli_load_config(cli, &config))
-        return 2;
-    enum err err = ask_server(config, "GET", "/stats", (struct str){NULL, 0}, NULL, &answer, &why);
-    if (err == ERR_OK)
-        printf("%.*s\n", STR_ARG(buf_str(&answer)));
-    else
-        fprintf(stderr, "larder: %s\n", why.p ? why.p : err_text(err));
-    buf_free(&answer);
-    buf_free(&why);
-    config_free(&config);
-    return err == ERR_OK ? 0 : 1;
 }

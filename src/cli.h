@@ -12,7 +12,7 @@ struct cli {
     char **program;          /* the whole command line */
     int argc;                /* of the command's own arguments */
     char **argv;
-    bool print, sample, all, tag, key; /* --print, --sample, --all, --tag, --key */
+    bool print, sample, all, tag, key, watch; /* --print, --sample, --all, --tag, --key, --watch */
 };
 
 int cli_serve(const struct cli *cli);
@@ -29,6 +29,17 @@ int cli_openapi(const struct cli *cli);
 const char *cli_config_path(const struct cli *cli);
 /* Loads the configuration or says on stderr what is wrong with it. */
 bool cli_load_config(const struct cli *cli, struct config **out);
+/* What the running server is asked. */
+struct cli_question {
+    const char *method, *uri;
+    const char *accept; /* may be NULL, as may STATUS */
+    struct str body;    /* JSON, or empty */
+    int *status;
+    struct buf *answer, *why;
+};
+
+/* Asks it. ERR_UNAVAILABLE: none listens. ERR_DENIED: it answered with neither 200 nor 202. WHY for a person. */
+enum err cli_ask_server(const struct config *config, const struct cli_question *question) ERR_CHECKED;
 /* Prints REPORT's lines on stderr, each after `larder: `. */
 void cli_print_report(const struct report *report);
 /* Carries out purge items (`key:…`, `tag:…`, `pattern:…`): by the running server, else in Redis itself. COUNT 0 means everything.

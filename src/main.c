@@ -25,7 +25,7 @@ static const struct command {
     {"import", "NAME FILE.csv", "run sql/import/NAME.sql for each row, all or nothing", cli_import},
     {"purge", "PATTERN | --tag TAG | --key KEY | --all", "remove entries from the cache", cli_purge},
     {"warm", "[URL... | -]", "fill the cache: by the warm lines of the resources, or with these URLs", cli_warm},
-    {"stats", "", "print the counters of the running server as JSON", cli_stats},
+    {"stats", "[--watch]", "print the counters of the running server as JSON; --watch shows how it does", cli_stats},
     {"openapi", "", "print the description of all routes, OpenAPI 3.1, as JSON", cli_openapi},
 };
 
@@ -47,7 +47,7 @@ int main(int argc, char **argv)
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'}, {"version", no_argument, NULL, 'V'}, {"help", no_argument, NULL, 'h'},
         {"print", no_argument, NULL, 'p'},        {"sample", no_argument, NULL, 's'},  {"all", no_argument, NULL, 'a'},
-        {"tag", no_argument, NULL, 't'},          {"key", no_argument, NULL, 'k'},     {NULL, 0, NULL, 0}};
+        {"tag", no_argument, NULL, 't'},          {"key", no_argument, NULL, 'k'},     {"watch", no_argument, NULL, 'w'},   {NULL, 0, NULL, 0}};
     int option;
     sys_title_init(argc, argv); /* moves the environment away: before anything looks at it */
     struct cli cli = {.config_path = getenv("LARDER_CONFIG"), .program = argv};
@@ -61,6 +61,7 @@ int main(int argc, char **argv)
         case 'a': cli.all = true; break;
         case 't': cli.tag = true; break;
         case 'k': cli.key = true; break;
+        case 'w': cli.watch = true; break;
         case 'V': return printf("larder " PACKAGE_VERSION "\n") < 0;
         case 'h': return usage(stdout, 0);
         default: return usage(stderr, 2);

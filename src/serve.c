@@ -370,19 +370,21 @@ static int run_worker(const struct supervisor_generation *generation, const stru
                                            .ops = &ops,
                                            .app = loaded->app,
                                            .listener = child->listener,
+                                           .handover = child->handover,
                                            .row = child->row,
                                            .number = child->number,
-                                           .stop = child->stop};
+                                           .stop = child->stop,
+                                           .hold = child->hold};
     return worker_run(&options);
 }
 
-int serve_run(const char *config_path)
+int serve_run(const char *config_path, char **program)
 {
     static const struct supervisor_role roles[] = {
         {.name = "writer", .exclusive = true, .count = one, .run = run_writer, .settled = writer_settled},
         {.name = "housekeeper", .exclusive = true, .count = one, .run = run_housekeeper, .settled = housekeeper_settled,
          .ended = end_housekeeper},
-        {.name = "worker", .count = count_workers, .run = run_worker},
+        {.name = "worker", .serves = true, .count = count_workers, .run = run_worker},
         {.name = "warmer", .count = count_warmers, .run = run_warmer},
         {.name = NULL},
     };
@@ -408,7 +410,7 @@ int serve_run(const char *config_path)
     set_log(first.config);
     log_role("supervisor");
     const struct supervisor_ops ops = {
-        .roles = roles, .context = &serve, .scoreboard = serve.scoreboard, .load = reload, .unload = unload};
+        .roles = roles, .context = &serve, .scoreboard = serve.scoreboard, .program = program, .load = reload, .unload = unload};
     code = supervisor_run(&ops, &first);
 out:
     recent_free(&serve.slow);

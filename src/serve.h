@@ -21,7 +21,7 @@ struct serve_files {
 enum err serve_load_files(const char *config_path, struct report *report, struct serve_files *out) ERR_CHECKED;
 void serve_free_files(struct serve_files *files);
 
-/* Serves until told to stop. The exit code of the process: 0, 1 failed, 2 wrong configuration. */
-int serve_run(const char *config_path);
+/* Serves until told to stop. PROGRAM: the command line, with which a successor is started. The exit code of the process: 0, 1 failed, 2 wrong configuration. */
+int serve_run(const char *config_path, char **program);
 
 #endif

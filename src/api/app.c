@@ -33,9 +33,11 @@
 #include "api/route_receipts.h"
 #include "api/route_recent.h"
 #include "api/route_resource.h"
+#include "api/route_status.h"
 #include "api/route_warm.h"
 #include "api/route_write.h"
 #include "api/settle.h"
+#include "base/metrics.h"
 #include "base/sys.h"
 #include "http/trace.h"
 #include "store/receipt.h"
@@ -46,6 +48,7 @@
     X(GET, "/healthz", NONE, route_meta_health, false)                                                                 \
     X(GET, "/readyz", NONE, route_meta_ready, true)                                                                    \
     X(GET, "/stats", NONE, route_meta_stats, false)                                                                    \
+    X(GET, "/status", ADMIN, route_status_get, false)                                                                  \
     X(GET, "/metrics", NONE, route_metrics_scrape, false)                                                              \
     X(GET, "/openapi.json", NONE, route_openapi_get, false)                                                            \
     X(GET, "/api/cache/status", ADMIN, route_cache_status, true)                                                       \
@@ -354,8 +357,10 @@ static void finish(struct exchange *exchange)
         event = "request_failed";
     if (event)
         write_line(exchange, http->status >= 500 ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, event, took_us);
-    if (took_us >= slow_ms * 1000 && slow_ms > 0)
+    if (took_us >= slow_ms * 1000 && slow_ms > 0) {
+        metrics_add(METRIC_slow_requests, 1);
         tell_slow(exchange, now_us);
+    }
     if (log_enabled(LOG_LEVEL_DEBUG))
         write_line(exchange, LOG_LEVEL_DEBUG, "request", took_us);
 }

@@ -18,7 +18,7 @@
  * nearly always what the worker that wrote it is about to carry out.
  *
  * Jobs are worked off a batch at a time between two looks at the log, so that a long one delays no purge; so are the
- * leaderboards that L2 is told of (board_sync).
+ * leaderboards that L2 is told of (board_sync), and the files of nginx's cache that purges remove (front).
  */
 #include "api/housekeeper.h"
 
@@ -27,6 +27,7 @@
 
 #include "api/board_sync.h"
 #include "base/sys.h"
+#include "cache/front.h"
 #include "cache/purge.h"
 #include "l2/l2_log.h"
 #include "store/changes.h"
@@ -64,7 +65,9 @@ struct housekeeper {
     struct changes *changes;
     struct writer_client *writer;
     struct pace drained, synced;
-    uint64_t settled; /* writes behind */
+    uint64_t settled;    /* writes behind */
+    struct front *front; /* nginx's files; NULL: they are let alone */
+    bool front_due;      /* there are more of them to judge at once */
     struct board_sync *boards;
     bool boards_due; /* there is more to tell L2 of them at once */
     struct arena *arena, *job_arena;
@@ -103,6 +106,7 @@ struct housekeeper *housekeeper_new(const struct app *app)
     housekeeper->writer = writer_client_new(app->config, app->shared->writer);
     housekeeper->boards =
         board_sync_new(app, cache_l2(housekeeper->cache), housekeeper->writer, &housekeeper->shared->boards);
+    housekeeper->front = front_new(app->config->nginx.cache_path, shared->purged);
     housekeeper->arena = arena_new(ARENA_FIRST, ARENA_MAX);
     housekeeper->job_arena = arena_new(ARENA_FIRST, ARENA_MAX);
     sys_random(&housekeeper->self, sizeof housekeeper->self);
@@ -118,6 +122,7 @@ void housekeeper_free(struct housekeeper **housekeeper_ptr)
         return;
     l2_log_close(&housekeeper->log);
     board_sync_free(&housekeeper->boards);
+    front_free(&housekeeper->front);
     cache_close(&housekeeper->cache);
     outbox_close(&housekeeper->outbox);
     changes_free(&housekeeper->changes);
@@ -439,12 +444,14 @@ void housekeeper_round(struct housekeeper *housekeeper, int64_t wait_ms)
         (void)drain_left(housekeeper);
         (void)board_sync_step(housekeeper->boards, false);
         housekeeper->shared->state = HOUSEKEEPER_READY;
-        usleep((useconds_t)wait_ms * 1000);
+        if (!front_step(housekeeper->front, sys_monotonic_ms()))
+            usleep((useconds_t)wait_ms * 1000);
         return;
     }
     int64_t now_ms = sys_monotonic_ms();
     bool job_due = housekeeper->has_job && now_ms >= housekeeper->job_due_ms;
-    follow(housekeeper, job_due || housekeeper->boards_due ? 0 : wait_ms);
+    follow(housekeeper, job_due || housekeeper->boards_due || housekeeper->front_due ? 0 : wait_ms);
+    housekeeper->front_due = front_step(housekeeper->front, sys_monotonic_ms());
     if (housekeeper->in_contact)
         work(housekeeper, sys_monotonic_ms());
     if (housekeeper->boards_due || is_due(housekeeper, &housekeeper->synced))

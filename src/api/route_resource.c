@@ -10,7 +10,6 @@
  *
  * Invariant: nothing of a request reaches a key before the parameters are valid, and what an answer depends on besides
  * them, the caller, is part of the key. A 404 for a row that is not there is an entry like any other.
- *
  * What went wrong at the origin is told to the log in the database's words, and to the client in ours.
  */
 #include "api/route_resource.h"
@@ -21,6 +20,7 @@
 #include "api/origin.h"
 #include "api/route_purge.h"
 #include "base/sys.h"
+#include "cache/front.h"
 #include "http/caching.h"
 
 /* No value can make this: in a key, `%` is always followed by two digits. */
@@ -36,6 +36,7 @@ struct reading {
     struct cache_ask ask;
     struct cache_found found;
     struct origin origin;
+    uint64_t stamp;         /* for a microcache: what had been purged before anything was read */
     bool inside;            /* cache_lookup has not returned yet */
     enum http_step outcome; /* of a lookup that called back inside */
 };
@@ -224,6 +225,7 @@ static void remember(struct exchange *exchange, const struct cache_found *found)
 static void answer(const struct exchange *exchange, const struct entry *entry, struct caching_state *state)
 {
     const struct resource *resource = exchange->route->resource;
+    struct reading *reading = exchange->state;
     struct http *http = exchange->http;
     struct caching_body body = caching_choose(http, entry->body, entry->gzip, entry->etag);
 
@@ -236,6 +238,9 @@ static void answer(const struct exchange *exchange, const struct entry *entry, s
     state->age_ms = http->now_ms > entry->stored_at_ms ? http->now_ms - entry->stored_at_ms : 0;
     state->max_age_ms = resource->max_age_ms;
     state->is_private = resource->uses_caller || resource->auth != CATALOG_AUTH_NONE;
+    if (http->in.microcache.len > 0)
+        state->mark = front_mark(exchange->thread->cache, &reading->ask, reading->stamp, http->arena);
+    state->if_error_ms = resource->stale_if_error_ms;
     caching_headers(http, state);
     caching_answer(http, &body);
 }
@@ -282,20 +287,16 @@ static struct origin *origin_of(struct exchange *exchange, enum slow_phase next)
 
 static void answer_failed(struct exchange *exchange, enum err err)
 {
-    switch (err) {
-    case ERR_TIMEOUT:
-        app_unavailable(exchange->http, 2, "The database did not answer in time. Try again shortly.");
-        break;
-    case ERR_BUSY:
-        app_unavailable(exchange->http, 1, "The database is busy. Try again shortly.");
-        break;
-    case ERR_LIMIT:
-        app_unavailable(exchange->http, 30, "The answer is larger than this server gives at once.");
-        break;
-    default:
-        app_unavailable(exchange->http, 5, "The database cannot be read at the moment. Try again later.");
-        break;
-    }
+    struct http *http = exchange->http;
+
+    if (err == ERR_TIMEOUT)
+        app_unavailable(http, 2, "The database did not answer in time. Try again shortly.");
+    else if (err == ERR_BUSY)
+        app_unavailable(http, 1, "The database is busy. Try again shortly.");
+    else if (err == ERR_LIMIT)
+        app_unavailable(http, 30, "The answer is larger than this server gives at once.");
+    else
+        app_unavailable(http, 5, "The database cannot be read at the moment. Try again later.");
 }
 
 static void note_failure(struct exchange *exchange, const char *event, enum err err)
@@ -461,6 +462,7 @@ enum http_step route_resource_read(struct exchange *exchange)
         return HTTP_DONE;
     }
     exchange->state = reading;
+    reading->stamp = http->in.microcache.len > 0 ? purged_now(cache_share(exchange->thread->cache)->purged) : 0;
     reading->origin.why = (struct buf){0};
     reading->recalled = exchange->meaning != NULL;
     if (reading->recalled) {

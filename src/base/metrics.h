@@ -39,6 +39,7 @@
     X(connections, "FastCGI connections accepted")                                                                     \
     X(connections_rejected, "FastCGI connections closed for malformed or late input, or a peer not allowed")           \
     X(pool_refused, "requests refused because the pool's queue was full")                                              \
+    X(slow_requests, "requests that took longer than `slow` of [log]")                                                 \
     X(worker_starts, "workers started")                                                                                \
     X(worker_crashes, "children that died by a signal or with an error")
 

@@ -91,11 +91,13 @@ void scoreboard_event_end(struct scoreboard_thread *thread)
     thread->what[0] = '\0';
 }
 
-void scoreboard_show(struct scoreboard_process *process, uint64_t requests, unsigned connections, unsigned busy)
+void scoreboard_show(struct scoreboard_process *process, uint64_t requests, unsigned connections, unsigned busy,
+                     unsigned changing)
 {
     atomic_store_explicit(&process->requests, requests, memory_order_relaxed);
     atomic_store_explicit(&process->connections, connections, memory_order_relaxed);
     atomic_store_explicit(&process->busy, busy, memory_order_relaxed);
+    atomic_store_explicit(&process->changing, changing, memory_order_relaxed);
 }
 
 bool scoreboard_look(const struct scoreboard_thread *thread, int64_t monotonic_ms, struct scoreboard_work *out)
@@ -155,7 +157,7 @@ void scoreboard_sum(const struct scoreboard *scoreboard, const char *role, struc
         out->processes++;
         out->busy += busy > 0;
         out->idle += busy == 0;
-        out->ending += atomic_load(&process->state) == SCOREBOARD_ENDING;
+        out->ending += atomic_load(&process->state) >= SCOREBOARD_ENDING;
         out->connections += atomic_load(&process->connections);
         out->under_way += busy;
         out->queued += atomic_load(&process->queued);

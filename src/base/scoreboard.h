@@ -30,7 +30,13 @@ enum {
 enum scoreboard_phase { SCOREBOARD_PHASES(SCOREBOARD_ENUM) SCOREBOARD_PHASE_COUNT };
 #undef SCOREBOARD_ENUM
 
-enum scoreboard_state { SCOREBOARD_STARTING, SCOREBOARD_RUNNING, SCOREBOARD_ENDING };
+enum scoreboard_state {
+    SCOREBOARD_STARTING,
+    SCOREBOARD_RUNNING,
+    SCOREBOARD_HOLDING, /* a worker, told to: it begins no request that may change something */
+    SCOREBOARD_ENDING,  /* has been told to end */
+    SCOREBOARD_DRAINING /* a worker that ends, and does so by its own word */
+};
 
 /* What a thread works on. */
 struct scoreboard_thread {
@@ -49,6 +55,7 @@ struct scoreboard_process {
     _Atomic uint64_t requests; /* answered; as are those below of workers alone, as the last round of events left it */
     _Atomic unsigned connections;   /* open */
     _Atomic unsigned busy;          /* requests under way, in whatever hand */
+    _Atomic unsigned changing;      /* of these, that may change something */
     _Atomic unsigned queued;        /* of these, waiting for a thread of the pool */
     _Atomic unsigned queued_most;   /* the greatest number of those */
     _Atomic unsigned threads;       /* of the pool */
@@ -84,7 +91,7 @@ void scoreboard_phase(struct scoreboard_thread *thread, enum scoreboard_phase ph
 void scoreboard_event_begin(struct scoreboard_thread *thread, struct str path);
 void scoreboard_event_end(struct scoreboard_thread *thread);
 /* How a worker stands at the end of a round of events. */
-void scoreboard_show(struct scoreboard_process *process, uint64_t requests, unsigned connections, unsigned busy);
+void scoreboard_show(struct scoreboard_process *process, uint64_t requests, unsigned connections, unsigned busy, unsigned changing);
 
 /* For whoever watches. What a thread works on, copied. */
 struct scoreboard_work {

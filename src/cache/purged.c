@@ -46,6 +46,7 @@ struct purged {
     _Alignas(64) _Atomic uint64_t newest; /* the number of the last ban */
     struct mark all;
     _Atomic int64_t confirmed_ms;
+    uint64_t generation;
     bool trusted;
     struct mark places[PURGED_PLACES];
     struct shm_lock lock; /* of what follows */
@@ -64,6 +65,7 @@ enum err purged_new(bool trusted, struct purged **out)
         return err;
     purged = mapping;
     purged->trusted = trusted;
+    sys_random(&purged->generation, sizeof purged->generation);
     atomic_store(&purged->confirmed_ms, NEVER);
     shm_lock_init(&purged->lock);
     *out = purged;
@@ -76,6 +78,11 @@ void purged_free(struct purged **purged)
 
     *purged = NULL;
     shm_unmap(&mapping, sizeof(struct purged));
+}
+
+uint64_t purged_generation(const struct purged *purged)
+{
+    return purged->generation;
 }
 
 uint64_t purged_now(const struct purged *purged)

@@ -29,6 +29,8 @@ enum purged_verdict { PURGED_NOT, PURGED_SOFT, PURGED_HARD };
 enum err purged_new(bool trusted, struct purged **out) ERR_CHECKED;
 void purged_free(struct purged **purged);
 
+/* Drawn at random for these tables: their numbers mean nothing to any others. */
+uint64_t purged_generation(const struct purged *purged);
 /* The number of the last purge on this host; to be read before what is stamped with it. */
 uint64_t purged_now(const struct purged *purged);
 /* Where the purges of a key and of a tag stand; never equal by intent, only by chance. */

@@ -65,6 +65,9 @@ struct config {
         char *admin_token; /* empty: admin routes answer 403 */
     } auth;
     struct {
+        char *cache_path; /* directory of nginx's cache; empty: nginx's files are let alone */
+    } nginx;
+    struct {
         enum log_level level;
         enum log_format format;
         enum log_target target;

@@ -85,6 +85,8 @@
     X(breaker, open, open_ms, DURATION, "10s", 100, HOUR, "How long Redis is left alone before it is tried again.")    \
     X(auth, admin_token, admin_token, TOKEN, "", 16, 256,                                                              \
       "Token of the admin routes, at least 16 characters; empty: they answer 403.")                                    \
+    X(nginx, cache_path, cache_path, TEXT, "", 0, 4095,                                                                \
+      "Directory that fastcgi_cache_path names for larder's answers, so that purges reach it; empty: none.")           \
     X(log, level, level, LEVEL, "notice", 0, 0, "What is logged: error, warning, notice, info or debug.")              \
     X(log, format, format, FORMAT, "text", 0, 0, "Form of the log: text (key=value) or json.")           \
     X(log, target, target, TARGET, "stderr", 0, 0, "Where the log goes: stderr, journal or syslog.")                   \

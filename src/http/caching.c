@@ -10,6 +10,10 @@
  * Invariant: max-age counts from the origin's answer, as Age does (RFC 9111, section 4.2), so Age need not be
  * subtracted; X-Accel-Expires counts from now, for nginx does not look at Age.
  *
+ * A web server that says so (LARDER_MICROCACHE) keeps answers for itself, though: each until the second in which it was
+ * given has passed, and until the next has where it is fetching a newer one meanwhile. Those words are for it alone;
+ * what clients are to be told stands beside them.
+ *
  * Two representations of one answer never share an ETag, so a client's copy is compared with what it would get now.
  *
  * It decides nothing about freshness, compresses nothing and never reads a clock.
@@ -207,7 +211,17 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-static void add_status(const struct caching_state *state, bool from_cache, struct buf *out)
+/* Whether a microcache may keep it: what everybody would get in the next second too, as far as is known now. */
+static bool is_for_microcache(const struct http *http, const struct caching_state *state)
+{
+    if (http->in.microcache.len == 0 || state->mark.len == 0 || state->is_private || http->in.authorization.len > 0 ||
+        http->method != HTTP_GET || str_has_control(state->mark))
+        return false;
+    return (state->outcome == CACHING_HIT || state->outcome == CACHING_MISS || state->outcome == CACHING_NEGATIVE) &&
+           state->ttl_ms >= 1000;
+}
+
+static void add_status(const struct caching_state *state, bool from_cache, bool kept, struct buf *out)
 {
     struct str opening = openings[state->outcome];
 
@@ -227,10 +241,11 @@ static void add_status(const struct caching_state *state, bool from_cache, struc
         buf_add_str(out, STR("; detail="));
         buf_add_str(out, str_from(state->detail));
     }
-    if (from_cache || state->collapsed) {
-        /* Clocks of two hosts may differ; no answer is younger than now. */
+    if (from_cache || state->collapsed || kept) {
+        /* Clocks of two hosts may differ; no answer is younger than now. A microcache repeats the field as it is: it
+         * says how old the answer will be then. */
         buf_add_str(out, STR("\r\nAge: "));
-        buf_add_int64(out, state->age_ms > 0 ? state->age_ms / 1000 : 0);
+        buf_add_int64(out, (state->age_ms > 0 ? state->age_ms / 1000 : 0) + kept);
     }
 }
 
@@ -260,17 +275,36 @@ static void add_lifetime(struct buf *out, int64_t life_ms)
     buf_add_int64(out, life_ms / 1000);
 }
 
+/* What a microcache is to do. nginx reads X-Accel-Expires over Cache-Control, and only if it stands behind it the
+ * extensions too; `@` is the last second in which the copy is valid, so the time in nginx is never rounded up. */
+static void add_microcache(const struct http *http, const struct caching_state *state, struct buf *out)
+{
+    buf_add_str(out, STR("\r\nCache-Control: max-age=1, stale-while-revalidate=1"));
+    if (state->if_error_ms > 0) {
+        buf_add_str(out, STR(", stale-if-error="));
+        buf_add_int64(out, (state->ttl_ms + state->if_error_ms) / 1000);
+    }
+    buf_add_str(out, STR("\r\nX-Accel-Expires: @"));
+    buf_add_int64(out, http->now_ms / 1000);
+    buf_add_str(out, STR("\r\nX-Larder-Entry: "));
+    buf_add_str(out, state->mark);
+    buf_add_str(out, STR("\r\nX-Larder-Cache-Control: "));
+}
+
 void caching_headers(struct http *http, const struct caching_state *state)
 {
     struct buf *out = &http->headers;
-    bool from_cache = is_from_cache(state);
+    bool from_cache = is_from_cache(state), kept = is_for_microcache(http, state);
     int64_t client_ms, shared_ms, left_ms;
 
     judge_life(http->status, state, &client_ms, &shared_ms);
     left_ms = shared_ms - (state->age_ms > 0 ? state->age_ms : 0);
     buf_reserve(out, 320);
-    add_status(state, from_cache, out);
-    buf_add_str(out, state->is_private ? STR("\r\nCache-Control: private, ") : STR("\r\nCache-Control: "));
+    add_status(state, from_cache, kept, out);
+    if (kept)
+        add_microcache(http, state, out);
+    else
+        buf_add_str(out, state->is_private ? STR("\r\nCache-Control: private, ") : STR("\r\nCache-Control: "));
     add_lifetime(out, client_ms);
     if (client_ms < 1000) {
         /* Nobody keeps it, then: caches in front need no words of their own, and each costs the web server time. */
@@ -281,8 +315,10 @@ void caching_headers(struct http *http, const struct caching_state *state)
      * here too. */
     buf_add_str(out, state->is_private ? STR("\r\nCDN-Cache-Control: private, ") : STR("\r\nCDN-Cache-Control: "));
     add_lifetime(out, shared_ms);
-    buf_add_str(out, STR("\r\nX-Accel-Expires: "));
-    buf_add_int64(out, left_ms > 0 ? left_ms / 1000 : 0);
+    if (!kept) {
+        buf_add_str(out, STR("\r\nX-Accel-Expires: "));
+        buf_add_int64(out, left_ms > 0 ? left_ms / 1000 : 0);
+    }
     buf_add_str(out, STR("\r\n"));
 }
 

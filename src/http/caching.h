@@ -23,6 +23,9 @@ struct caching_state {
     int64_t max_age_ms; /* for clients; 0: they revalidate */
     const char *detail; /* "L2", "origin-failed", ...: a token (RFC 9110, section 5.6.2); NULL without */
     bool is_private;    /* depends on who asks: shared caches must not keep it */
+    /* For a web server with a microcache (`in.microcache` is set). */
+    struct str mark;     /* by which its copy is found when it is purged; empty: it may not keep one */
+    int64_t if_error_ms; /* how long after the ttl its copy may stand in while nobody answers */
 };
 
 /* The representation of an answer that a request gets. */
@@ -49,7 +52,9 @@ struct str caching_next_tag(struct str *list, bool *weak);
  * no list of entity tags matches as far as it is one. */
 bool caching_none_match(struct str if_none_match, struct str etag);
 /* Adds X-Cache, Cache-Status, Age (to what came from the cache or from another request), Cache-Control,
- * CDN-Cache-Control and X-Accel-Expires. To be called when the status is set: of an error nothing is kept. */
+ * CDN-Cache-Control and X-Accel-Expires; and for a microcache, where it may keep the answer, what is to be done with it
+ * and, as X-Larder-Cache-Control, what it is to tell clients. To be called when the status is set: of an error nothing
+ * is kept. */
 void caching_headers(struct http *http, const struct caching_state *state);
 /* To be called last: adds ETAG to a 200 of GET or HEAD, and makes it a 304 without body and Content-Type where
  * If-None-Match matches. The other headers stay (RFC 9110, section 15.4.5). An empty ETAG changes nothing. */

@@ -248,6 +248,17 @@ static enum err read_target(const struct http_variables *in, struct arena *arena
     return ERR_OK;
 }
 
+/* A microcache asks for the whole answer in the form that it keeps; HEAD and what the client has already are its
+ * affair. */
+static void ask_for_copy(struct http *http)
+{
+    if (http->in.authorization.len > 0 || (http->method != HTTP_GET && http->method != HTTP_HEAD))
+        return;
+    http->method = HTTP_GET;
+    http->in.if_none_match = STR("");
+    http->in.accept_encoding = http->in.microcache;
+}
+
 enum err http_finish_request(struct http *http, const char **why)
 {
     struct str path = {0}, query = {0};
@@ -261,6 +272,8 @@ enum err http_finish_request(struct http *http, const char **why)
         read_target(&http->in, http->arena, &path, &query, why) != ERR_OK)
         return ERR_SYNTAX;
     http->method = http_method_from(http->in.request_method);
+    if (http->in.microcache.len > 0)
+        ask_for_copy(http);
     http->path = strip_mount(path, http->in.mount);
     http->query = query;
     http->body_len = body_len;

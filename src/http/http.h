@@ -48,7 +48,8 @@ enum http_step {
     X(accept_encoding, "HTTP_ACCEPT_ENCODING")                                                                         \
     X(request_id, "HTTP_X_REQUEST_ID")                                                                                 \
     X(traceparent, "HTTP_TRACEPARENT")                                                                                 \
-    X(mount, "LARDER_MOUNT")
+    X(mount, "LARDER_MOUNT")                                                                                           \
+    X(microcache, "LARDER_MICROCACHE")
 
 struct http_variables {
 #define HTTP_FIELD(field, variable) struct str field;
@@ -92,7 +93,8 @@ void http_set_variable(struct http *http, struct str name, struct str value);
  * absolute form), else SCRIPT_NAME and PATH_INFO encoded again in the arena; less the mount where it begins with it
  * in whole segments. The query is that of REQUEST_URI, else QUERY_STRING. ERR_SYNTAX with *WHY (static text) for
  * what no honest client sends: control characters, a length that is no number, a path over 8 KiB, a target that is
- * no path. An unknown method is no error. */
+ * no path. An unknown method is no error. LARDER_MICROCACHE, whose value is an Accept-Encoding, makes of a GET or HEAD
+ * without Authorization a GET that accepts this and has no condition. */
 enum err http_finish_request(struct http *http, const char **why) ERR_CHECKED;
 
 /* Adds a response header. A value with a control character is dropped: nothing can be injected. */

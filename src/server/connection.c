@@ -200,6 +200,19 @@ void connection_recall(const struct connection *connection, struct str *bytes, s
     (void)fcgi_head_scan(*bytes, head);
 }
 
+void connection_hold(struct connection *connection, struct str bytes)
+{
+    keep(connection, bytes);
+    connection->state = CONNECTION_HELD;
+    connection->deadline_ms = 0;
+}
+
+bool connection_has_request(const struct connection *connection, struct str *bytes, struct fcgi_head *head)
+{
+    *bytes = buf_str(&connection->input);
+    return bytes->len > 0 && fcgi_head_scan(*bytes, head) == FCGI_HEAD_READY && head->body_complete;
+}
+
 enum err connection_begin(struct connection *connection, struct str bytes, const struct fcgi_head *head,
                           const struct connection_clock *clock, struct connection_rooms *rooms, const char **why)
 {

@@ -16,6 +16,7 @@ enum connection_state {
     CONNECTION_IDLE,    /* between requests */
     CONNECTION_PARTIAL, /* part of a request has come, not so much as the next says */
     CONNECTION_BODY,    /* a head that announces a body has come, and not all of the body */
+    CONNECTION_HELD,    /* a whole request has come, and is kept in `input` until it may be begun */
     CONNECTION_BUSY,    /* a request is being answered, by whomever */
     CONNECTION_SENDING, /* the answer waits for the peer to read */
     CONNECTION_LINGERING, /* nothing more will be sent: input is thrown away until the peer closes */
@@ -35,6 +36,7 @@ struct connection {
     bool input_ended;      /* the peer sends nothing more */
     bool is_cut;           /* the request is answered although not all of it has come */
     bool close_after;      /* the answer is the last one */
+    bool changes;          /* the request may change something */
     int64_t deadline_ms;   /* monotonic; 0: none */
     struct connection_room *room; /* while there is a request */
     struct http http;
@@ -77,6 +79,10 @@ enum connection_look connection_look(struct connection *connection, char *scratc
                                      struct str *bytes, struct fcgi_head *head);
 /* What has come in CONNECTION_BODY, as connection_look gives it. */
 void connection_recall(const struct connection *connection, struct str *bytes, struct fcgi_head *head);
+/* Keeps BYTES, a whole request as connection_look gave it, in CONNECTION_HELD. */
+void connection_hold(struct connection *connection, struct str bytes);
+/* Whether what has been kept of the input is a whole request: *BYTES, and HEAD its scan. */
+bool connection_has_request(const struct connection *connection, struct str *bytes, struct fcgi_head *head);
 /* Begins to answer it, in connection->http, in a room of ROOMS. Results as gateway_begin. When `input` is not empty then, the request is for
  * connection_read. */
 enum err connection_begin(struct connection *connection, struct str bytes, const struct fcgi_head *head,

@@ -90,6 +90,8 @@ static void build(const struct fcgi_client_request *request, struct buf *out)
     add_param(&params, "REQUEST_URI", str_from(request->uri));
     add_param(&params, "CONTENT_LENGTH", buf_str(&number));
     add_param(&params, "REMOTE_ADDR", STR("127.0.0.1"));
+    if (request->accept)
+        add_param(&params, "HTTP_ACCEPT", str_from(request->accept));
     if (request->content_type)
         add_param(&params, "CONTENT_TYPE", str_from(request->content_type));
     if (request->token && *request->token) {

@@ -13,6 +13,7 @@ struct fcgi_client_request {
     const char *method;
     const char *uri;
     const char *token;        /* NULL or empty: no Authorization */
+    const char *accept;       /* NULL: anything */
     const char *content_type; /* NULL without a body */
     struct str body;
     int64_t timeout_ms;

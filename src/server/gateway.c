@@ -39,12 +39,18 @@ struct gateway {
 
 enum err gateway_start(void)
 {
-    if (FCGX_Init() != 0)
-        return ERR_IO;
-    /* FCGX_Init installs handlers of its own for these two. */
+    /* FCGX_Init installs handlers of its own for SIGPIPE and SIGUSR1: what comes meanwhile waits for ours. */
+    struct sigaction ours;
+    sigset_t blocked, before;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &blocked, &before);
+    (void)sigaction(SIGUSR1, NULL, &ours);
+    bool started = FCGX_Init() == 0;
+    (void)sigaction(SIGUSR1, &ours, NULL);
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGUSR1, SIG_DFL);
-    return ERR_OK;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return started ? ERR_OK : ERR_IO;
 }
 
 struct gateway *gateway_new(void)

@@ -6,6 +6,8 @@
  * - children of an older generation are told to end when all of the current one's are there, exclusive ones at once;
  * - a child that was told to end and does not, or that has worked on one thing past request_timeout, is killed.
  *
+ * How another supervisor takes over is supervisor_upgrade's.
+ *
  * Invariant: the listening socket stays open here for as long as the supervisor lives, so no connection is refused while children change.
  */
 #include "server/supervisor.h"
@@ -26,44 +28,18 @@
 #include "base/metrics.h"
 #include "base/sys.h"
 #include "server/listener.h"
+#include "server/supervisor_upgrade.h"
 
 #define TURN_MS 200        /* between looks when nothing happens */
 #define BUSY_TURN_MS 20    /* while a role settles or children change */
+#define UPGRADE_TURN_MS 2   /* while another supervisor takes over: for a part of it nobody serves */
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 10000
 #define CALM_MS 10000      /* a child that lived this long heals its role's back-off */
 #define STUCK_GRACE_MS 2000
 #define KILL_GRACE_MS 2000 /* past drain_timeout */
 
-struct generation {
-    struct supervisor_generation it;
-    unsigned children;
-    struct generation *next; /* older */
-};
-
-struct child {
-    pid_t pid; /* 0: there is none */
-    const struct supervisor_role *role;
-    struct generation *generation;
-    int64_t started_ms, kill_at_ms; /* kill_at 0: not told to end */
-    bool killed;
-};
-
-struct supervisor {
-    const struct supervisor_ops *ops;
-    struct generation *current;
-    struct child children[SUPERVISOR_CHILDREN_MAX];
-    struct {
-        int64_t delay_ms, not_before_ms;
-    } backoff[8]; /* by role */
-    int listener;
-    char *socket; /* as configured when it was made */
-    bool inherited, ready_told, ending;
-    int64_t now_ms;
-    pid_t pid;
-};
-
-static volatile sig_atomic_t signal_end, signal_reload, signal_child, child_stop;
+static volatile sig_atomic_t signal_end, signal_reload, signal_child, signal_upgrade, child_stop, child_hold;
 
 static void on_signal(int number)
 {
@@ -71,14 +47,20 @@ static void on_signal(int number)
         signal_reload = 1;
     else if (number == SIGCHLD)
         signal_child = 1;
-    else
+    else if (number == SIGUSR2)
+        signal_upgrade = 1;
+    else if (number != SIGUSR1)
         signal_end = 1;
 }
 
 static void on_child_signal(int number)
 {
-    (void)number;
-    child_stop = 1;
+    if (number == SIGTERM)
+        child_stop = WORKER_DRAIN;
+    else if (number == SIGUSR2 && child_stop == WORKER_GO_ON)
+        child_stop = WORKER_HAND_OVER;
+    else if (number != SIGUSR2)
+        child_hold = number == SIGUSR1;
 }
 
 /* No SA_RESTART: whoever waits is to notice. */
@@ -89,7 +71,7 @@ static void handle(int number, void (*handler)(int))
     sigaction(number, &action, NULL);
 }
 
-static void notify(const char *state)
+void supervisor_notify(const char *state)
 {
 #ifdef HAVE_LIBSYSTEMD
     sd_notify(0, state);
@@ -98,23 +80,58 @@ static void notify(const char *state)
 #endif
 }
 
+void supervisor_notify_reloading(void)
+{
+    char state[96];
+    snprintf(state, sizeof state, "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)sys_monotonic_us());
+    supervisor_notify(state);
+}
+
+/* How often the service manager wants to hear of us; twice as often, to be sure. 0: never. */
+static int64_t watchdog_ms(void)
+{
+#ifdef HAVE_LIBSYSTEMD
+    uint64_t period_us;
+    if (sd_watchdog_enabled(0, &period_us) > 0)
+        return period_us > 2000 ? (int64_t)(period_us / 2000) : 1;
+#endif
+    return 0;
+}
+
+/* Only the one that the service manager takes for the main process is heard. */
+static void pat_watchdog(struct supervisor *supervisor)
+{
+    bool main_process = supervisor->stage < SUPERVISOR_LOADED && !(supervisor->ending && supervisor->control >= 0);
+    if (!main_process || supervisor->watchdog_ms == 0 || supervisor->now_ms - supervisor->watched_ms < supervisor->watchdog_ms)
+        return;
+    supervisor->watched_ms = supervisor->now_ms;
+    supervisor_notify("WATCHDOG=1");
+}
+
 /* The socket that whoever started us has made, or our own. */
 static enum err open_listener(struct supervisor *supervisor, const struct config *config)
 {
     struct buf why = {0};
+    if (upgrade_inherit(&supervisor->estate, &supervisor->control)) {
+        supervisor->stage = SUPERVISOR_LOADED;
+        upgrade_say(supervisor->control, UPGRADE_LOADED);
+        return ERR_OK;
+    }
+    if (handover_open(&supervisor->estate.handover) != ERR_OK)
+        log_event(LOG_LEVEL_WARNING, "no_handover", LOG_TEXT("why", strerror(errno)));
 #ifdef HAVE_LIBSYSTEMD
     if (sd_listen_fds(1) >= 1 && listener_inherit(SD_LISTEN_FDS_START)) {
-        supervisor->listener = SD_LISTEN_FDS_START;
-        supervisor->inherited = true;
+        supervisor->estate.listener = SD_LISTEN_FDS_START;
+        supervisor->estate.inherited = true;
         return ERR_OK;
     }
 #endif
     if (listener_inherit(STDIN_FILENO)) {
-        supervisor->listener = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
-        supervisor->inherited = true;
+        supervisor->estate.listener = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+        supervisor->estate.inherited = true;
         return ERR_OK;
     }
-    enum err err = listener_open(config, &supervisor->listener, &why);
+    enum err err = listener_open(config, &supervisor->estate.listener, &why);
     if (err != ERR_OK)
         log_event(LOG_LEVEL_ERROR, "listen_failed", LOG_STR("why", buf_str(&why)));
     buf_free(&why);
@@ -146,11 +163,18 @@ static unsigned role_index(const struct supervisor *supervisor, const struct sup
     return (unsigned)(role - supervisor->ops->roles);
 }
 
+struct scoreboard_process *supervisor_row(const struct supervisor *supervisor, const struct child *child)
+{
+    return &supervisor->ops->scoreboard->processes[child - supervisor->children];
+}
+
 static int live_as_child(struct supervisor *supervisor, const struct child *child, unsigned number)
 {
     handle(SIGTERM, on_child_signal);
     handle(SIGINT, SIG_IGN); /* Ctrl-C reaches the whole group; the supervisor tells us */
-    handle(SIGHUP, SIG_IGN);
+    handle(SIGHUP, on_child_signal);
+    handle(SIGUSR1, on_child_signal);
+    handle(SIGUSR2, on_child_signal);
     handle(SIGCHLD, SIG_DFL);
     sigset_t none;
     sigemptyset(&none);
@@ -168,7 +192,8 @@ static int live_as_child(struct supervisor *supervisor, const struct child *chil
     atomic_store(&row->pid, (int)getpid());
     atomic_store(&row->state, SCOREBOARD_RUNNING);
     const struct supervisor_child given = {
-        .listener = supervisor->listener, .row = row, .number = number, .stop = &child_stop};
+        .listener = supervisor->estate.listener, .handover = &supervisor->estate.handover, .row = row, .number = number,
+        .stop = &child_stop, .hold = &child_hold};
     return child->role->run(&child->generation->it, &given);
 }
 
@@ -200,13 +225,33 @@ static void start_child(struct supervisor *supervisor, const struct supervisor_r
     log_event(LOG_LEVEL_INFO, "child_started", LOG_TEXT("role", role->name), LOG_INT("pid", child->pid));
 }
 
+static int64_t end_of_drain_ms(const struct supervisor *supervisor, const struct child *child)
+{
+    return supervisor->now_ms + child->generation->it.config->server.drain_timeout_ms + KILL_GRACE_MS;
+}
+
+/* Where others go on, a worker hands its connections over to them. When the end has come for all, one that was told so is told again. */
 static void tell_to_end(struct supervisor *supervisor, struct child *child)
 {
-    if (child->kill_at_ms != 0)
+    const bool last = supervisor->ending && supervisor->control < 0;
+    if (child->kill_at_ms != 0 && !(last && child->handing))
         return;
-    atomic_store(&supervisor->ops->scoreboard->processes[child - supervisor->children].state, SCOREBOARD_ENDING);
-    child->kill_at_ms = supervisor->now_ms + child->generation->it.config->server.drain_timeout_ms + KILL_GRACE_MS;
-    kill(child->pid, SIGTERM);
+    child->handing = child->role->serves && !last;
+    /* Not over the word of one that has begun to drain by itself. */
+    atomic_compare_exchange_strong(&supervisor_row(supervisor, child)->state, &(int){SCOREBOARD_RUNNING}, SCOREBOARD_ENDING);
+    if (child->kill_at_ms == 0)
+        child->kill_at_ms = end_of_drain_ms(supervisor, child);
+    kill(child->pid, child->handing ? SIGUSR2 : SIGTERM);
+}
+
+/* A worker that has done its max_requests says so; it is followed by another at once. */
+static void note_recycled(struct supervisor *supervisor, struct child *child)
+{
+    if (child->pid == 0 || child->kill_at_ms != 0 || atomic_load(&supervisor_row(supervisor, child)->state) != SCOREBOARD_DRAINING)
+        return;
+    child->kill_at_ms = end_of_drain_ms(supervisor, child);
+    child->handing = true;
+    atomic_fetch_add(&supervisor->ops->scoreboard->recycled, 1);
 }
 
 /* A crash slows down the next start of its role; a long life before it heals that. */
@@ -215,13 +260,12 @@ static void note_end(struct supervisor *supervisor, const struct child *child, i
     unsigned index = role_index(supervisor, child->role);
     bool crashed = !WIFEXITED(status) || WEXITSTATUS(status) != 0;
     if (child->kill_at_ms != 0 || !crashed) {
-        /* Who ends without having been told has done its max_requests; the others do so once their work is done. */
-        if (child->kill_at_ms == 0 && child->generation->it.config->server.max_requests > 0 && !child->role->exclusive)
-            atomic_fetch_add(&supervisor->ops->scoreboard->recycled, 1);
         log_event(LOG_LEVEL_INFO, "child_ended", LOG_TEXT("role", child->role->name), LOG_INT("pid", child->pid));
         return;
     }
     atomic_fetch_add(&supervisor->ops->scoreboard->crashes, 1);
+    /* A successor whose children die leaves its place to the one that works. */
+    supervisor->failed |= supervisor->stage >= SUPERVISOR_LOADED;
     metrics_add(METRIC_worker_crashes, 1);
     int64_t *delay_ms = &supervisor->backoff[index].delay_ms;
     *delay_ms = supervisor->now_ms - child->started_ms >= CALM_MS ? 0
@@ -240,11 +284,14 @@ static void reap(struct supervisor *supervisor)
 {
     int status;
     pid_t pid;
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (pid == supervisor->successor)
+            supervisor_upgrade_reap(supervisor, status);
         for (unsigned i = 0; i < SUPERVISOR_CHILDREN_MAX; i++) {
             struct child *child = &supervisor->children[i];
             if (child->pid != pid)
                 continue;
+            note_recycled(supervisor, child);
             if (child->role->ended)
                 child->role->ended(&child->generation->it, WIFEXITED(status) && WEXITSTATUS(status) == 0);
             note_end(supervisor, child, status);
@@ -253,21 +300,21 @@ static void reap(struct supervisor *supervisor)
             child->pid = 0;
             break;
         }
+    }
 }
 
-/* How many children of ROLE live: of the current generation and staying, or of any. */
-static unsigned count_children(const struct supervisor *supervisor, const struct supervisor_role *role, bool any)
+unsigned supervisor_count(const struct supervisor *supervisor, const struct supervisor_role *role, bool all)
 {
     unsigned count = 0;
     for (unsigned i = 0; i < SUPERVISOR_CHILDREN_MAX; i++) {
         const struct child *child = &supervisor->children[i];
-        count += child->pid != 0 && child->role == role &&
-                 (any || (child->generation == supervisor->current && child->kill_at_ms == 0));
+        count += child->pid != 0 && (!role || child->role == role) &&
+                 (all || (child->generation == supervisor->current && child->kill_at_ms == 0));
     }
     return count;
 }
 
-static void end_children(struct supervisor *supervisor, bool all, bool exclusive)
+void supervisor_end_children(struct supervisor *supervisor, bool all, bool exclusive)
 {
     for (unsigned i = 0; i < SUPERVISOR_CHILDREN_MAX; i++) {
         struct child *child = &supervisor->children[i];
@@ -278,25 +325,26 @@ static void end_children(struct supervisor *supervisor, bool all, bool exclusive
 
 static bool may_start(const struct supervisor *supervisor, const struct supervisor_role *role)
 {
-    return supervisor->now_ms >= supervisor->backoff[role_index(supervisor, role)].not_before_ms &&
-           !(role->exclusive && count_children(supervisor, role, true) > 0);
+    return supervisor_upgrade_allows(supervisor, role) &&
+           supervisor->now_ms >= supervisor->backoff[role_index(supervisor, role)].not_before_ms &&
+           !(role->exclusive && supervisor_count(supervisor, role, true) > 0);
 }
 
 /* Starts what is missing. True when everything of the current generation is there. */
 static bool converge(struct supervisor *supervisor)
 {
-    end_children(supervisor, false, true);
+    supervisor_end_children(supervisor, false, true);
     bool complete = true;
     for (const struct supervisor_role *role = supervisor->ops->roles; role->name; role++) {
-        unsigned wanted = role->count(&supervisor->current->it);
-        while (count_children(supervisor, role, false) < wanted && may_start(supervisor, role))
+        unsigned wanted = supervisor_upgrade_allows(supervisor, role) ? role->count(&supervisor->current->it) : 0;
+        while (supervisor_count(supervisor, role, false) < wanted && may_start(supervisor, role))
             start_child(supervisor, role);
-        complete &= count_children(supervisor, role, false) >= wanted;
+        complete &= supervisor_count(supervisor, role, false) >= wanted;
         if (role->settled && !role->settled(&supervisor->current->it))
             return false;
     }
     if (complete)
-        end_children(supervisor, false, false);
+        supervisor_end_children(supervisor, false, false);
     return complete;
 }
 
@@ -362,9 +410,7 @@ static void unload_unused(struct supervisor *supervisor)
 static void reload(struct supervisor *supervisor)
 {
     struct supervisor_generation loaded;
-    char state[96];
-    snprintf(state, sizeof state, "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)sys_monotonic_us());
-    notify(state);
+    supervisor_notify_reloading();
     if (supervisor->ops->load(supervisor->ops->context, &loaded)) {
         struct generation *generation = sys_calloc(1, sizeof *generation);
         generation->it = loaded;
@@ -384,44 +430,56 @@ static bool turn(struct supervisor *supervisor)
 {
     supervisor->now_ms = sys_monotonic_ms();
     signal_child = 0;
+    pat_watchdog(supervisor);
     reap(supervisor);
+    for (unsigned i = 0; i < SUPERVISOR_CHILDREN_MAX; i++)
+        note_recycled(supervisor, &supervisor->children[i]);
     kill_overdue(supervisor);
     unload_unused(supervisor);
-    if (signal_end && !supervisor->ending) {
+    if ((signal_end || supervisor->failed) && !supervisor->ending) {
+        supervisor_upgrade_abandon(supervisor, "this process was told to end");
         supervisor->ending = true;
-        notify("STOPPING=1");
+        supervisor_notify("STOPPING=1");
         log_event(LOG_LEVEL_NOTICE, "stopping");
     }
     if (supervisor->ending) {
         unsigned left = 0, others = 0;
         for (const struct supervisor_role *role = supervisor->ops->roles; role->name; role++)
-            *(role->exclusive ? &left : &others) += count_children(supervisor, role, true);
-        end_children(supervisor, true, false);
+            *(role->exclusive ? &left : &others) += supervisor_count(supervisor, role, true);
+        supervisor_end_children(supervisor, true, false);
         /* The writer goes last: what workers still answer may be a write. */
         if (others == 0)
-            end_children(supervisor, true, true);
+            supervisor_end_children(supervisor, true, true);
         return left + others > 0;
     }
-    if (signal_reload) {
+    if (signal_reload && supervisor->stage == SUPERVISOR_ALONE) {
         signal_reload = 0;
         reload(supervisor);
     }
+    if (signal_upgrade) {
+        signal_upgrade = 0;
+        supervisor_upgrade_begin(supervisor);
+    }
     bool settled = converge(supervisor);
-    if (settled && !supervisor->ready_told) {
+    supervisor_upgrade_step(supervisor, settled);
+    if (settled && !supervisor->ready_told && supervisor->stage == SUPERVISOR_ALONE && !supervisor->ending) {
         supervisor->ready_told = true;
-        notify("READY=1");
+        supervisor_notify("READY=1");
         log_event(LOG_LEVEL_NOTICE, "ready", LOG_INT("pid", supervisor->pid));
     }
-    notify("WATCHDOG=1");
     return true;
 }
 
 /* Sleeps until a signal comes or it is time for the next turn. SIGNALS are blocked but here. */
 static void wait_for_signal(const struct supervisor *supervisor, const sigset_t *unblocked)
 {
-    if (signal_child || signal_reload || (signal_end && !supervisor->ending))
+    if (signal_child || signal_upgrade || (signal_reload && supervisor->stage == SUPERVISOR_ALONE) || (signal_end && !supervisor->ending))
         return;
     int64_t wait_ms = supervisor->ready_told && !supervisor->ending ? TURN_MS : BUSY_TURN_MS;
+    if (supervisor->stage != SUPERVISOR_ALONE)
+        wait_ms = UPGRADE_TURN_MS;
+    if (supervisor->watchdog_ms > 0 && wait_ms > supervisor->watchdog_ms)
+        wait_ms = supervisor->watchdog_ms;
     const struct timespec timeout = {.tv_nsec = wait_ms * 1000000};
     (void)pselect(0, NULL, NULL, NULL, &timeout, unblocked);
 }
@@ -430,7 +488,9 @@ static enum err start(struct supervisor *supervisor, const struct supervisor_ops
 {
     supervisor->ops = ops;
     supervisor->pid = getpid();
-    supervisor->listener = -1;
+    supervisor->estate = (struct upgrade_estate){.listener = -1, .handover = {.in = -1, .out = -1}};
+    supervisor->control = -1;
+    supervisor->watchdog_ms = watchdog_ms();
     supervisor->socket = sys_copy(str_from(first->config->server.socket));
     supervisor->current = sys_calloc(1, sizeof *supervisor->current);
     supervisor->current->it = *first;
@@ -445,7 +505,7 @@ int supervisor_run(const struct supervisor_ops *ops, const struct supervisor_gen
     struct supervisor *supervisor = sys_calloc(1, sizeof *supervisor);
     sigset_t ours, before;
     sigemptyset(&ours);
-    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGUSR1, SIGUSR2};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         sigaddset(&ours, numbers[i]);
         handle(numbers[i], on_signal);
@@ -455,8 +515,10 @@ int supervisor_run(const struct supervisor_ops *ops, const struct supervisor_gen
     while (err == ERR_OK && turn(supervisor))
         wait_for_signal(supervisor, &before);
     sigprocmask(SIG_SETMASK, &before, NULL);
-    if (supervisor->listener >= 0 && !supervisor->inherited)
+    if (supervisor->estate.listener >= 0 && !supervisor->estate.inherited && supervisor->stage == SUPERVISOR_ALONE)
         listener_unlink(supervisor->socket);
+    handover_close(&supervisor->estate.handover);
+    bool failed = err != ERR_OK || supervisor->failed;
     while (supervisor->current) {
         struct generation *next = supervisor->current->next;
         ops->unload(ops->context, &supervisor->current->it);
@@ -465,5 +527,5 @@ int supervisor_run(const struct supervisor_ops *ops, const struct supervisor_gen
     }
     free(supervisor->socket);
     free(supervisor);
-    return err == ERR_OK ? 0 : 1;
+    return failed;
 }

@@ -5,9 +5,7 @@
  * request is being answered is remembered and looked at afterwards. What a callback of the application finishes is sent at once, but
  * the connection's next request waits for the end of the round (`again`), so that callbacks do not nest.
  *
- * Invariant: nothing here blocks. Draining: the listener is let go, and idle connections are retired one after the other, each as soon as the
- * peer has seen the end of the one before. A web server repeats a request that met a closed connection only a few times, so
- * closing all of them at once would lose requests.
+ * Invariant: nothing here blocks. How a worker ends without losing a request is worker_move's.
  */
 #include "server/worker.h"
 
@@ -21,48 +19,16 @@
 
 #include "base/metrics.h"
 #include "base/sys.h"
-#include "server/connection.h"
-#include "server/listener.h"
+#include "server/worker_move.h"
 
 #define BATCH 64
-#define TICKS_MAX 8
 #define TICK_MS 20        /* of modules' ticks while requests are under way */
 #define IDLE_TICK_MS 500
 #define SWEEP_MS 250      /* how often deadlines of connections are looked at */
 #define ACCEPT_PAUSE_MS 100
 #define LINGER_MS 2000
-#define RETIRE_MS 500     /* what a peer may take to see that an idle connection has ended */
-#define RETIRE_SHARE 128  /* of so many connections one more is retired at the same time */
-
-struct worker {
-    const struct worker_options *options;
-    const struct config *config;
-    int epoll;
-    bool listening, draining;
-    bool unheeded; /* draining: a peer did not notice the end of an idle connection, so there is no use in going slowly */
-    int64_t now_ms, swept_ms, accept_at_ms, drain_until_ms;
-    struct loop loop;
-    struct {
-        loop_tick_fn *fn;
-        void *context;
-    } ticks[TICKS_MAX];
-    unsigned ticks_count;
-    struct pool_ops pool_ops;
-    struct pool *pool;
-    struct loop_watch pool_watch, listener_watch;
-    struct listener_peers *peers;
-    void *thread; /* the application's, of the event thread */
-    struct connection *connections, *again;
-    struct connection_rooms rooms;
-    struct connection_clock clock; /* of this round */
-    unsigned connections_count, busy;
-    int64_t requests;
-    char scratch[CONNECTION_SCRATCH];
-};
 
 static const struct pool_work request_work;
-
-static void look(struct worker *worker, struct connection *connection);
 
 /* Epoll's data is a pointer; the lowest bit tells a loop_watch from a connection. */
 static void *tag_watch(struct loop_watch *watch)
@@ -75,7 +41,7 @@ static void watch_fd(void *self, struct loop_watch *watch, unsigned events)
     struct worker *worker = self;
     struct epoll_event event = {.data.ptr = tag_watch(watch)};
     event.events = (events & LOOP_READ ? EPOLLIN : 0u) | (events & LOOP_WRITE ? EPOLLOUT : 0u);
-    if (watch == &worker->listener_watch)
+    if (watch == &worker->listener_watch || watch == &worker->arrival_watch)
         event.events |= EPOLLEXCLUSIVE;
     int operation = events == 0 ? EPOLL_CTL_DEL : watch->events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
     if (events != watch->events && epoll_ctl(worker->epoll, operation, watch->fd, &event) != 0 && events != 0)
@@ -86,8 +52,8 @@ static void watch_fd(void *self, struct loop_watch *watch, unsigned events)
 static void add_tick(void *self, loop_tick_fn *fn, void *context)
 {
     struct worker *worker = self;
-    if (worker->ticks_count == TICKS_MAX) {
-        log_event(LOG_LEVEL_ERROR, "too_many_ticks", LOG_INT("limit", TICKS_MAX));
+    if (worker->ticks_count == WORKER_TICKS_MAX) {
+        log_event(LOG_LEVEL_ERROR, "too_many_ticks", LOG_INT("limit", WORKER_TICKS_MAX));
         abort();
     }
     worker->ticks[worker->ticks_count].fn = fn;
@@ -95,14 +61,18 @@ static void add_tick(void *self, loop_tick_fn *fn, void *context)
 }
 
 /* Accepting stops while there is no room, and for a moment when descriptors have run out. */
-static void set_listening(struct worker *worker, bool wanted)
+void worker_listen(struct worker *worker, bool wanted)
 {
     if (wanted != worker->listening)
         watch_fd(worker, &worker->listener_watch, wanted ? LOOP_READ : 0);
+    /* What comes while requests are held is for those who will begin them. */
+    const unsigned arrivals = wanted && !worker->holding ? LOOP_READ : 0;
+    if (worker->arrival_watch.fd >= 0 && worker->arrival_watch.events != arrivals)
+        watch_fd(worker, &worker->arrival_watch, arrivals);
     worker->listening = wanted;
 }
 
-static void look_again(struct worker *worker, struct connection *connection)
+void worker_look_again(struct worker *worker, struct connection *connection)
 {
     if (connection->is_again)
         return;
@@ -112,7 +82,7 @@ static void look_again(struct worker *worker, struct connection *connection)
 }
 
 /* The struct goes at the end of the round, by way of `again`: events already fetched may still name it. */
-static void drop(struct worker *worker, struct connection *connection)
+void worker_drop(struct worker *worker, struct connection *connection)
 {
     if (connection->previous)
         connection->previous->next = connection->next;
@@ -122,7 +92,7 @@ static void drop(struct worker *worker, struct connection *connection)
         connection->next->previous = connection->previous;
     worker->connections_count--;
     connection_close(connection);
-    look_again(worker, connection);
+    worker_look_again(worker, connection);
 }
 
 static void set_output_watch(struct worker *worker, struct connection *connection, bool wanted)
@@ -132,12 +102,12 @@ static void set_output_watch(struct worker *worker, struct connection *connectio
 }
 
 /* Nothing more is sent; what comes is thrown away until the peer has closed too. */
-static void linger(struct worker *worker, struct connection *connection, int64_t limit_ms)
+void worker_linger(struct worker *worker, struct connection *connection, int64_t limit_ms)
 {
     connection->state = CONNECTION_LINGERING;
     connection->deadline_ms = worker->now_ms + limit_ms;
     (void)shutdown(connection->fd, SHUT_WR);
-    look_again(worker, connection);
+    worker_look_again(worker, connection);
 }
 
 /* The answer is out: the connection waits for its next request, or ends. */
@@ -146,11 +116,11 @@ static void finish(struct worker *worker, struct connection *connection)
     bool last = connection->close_after;
     connection_finish(connection, &worker->rooms);
     if (last && connection->is_cut)
-        linger(worker, connection, LINGER_MS);
+        worker_linger(worker, connection, LINGER_MS);
     else if (last)
-        drop(worker, connection);
+        worker_drop(worker, connection);
     else if (connection->input_while_busy || connection->has_more || connection->input_ended)
-        look_again(worker, connection);
+        worker_look_again(worker, connection);
 }
 
 static void count_response(const struct http *http)
@@ -171,7 +141,7 @@ static void continue_sending(struct worker *worker, struct connection *connectio
         connection->deadline_ms = worker->now_ms + worker->config->server.request_timeout_ms;
         return;
     case CONNECTION_FAILED:
-        drop(worker, connection);
+        worker_drop(worker, connection);
         return;
     }
 }
@@ -179,6 +149,7 @@ static void continue_sending(struct worker *worker, struct connection *connectio
 static void respond(struct worker *worker, struct connection *connection)
 {
     worker->busy--;
+    worker->changing -= connection->changes;
     worker->requests++;
     count_response(&connection->http);
     enum connection_sent sent = connection_respond(connection);
@@ -226,13 +197,16 @@ static void explain(struct worker *worker, struct connection *connection, enum e
 }
 
 /* A request begins. CUT: why it is answered although not all of it has come. */
-static void begin(struct worker *worker, struct connection *connection, struct str bytes, const struct fcgi_head *head, enum err cut)
+void worker_begin(struct worker *worker, struct connection *connection, struct str bytes, const struct fcgi_head *head, enum err cut)
 {
     const char *why = NULL;
     enum err err = connection_begin(connection, bytes, head, &worker->clock, &worker->rooms, &why);
     struct http *http = &connection->http;
     http->advance = advance;
     worker->busy++;
+    /* Of one whose variables come in pieces the method is not known yet. */
+    connection->changes = http->path.len == 0 || (http->method != HTTP_GET && http->method != HTTP_HEAD);
+    worker->changing += connection->changes;
     connection->deadline_ms = 0;
     if (err == ERR_OK && connection->is_cut)
         err = cut;
@@ -255,7 +229,7 @@ static void reject(struct worker *worker, struct connection *connection, const c
 {
     metrics_add(METRIC_connections_rejected, 1);
     log_event(LOG_LEVEL_NOTICE, "connection_rejected", LOG_TEXT("why", why));
-    drop(worker, connection);
+    worker_drop(worker, connection);
 }
 
 /* Sets the time until which the rest must have come, when the first part has, and again when the head has. */
@@ -270,7 +244,7 @@ static void await_rest(struct worker *worker, struct connection *connection, enu
 }
 
 /* Looks at what has come on a connection on which nothing is being answered. */
-static void look(struct worker *worker, struct connection *connection)
+void worker_look(struct worker *worker, struct connection *connection)
 {
     const struct config *config = worker->config;
     enum connection_state before = connection->state;
@@ -281,15 +255,17 @@ static void look(struct worker *worker, struct connection *connection)
     case CONNECTION_NOTHING:
         await_rest(worker, connection, before);
         if (connection->has_more)
-            look_again(worker, connection);
+            worker_look_again(worker, connection);
         else if (connection->state != CONNECTION_IDLE && connection->input_ended)
-            drop(worker, connection);
+            worker_drop(worker, connection);
         return;
     case CONNECTION_REQUEST:
-        begin(worker, connection, bytes, &head, ERR_LIMIT);
+        if (worker_move_holds(worker, connection, bytes, &head))
+            return;
+        worker_begin(worker, connection, bytes, &head, ERR_LIMIT);
         return;
     case CONNECTION_CLOSED:
-        drop(worker, connection);
+        worker_drop(worker, connection);
         return;
     case CONNECTION_INVALID:
         reject(worker, connection, head.why);
@@ -314,18 +290,22 @@ static void on_connection(struct worker *worker, struct connection *connection, 
     case CONNECTION_IDLE:
     case CONNECTION_PARTIAL:
     case CONNECTION_BODY:
-        look(worker, connection);
+        /* What has come goes along with the connection. */
+        if (!worker->handing)
+            worker_look(worker, connection);
+        return;
+    case CONNECTION_HELD:
         return;
     case CONNECTION_LINGERING:
         if (!connection_discard(connection, worker->scratch))
-            drop(worker, connection);
+            worker_drop(worker, connection);
         return;
     case CONNECTION_ENDED:
         return;
     }
 }
 
-static void adopt(struct worker *worker, int fd)
+struct connection *worker_adopt(struct worker *worker, int fd)
 {
     struct connection *connection = connection_new(fd);
     struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = connection};
@@ -335,9 +315,10 @@ static void adopt(struct worker *worker, int fd)
         worker->connections->previous = connection;
     worker->connections = connection;
     worker->connections_count++;
-    metrics_add(METRIC_connections, 1);
-    if (epoll_ctl(worker->epoll, EPOLL_CTL_ADD, fd, &event) != 0)
-        drop(worker, connection);
+    if (epoll_ctl(worker->epoll, EPOLL_CTL_ADD, fd, &event) == 0)
+        return connection;
+    worker_drop(worker, connection);
+    return NULL;
 }
 
 /* One connection for each wake-up: what else waits is left to the other workers. */
@@ -348,7 +329,8 @@ static void on_listener(void *self, unsigned events)
     int fd = accept4(worker->options->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
         if (listener_allows(worker->peers, fd)) {
-            adopt(worker, fd);
+            metrics_add(METRIC_connections, 1);
+            (void)worker_adopt(worker, fd);
         } else {
             metrics_add(METRIC_connections_rejected, 1);
             close(fd);
@@ -356,7 +338,7 @@ static void on_listener(void *self, unsigned events)
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
         log_event(LOG_LEVEL_ERROR, "accept_failed", LOG_TEXT("why", strerror(errno)));
         worker->accept_at_ms = worker->now_ms + ACCEPT_PAUSE_MS;
-        set_listening(worker, false);
+        worker_listen(worker, false);
     }
 }
 
@@ -429,46 +411,18 @@ static void sweep(struct worker *worker)
             (void)shutdown(connection->fd, SHUT_RDWR);
         } else if (connection->state == CONNECTION_LINGERING) {
             worker->unheeded = worker->draining;
-            drop(worker, connection);
+            worker_drop(worker, connection);
         } else if (connection->state == CONNECTION_BODY) {
             struct fcgi_head head;
             struct str bytes;
             connection_recall(connection, &bytes, &head);
-            begin(worker, connection, bytes, &head, ERR_TIMEOUT);
+            worker_begin(worker, connection, bytes, &head, ERR_TIMEOUT);
         } else {
             reject(worker, connection, connection->state == CONNECTION_PARTIAL ? "the request head did not arrive in time"
                                                                                : "the answer was not read in time");
         }
     }
     worker->swept_ms = worker->now_ms;
-}
-
-static void begin_drain(struct worker *worker)
-{
-    worker->draining = true;
-    atomic_store(&worker->options->row->state, SCOREBOARD_ENDING);
-    worker->drain_until_ms = worker->now_ms + worker->config->server.drain_timeout_ms;
-    set_listening(worker, false);
-    /* Without the supervisor this may be what keeps a successor from its place. */
-    close(worker->options->listener);
-}
-
-/* Ends one idle connection, the one that has been so for longest: a web server would rather use the others again. */
-static bool retire_one(struct worker *worker)
-{
-    struct connection *longest = NULL;
-    unsigned retiring = 0;
-    for (struct connection *connection = worker->connections; connection; connection = connection->next) {
-        retiring += connection->state == CONNECTION_LINGERING;
-        if (connection->state == CONNECTION_IDLE && (!longest || connection->http.started_us < longest->http.started_us))
-            longest = connection;
-    }
-    if (!longest || (!worker->unheeded && retiring > worker->connections_count / RETIRE_SHARE))
-        return false;
-    look(worker, longest);
-    if (longest->state == CONNECTION_IDLE)
-        linger(worker, longest, RETIRE_MS);
-    return true;
 }
 
 /* Those on the list by now: who comes on it meanwhile waits for the next round, in which others have their turn, too. */
@@ -497,13 +451,12 @@ static void end_round(struct worker *worker)
         sweep(worker);
     const int64_t limit = worker->config->server.max_requests;
     if (!worker->draining && (*worker->options->stop || (limit > 0 && worker->requests >= limit)))
-        begin_drain(worker);
-    while (worker->draining && retire_one(worker))
-        ;
+        worker_move_begin(worker);
+    scoreboard_show(worker->options->row, (uint64_t)worker->requests, worker->connections_count, worker->busy, worker->changing);
+    worker_move_step(worker);
     if (!worker->draining)
-        set_listening(worker, worker->connections_count < (unsigned)worker->config->server.max_connections &&
+        worker_listen(worker, worker->connections_count < (unsigned)worker->config->server.max_connections &&
                                   worker->now_ms >= worker->accept_at_ms);
-    scoreboard_show(worker->options->row, (uint64_t)worker->requests, worker->connections_count, worker->busy);
 }
 
 static void round_of_events(struct worker *worker)
@@ -553,7 +506,8 @@ static enum err open_worker(struct worker *worker, const struct worker_options *
     worker->pool_watch = (struct loop_watch){.fn = on_pool, .context = worker, .fd = pool_fd(worker->pool)};
     watch_fd(worker, &worker->pool_watch, LOOP_READ);
     worker->listener_watch = (struct loop_watch){.fn = on_listener, .context = worker, .fd = options->listener};
-    set_listening(worker, true);
+    worker->arrival_watch = (struct loop_watch){.fn = worker_move_arrive, .context = worker, .fd = options->handover->out};
+    worker_listen(worker, true);
     return ERR_OK;
 }
 
@@ -566,7 +520,7 @@ static void close_worker(struct worker *worker)
             worker->options->ops->thread_close(worker->thread);
     }
     while (worker->busy == 0 && worker->connections)
-        drop(worker, worker->connections);
+        worker_drop(worker, worker->connections);
     while (worker->again)
         look_at_again(worker);
     connection_rooms_fini(&worker->rooms);

@@ -25,6 +25,7 @@ struct flow {
     struct catalog *catalog;
     struct app *app;
     struct app_shared shared;
+    struct scoreboard *scoreboard;
     struct app_thread *event, *pool;
     struct test_loop loop;
     struct housekeeper *housekeeper;
@@ -241,6 +242,8 @@ static struct flow *open_rest(struct flow *flow)
     make_database(flow);
     assert_int_equal(shm_map(sizeof(struct writer_shared), &writer), ERR_OK);
     assert_int_equal(shm_map(sizeof(struct housekeeper_shared), &housekeeper), ERR_OK);
+    assert_int_equal(scoreboard_new(&flow->scoreboard), ERR_OK);
+    flow->shared.scoreboard = flow->scoreboard;
     flow->shared.writer = writer;
     flow->shared.housekeeper = housekeeper;
     flow->shared.started_ms = NOW - 1000;
@@ -290,6 +293,7 @@ void flow_close(struct flow **closed)
     config_free(&flow->config);
     shm_unmap(&writer, sizeof(struct writer_shared));
     shm_unmap(&housekeeper, sizeof(struct housekeeper_shared));
+    scoreboard_free(&flow->scoreboard);
     arena_free(&flow->http.arena);
     if (flow->redis.dir[0] != '\0')
         server_remove(&flow->redis);
@@ -538,6 +542,11 @@ bool flow_waited(const struct flow *flow)
 bool flow_was_handed_over(const struct flow *flow)
 {
     return flow->handed_over;
+}
+
+struct scoreboard *flow_scoreboard(const struct flow *flow)
+{
+    return flow->scoreboard;
 }
 
 void flow_assert_body_has(const struct flow *flow, const char *text)

@@ -52,6 +52,8 @@ const char *flow_header(struct flow *flow, const char *name);
 /* Whether the last request waited for the loop, and whether the pool had a part in it. */
 bool flow_waited(const struct flow *flow);
 bool flow_was_handed_over(const struct flow *flow);
+/* What processes would say of themselves. */
+struct scoreboard *flow_scoreboard(const struct flow *flow);
 
 void flow_assert_body_has(const struct flow *flow, const char *text);
 /* X-Cache. */

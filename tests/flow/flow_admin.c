@@ -315,6 +315,32 @@ static void health_readiness_and_counters_are_told(void **state)
     flow_assert_body_has(flow, "\"writer\":{\"state\":\"ready\",\"committed\":");
 }
 
+static void the_processes_are_told_to_the_administrator(void **state)
+{
+    struct flow *flow = *state;
+    struct scoreboard_process *row = &flow_scoreboard(flow)->processes[3];
+
+    scoreboard_open(row, "worker", 1);
+    atomic_store(&row->pid, 4711);
+    atomic_store(&row->state, SCOREBOARD_RUNNING);
+    scoreboard_show(row, 17, 5, 2, 1);
+    snprintf(row->pool[1].what, sizeof row->pool[1].what, "GET /api/\"slow\"\n");
+    scoreboard_begin(&row->pool[1]);
+    scoreboard_resource(&row->pool[1], STR("slow"));
+    scoreboard_phase(&row->pool[1], SCOREBOARD_STATEMENT);
+    assert_int_equal(flow_get(flow, "/status"), 401);
+    assert_int_equal(flow_admin(flow, "GET", "/status", NULL), 200);
+    assert_false(flow_was_handed_over(flow));
+    flow_assert_body_has(flow, "\"workers\":{\"total\":1,\"idle\":0,\"busy\":1,\"ending\":0}");
+    flow_assert_body_has(flow, "{\"pid\":4711,\"role\":\"worker\",\"state\":\"busy\",");
+    flow_assert_body_has(flow, "\"requests\":17,\"connections\":5,\"under_way\":2,");
+    flow_assert_body_has(
+        flow, "\"works_on\":[{\"what\":\"GET /api/\\\"slow\\\"\\n\",\"resource\":\"slow\",\"phase\":\"statement\",");
+    scoreboard_close(flow_scoreboard(flow), row);
+    assert_int_equal(flow_admin(flow, "GET", "/status", NULL), 200);
+    flow_assert_body_has(flow, "\"processes\":[]");
+}
+
 static void the_keys_asked_for_most_come_first(void **state)
 {
     struct flow *flow = *state;
@@ -389,6 +415,7 @@ int main(void)
         BOTH(purge_drops_every_callers_answer),
         BOTH(health_readiness_and_counters_are_told),
         BOTH(the_status_tells_backend_breaker_and_rates),
+        TEST(the_processes_are_told_to_the_administrator),
         TEST(all_routes_are_described),
     };
 

@@ -26,10 +26,13 @@ src/base/metrics.c mine
 src/base/metrics.c table
 src/base/metrics.c table_slots
 src/command_writer.c child_stop
+src/cli_stats.c told_to_end
+src/server/supervisor.c child_hold
 src/server/supervisor.c child_stop
 src/server/supervisor.c signal_child
 src/server/supervisor.c signal_end
 src/server/supervisor.c signal_reload
+src/server/supervisor.c signal_upgrade
 '
 
 # A module may stand in several files: a_b.c without a header of its own is part of a.c. So the module of a file is its own

@@ -130,8 +130,11 @@ def test_nobody_starves_beside_those_who_never_pause(kept):
     try:
         with contextlib.ExitStack() as open_clients:
             clients = [open_clients.enter_context(connect(kept)) for _ in range(32)]
-            for _ in range(10):
+            # How fast these threads run is Python's affair; that one of them gets a hundred answers and another less than ten is not.
+            rounds = 0
+            while rounds < 10 or max(counts) < 100:
                 assert max(ask_all(clients, APPLE, 20)) < 10
+                rounds += 1
     finally:
         stop.set()
         for thread in threads:

@@ -76,6 +76,76 @@ static void each_outcome_says_how_it_came_about(void **state)
         assert_headers(cases[i].status, &cases[i].it, cases[i].headers);
 }
 
+/* What a web server that has a microcache is told of an answer. */
+static void assert_microcache(struct http http, const struct caching_state *it, const char *expected)
+{
+    http.in.microcache = STR("1");
+    http.now_ms = 1700000000999;
+    caching_headers(&http, it);
+    if (!str_equal(buf_str(&http.headers), str_from(expected)))
+        fail_msg("%.*s\ninstead of\n%s", STR_ARG(buf_str(&http.headers)), expected);
+    buf_free(&http.headers);
+}
+
+static void a_microcache_keeps_what_is_marked_until_the_second_has_passed(void **state)
+{
+    const struct caching_state hit = {
+        .outcome = CACHING_HIT, .ttl_ms = 212000, .age_ms = 87001, .detail = "L1", .mark = STR("1.2 k")};
+    const struct caching_state negative = {.outcome = CACHING_NEGATIVE, .ttl_ms = 1000, .mark = STR("1.2 k")};
+    const struct caching_state aged = {.outcome = CACHING_MISS,
+                                       .stored = true,
+                                       .ttl_ms = 300000,
+                                       .max_age_ms = 60000,
+                                       .if_error_ms = 60000,
+                                       .mark = STR("1.2 k")};
+
+    (void)state;
+    assert_microcache((struct http){.status = 200}, &hit,
+                      "X-Cache: HIT\r\nCache-Status: larder; hit; ttl=212; detail=L1\r\nAge: 88\r\n"
+                      "Cache-Control: max-age=1, stale-while-revalidate=1\r\nX-Accel-Expires: @1700000000\r\n"
+                      "X-Larder-Entry: 1.2 k\r\nX-Larder-Cache-Control: no-cache\r\n");
+    assert_microcache((struct http){.status = 404}, &negative,
+                      "X-Cache: NEGATIVE\r\nCache-Status: larder; fwd=miss\r\nAge: 1\r\n"
+                      "Cache-Control: max-age=1, stale-while-revalidate=1\r\nX-Accel-Expires: @1700000000\r\n"
+                      "X-Larder-Entry: 1.2 k\r\nX-Larder-Cache-Control: no-cache\r\n");
+    assert_microcache((struct http){.status = 200}, &aged,
+                      "X-Cache: MISS\r\nCache-Status: larder; fwd=miss; stored\r\nAge: 1\r\n"
+                      "Cache-Control: max-age=1, stale-while-revalidate=1, stale-if-error=360\r\n"
+                      "X-Accel-Expires: @1700000000\r\nX-Larder-Entry: 1.2 k\r\n"
+                      "X-Larder-Cache-Control: max-age=60\r\nCDN-Cache-Control: max-age=60\r\n");
+}
+
+static void a_microcache_keeps_nothing_that_is_not_for_everybody_and_the_next_second(void **state)
+{
+    static const char plain[] = "X-Cache: MISS\r\nCache-Status: larder; fwd=miss\r\nCache-Control: no-cache\r\n";
+    const struct caching_state miss = {.outcome = CACHING_MISS, .ttl_ms = 1000, .mark = STR("1.2 k")};
+    struct caching_state it;
+
+    (void)state;
+    assert_microcache((struct http){.status = 200, .method = HTTP_HEAD}, &miss, plain);
+    assert_microcache((struct http){.status = 200, .in.authorization = STR("Bearer x")}, &miss, plain);
+    it = miss;
+    it.mark = STR("");
+    assert_microcache((struct http){.status = 200}, &it, plain);
+    it.mark = STR("1.2 k\r\nX-Other: 1");
+    assert_microcache((struct http){.status = 200}, &it, plain);
+    it = miss;
+    it.ttl_ms = 999;
+    assert_microcache((struct http){.status = 200}, &it, plain);
+    it = miss;
+    it.is_private = true;
+    assert_microcache((struct http){.status = 200}, &it,
+                      "X-Cache: MISS\r\nCache-Status: larder; fwd=miss\r\nCache-Control: private, no-cache\r\n");
+    it = miss;
+    it.outcome = CACHING_BYPASS;
+    assert_microcache((struct http){.status = 200}, &it,
+                      "X-Cache: BYPASS\r\nCache-Status: larder; fwd=bypass\r\nCache-Control: no-cache\r\n");
+    it.outcome = CACHING_STALE;
+    assert_microcache((struct http){.status = 200}, &it,
+                      "X-Cache: STALE\r\nCache-Status: larder; hit; ttl=1\r\nAge: 0\r\n"
+                      "Cache-Control: no-cache\r\n");
+}
+
 static void a_max_age_lets_others_keep_the_answer(void **state)
 {
     const struct caching_state miss = {.outcome = CACHING_MISS, .ttl_ms = 300000, .max_age_ms = 60000};
@@ -444,6 +514,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_outcome_says_how_it_came_about),
         cmocka_unit_test(a_max_age_lets_others_keep_the_answer),
+        cmocka_unit_test(a_microcache_keeps_what_is_marked_until_the_second_has_passed),
+        cmocka_unit_test(a_microcache_keeps_nothing_that_is_not_for_everybody_and_the_next_second),
         cmocka_unit_test(shared_caches_keep_nothing_longer_than_the_entry_lives),
         cmocka_unit_test(what_is_private_stays_out_of_shared_caches),
         cmocka_unit_test(stale_answers_and_errors_are_not_kept_by_anybody),

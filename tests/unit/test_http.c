@@ -206,6 +206,38 @@ static void the_mount_is_taken_off_in_whole_segments(void **state)
     }
 }
 
+static void a_microcache_asks_for_the_whole_answer_in_its_form(void **state)
+{
+    static const struct {
+        const char *method, *authorization, *microcache;
+        enum http_method asked;
+        const char *none_match, *encoding;
+    } cases[] = {
+        {"GET", "", "gzip", HTTP_GET, "", "gzip"},
+        {"HEAD", "", "identity", HTTP_GET, "", "identity"},
+        {"HEAD", "Bearer x", "gzip", HTTP_HEAD, "\"x\"", "br"},
+        {"PUT", "", "gzip", HTTP_PUT, "\"x\"", "br"},
+        {"HEAD", "", "", HTTP_HEAD, "\"x\"", "br"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct fixture it;
+
+        start(&it, cases[i].method);
+        set(&it.http, "REQUEST_URI", "/api/books");
+        set(&it.http, "HTTP_AUTHORIZATION", cases[i].authorization);
+        set(&it.http, "HTTP_IF_NONE_MATCH", "\"x\"");
+        set(&it.http, "HTTP_ACCEPT_ENCODING", "br");
+        set(&it.http, "LARDER_MICROCACHE", cases[i].microcache);
+        assert_int_equal(finish(&it), ERR_OK);
+        assert_int_equal(it.http.method, cases[i].asked);
+        assert_view(it.http.in.if_none_match, cases[i].none_match);
+        assert_view(it.http.in.accept_encoding, cases[i].encoding);
+        end(&it);
+    }
+}
+
 static void without_a_target_script_and_path_info_are_encoded_again(void **state)
 {
     static const struct {
@@ -433,6 +465,7 @@ int main(void)
         cmocka_unit_test(the_target_gives_path_and_query),
         cmocka_unit_test(the_query_of_the_target_goes_before_query_string),
         cmocka_unit_test(the_mount_is_taken_off_in_whole_segments),
+        cmocka_unit_test(a_microcache_asks_for_the_whole_answer_in_its_form),
         cmocka_unit_test(without_a_target_script_and_path_info_are_encoded_again),
         cmocka_unit_test(a_path_of_8_KiB_is_taken_and_a_longer_one_is_not),
         cmocka_unit_test(a_path_that_grows_beyond_8_KiB_when_encoded_is_refused),

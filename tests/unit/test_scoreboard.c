@@ -39,7 +39,7 @@ static struct scoreboard_process *add_worker(struct scoreboard *scoreboard, unsi
     scoreboard_open(process, "worker", 1000);
     atomic_store(&process->pid, pid);
     atomic_store(&process->state, SCOREBOARD_RUNNING);
-    scoreboard_show(process, 10 * number, 3, busy);
+    scoreboard_show(process, 10 * number, 3, busy, 0);
     return process;
 }
 
@@ -156,7 +156,7 @@ static void a_row_is_seen_by_the_parent(void **state)
 
     if (pid == 0) {
         begin(&process->pool[0], "in the child");
-        scoreboard_show(process, 42, 1, 1);
+        scoreboard_show(process, 42, 1, 1, 1);
         _exit(0);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);

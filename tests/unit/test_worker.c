@@ -200,9 +200,9 @@ static int start_with(void **state, uint64_t max_body)
         return -1;
     fixture->pid = fork();
     if (fixture->pid == 0) {
-        static struct scoreboard_process row;
         const struct worker_options options = {
-            .config = &fixture->config, .ops = &ops, .listener = fixture->listener, .row = &row, .stop = &stop};
+            .config = &fixture->config, .ops = &ops, .listener = fixture->listener, .row = &(struct scoreboard_process){0}, .stop = &stop,
+            .handover = &(struct handover){.in = -1, .out = -1}, .hold = &(sig_atomic_t){0}};
         struct sigaction action = {.sa_handler = on_signal};
         sigaction(SIGTERM, &action, NULL);
         log_init(2, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);

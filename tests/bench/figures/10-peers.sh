@@ -74,6 +74,16 @@ hit_l2() {
     tell larder-l2
 }
 
+# Hits from nginx's own cache in either; ours is asked for anew each second, and lets purges through.
+microcache() {
+    find_peers || return 0
+    compare "$1" larder-front fastcgi-cache
+    hold larder-front fastcgi-cache '>=' 0.95
+    tell larder-front
+}
+microcache_detail() { microcache detail; }
+microcache_list() { microcache list; }
+
 miss() {
     local peer
     find_peers || return 0
@@ -103,3 +113,5 @@ figure hit-l1-list hit_l1_list 'rounds * 2 * (seconds + 1) + 10' 'hit in L1 thro
 figure hit-l2 hit_l2 'rounds * 3 * (seconds + 1) + 10' 'hit in Redis through nginx, L1 off'
 figure miss miss 'rounds * 5 * (seconds + 1) + 15' 'SQLite by primary key, caches off'
 figure syscalls syscalls '2 * seconds + 10' 'system calls of a hit in L1'
+figure microcache-detail microcache_detail 'rounds * 3 * (seconds + 1) + 10' "hit in nginx's own cache, one stock"
+figure microcache-list microcache_list 'rounds * 3 * (seconds + 1) + 10' "hit in nginx's own cache, list of 11 KB"

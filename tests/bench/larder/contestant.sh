@@ -2,14 +2,16 @@
 #   larder       as shipped: hits from the memory that the workers share
 #   larder-l2    without that: hits from Redis
 #   larder-miss  no cache at all: each request asks SQLite
+#   larder-front hits from nginx's own cache, for a second each
 
 # write_site: what is shipped, less the places, and the route of case "miss".
 write_site() {
     local shipped=$HERE/../../../nginx file
-    for file in larder-errors.conf larder-locations.conf larder-pass.conf; do
+    for file in larder-errors.conf larder-locations.conf larder-pass.conf larder-microcache-pass.conf; do
         sed "s|/usr/share/larder/nginx/|$DIR/|" "$shipped/$file" >"$DIR/$file"
     done
     sed "s|/run/larder/larder.sock|$DIR/fcgi.sock|" "$shipped/larder.conf"
+    [[ $NAME == larder-front ]] && sed "s|/run/larder-microcache|$DIR/microcache|" "$shipped/larder-microcache.conf"
     cat <<SITE
 server {
     listen 127.0.0.1:@PORT@ backlog=4096;
@@ -17,14 +19,15 @@ server {
     location /uncached/ {
         include $DIR/larder-pass.conf;
     }
-}
 SITE
+    [[ $NAME == larder-front ]] && echo "location ~ ^/api/(?!cache/) { include $DIR/larder-microcache-pass.conf; }"
+    echo '}'
 }
 
 start_larder() {
     local program=${LARDER:-$HERE/../../../build/larder} l1=64M
     [[ -x $program ]] || die "there is no $program; build it, or name it by LARDER="
-    [[ $NAME == larder ]] || l1=0
+    [[ $NAME == larder || $NAME == larder-front ]] || l1=0
     cat >"$DIR/larder.conf" <<CONF
 [server]
 socket = $DIR/fcgi.sock
@@ -40,6 +43,9 @@ prefix = $NAME:
 
 [l1]
 size = $l1
+
+[nginx]
+cache_path = $DIR/microcache
 CONF
     spawn app "$program" --config "$DIR/larder.conf" serve
     wait_for_socket "$DIR/fcgi.sock"
@@ -53,3 +59,4 @@ CONF
 register larder start_larder "detail list miss"
 register larder-l2 start_larder "detail list"
 register larder-miss start_larder "detail miss"
+register larder-front start_larder "detail list"
