@@ -152,7 +152,7 @@ class Host:
         self.ports = {}
         self.root, source, self.bin = self.dir / "r", self.dir / "s", self.dir / "bin"
         for path in (source / "build", self.bin, *(self.root / name for name in (
-                "tmp", "srv", "etc/larder", "etc/apache2", "etc/nginx", "usr/sbin", "run/larder", "var/lib/larder", "home/you", "var/www"))):
+                "tmp", "srv", "etc/larder", "etc/apache2", "etc/nginx", "usr/sbin", "run/larder", "var/lib/larder", "srv/you", "var/www"))):
             path.mkdir(parents=True)
         # A copy, since Apache's user must be able to run it.
         program = source / "build" / "larder"
@@ -162,7 +162,7 @@ class Host:
         self.install(program)
         self.shell = subprocess.Popen(
             ["bash", "--norc"], cwd=source, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-            env={"PATH": f"{self.bin}:{os.environ['PATH']}:/usr/sbin", "LARDER": str(program), "HOME": str(self.root / "home/you"),
+            env={"PATH": f"{self.bin}:{os.environ['PATH']}:/usr/sbin", "LARDER": str(program), "HOME": str(self.root / "srv/you"),
                  "HOST": str(self.dir), "LC_ALL": "C.UTF-8", "LARDER_CONFIG": str(self.root / "etc/larder/larder.conf")})
 
     def install(self, program):
