@@ -16,6 +16,7 @@ build_packages=(gcc libc6-dev make autoconf automake pkg-config
 stack_packages=(nginx redis-server sqlite3 curl jq libjs-chart.js)
 check_packages=(clang libclang-rt-dev valgrind wrk universal-ctags git mandoc shellcheck prometheus
     apache2-bin libapache2-mod-fcgid lighttpd spawn-fcgi multiwatch systemd
+    php-cli php-redis php-sqlite3
     python3 python3-pytest python3-pytest-xdist python3-redis python3-requests python3-prometheus-client
     chromium chromium-driver python3-selenium)
 # Clients that are made from /openapi.json run there; any node will do.

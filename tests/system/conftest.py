@@ -28,12 +28,14 @@ def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="tests of faults under load take their full length")
 
 
-def free_port(count=1):
-    """The first of COUNT neighbouring ports of 127.0.0.1 that nobody uses; below those the kernel gives away by itself.
+def free_port(count=1, taken=()):
+    """The first of COUNT neighbouring ports of 127.0.0.1 that nobody uses, nor is TAKEN; below those the kernel gives away by itself.
     Test runs beside each other (scripts/check) look in ranges of their own."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 4
     first = 20000 + worker * 3000
     for port in range(first + os.getpid() % 100 * 10, first + 3000, 10):
+        if port in taken:
+            continue
         try:
             for offset in range(count):
                 with socket.socket() as probe:
