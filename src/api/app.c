@@ -248,6 +248,23 @@ struct str app_problem_detail(const struct http *http)
     return detail ? detail->text : str_from(http_reason(http->status));
 }
 
+bool app_bind_query(struct exchange *exchange, const struct params_spec *specs, size_t count,
+                    struct params_values *values)
+{
+    struct http *http = exchange->http;
+    struct params_raw raw[PARAMS_MAX];
+    struct buf why = {0};
+    size_t raw_count;
+    enum err err = params_split_query(http->query, http->arena, raw, &raw_count, &why);
+
+    if (err == ERR_OK)
+        err = params_bind(specs, count, raw, raw_count, http->arena, values, &why);
+    if (err != ERR_OK)
+        app_problem(http, 400, "%.*s", STR_ARG(buf_str(&why)));
+    buf_free(&why);
+    return err == ERR_OK;
+}
+
 void app_unavailable(struct http *http, unsigned retry_after_s, const char *detail)
 {
     char seconds[16];

@@ -129,6 +129,9 @@ void app_problem(struct http *http, int status, const char *detail_format, ...) 
 struct str app_problem_body(struct arena *arena, int status, struct str detail, struct str request_id);
 /* The detail of the problem that HTTP has been answered with, in its arena; the status in words where it says none. */
 struct str app_problem_detail(const struct http *http);
+/* Binds the query by SPECS. False: answered with 400 that says what is wrong. */
+bool app_bind_query(struct exchange *exchange, const struct params_spec *specs, size_t count,
+                    struct params_values *values);
 /* 503 with Retry-After. */
 void app_unavailable(struct http *http, unsigned retry_after_s, const char *detail);
 /* A JSON response that nobody may keep; BODY in the arena, or empty. */

@@ -68,20 +68,6 @@ bool route_board_take_member(struct exchange *exchange, struct str *member)
     return board_is_member(*member, &why) ? true : refuse(exchange, 400, &why);
 }
 
-bool route_board_bind(struct exchange *exchange, const struct params_spec *specs, size_t specs_count,
-                      struct params_values *values)
-{
-    struct http *http = exchange->http;
-    struct params_raw raw[PARAMS_MAX];
-    struct buf why = {0};
-    size_t count;
-    enum err err = params_split_query(http->query, http->arena, raw, &count, &why);
-
-    if (err == ERR_OK)
-        err = params_bind(specs, specs_count, raw, count, http->arena, values, &why);
-    return err == ERR_OK ? true : refuse(exchange, 400, &why);
-}
-
 /* Which period of the board is asked for: PERIOD's, or the current one. */
 static bool choose_period(struct exchange *exchange, const struct config_board *config,
                           const struct params_value *period, struct board *out)
@@ -362,7 +348,7 @@ enum http_step route_board_top(struct exchange *exchange)
     struct params_values values;
     struct asking *asking;
 
-    if (!config || !route_board_bind(exchange, specs, sizeof specs / sizeof *specs, &values) ||
+    if (!config || !app_bind_query(exchange, specs, sizeof specs / sizeof *specs, &values) ||
         !(asking = begin(exchange, L2_BOARDS_TOP)))
         return HTTP_DONE;
     asking->question.limit = (uint64_t)values.items[1].integer;
@@ -382,7 +368,7 @@ enum http_step route_board_member(struct exchange *exchange)
     struct asking *asking;
     struct str member;
 
-    if (!config || !route_board_take_member(exchange, &member) || !route_board_bind(exchange, specs, 1, &values) ||
+    if (!config || !route_board_take_member(exchange, &member) || !app_bind_query(exchange, specs, 1, &values) ||
         !(asking = begin(exchange, L2_BOARDS_MEMBER)))
         return HTTP_DONE;
     asking->question.member = member;
@@ -399,7 +385,7 @@ enum http_step route_board_around(struct exchange *exchange)
     struct asking *asking;
     struct str member;
 
-    if (!config || !route_board_take_member(exchange, &member) || !route_board_bind(exchange, specs, 2, &values) ||
+    if (!config || !route_board_take_member(exchange, &member) || !app_bind_query(exchange, specs, 2, &values) ||
         !(asking = begin(exchange, L2_BOARDS_AROUND)))
         return HTTP_DONE;
     asking->question.member = member;

@@ -18,9 +18,6 @@ enum http_step route_board_around(struct exchange *exchange);
 const struct config_board *route_board_find(struct exchange *exchange);
 /* The member that the path names; false: answered with 400. */
 bool route_board_take_member(struct exchange *exchange, struct str *member);
-/* The query, by SPECS; false: answered with 400. */
-bool route_board_bind(struct exchange *exchange, const struct params_spec *specs, size_t count,
-                      struct params_values *values);
 /* Answers with ERR, of reading scores, and lets the log have WHY. */
 enum http_step route_board_fail(struct exchange *exchange, enum err err, struct buf *why);
 

@@ -42,7 +42,7 @@ enum http_step route_board_list_all(struct exchange *exchange)
     struct params_values values;
     struct buf body = {0};
 
-    if (!route_board_bind(exchange, NULL, 0, &values))
+    if (!app_bind_query(exchange, NULL, 0, &values))
         return HTTP_DONE;
     buf_add_str(&body, STR("{\"items\":["));
     for (size_t i = 0; i < boards->count; i++) {
@@ -98,7 +98,7 @@ enum http_step route_board_list_periods(struct exchange *exchange)
     struct buf body = {0}, why = {0};
     size_t count;
 
-    if (!config || !route_board_bind(exchange, specs, 2, &values))
+    if (!config || !app_bind_query(exchange, specs, 2, &values))
         return HTTP_DONE;
     struct str prefix = arena_printf(arena, "%s@", config->name);
     enum err err = scores_boards(exchange->thread->scores, prefix, (uint64_t)values.items[1].integer,

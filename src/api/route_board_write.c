@@ -59,7 +59,7 @@ static bool find_board(struct exchange *exchange, struct board *out)
     struct params_values none;
     struct buf why = {0};
 
-    if (!config || !route_board_bind(exchange, NULL, 0, &none))
+    if (!config || !app_bind_query(exchange, NULL, 0, &none))
         return false;
     enum err err = board_now(config, exchange->http->now_ms, exchange->http->arena, out, &why);
     if (err == ERR_NOT_FOUND)

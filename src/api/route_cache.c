@@ -118,24 +118,6 @@ enum http_step route_cache_key_get(struct exchange *exchange)
     return answer(exchange, &body);
 }
 
-/* Binds the query by SPECS; when it is wrong, answers with what is. */
-static bool bind_query(struct exchange *exchange, const struct params_spec *specs, size_t specs_count,
-                       struct params_values *values)
-{
-    struct http *http = exchange->http;
-    struct params_raw raw[PARAMS_MAX];
-    struct buf why = {0};
-    size_t count;
-    enum err err = params_split_query(http->query, http->arena, raw, &count, &why);
-
-    if (err == ERR_OK)
-        err = params_bind(specs, specs_count, raw, count, http->arena, values, &why);
-    if (err != ERR_OK)
-        app_problem(http, 400, "%.*s", STR_ARG(buf_str(&why)));
-    buf_free(&why);
-    return err == ERR_OK;
-}
-
 /* What the listing of keys takes: match, cursor, limit. */
 static bool bind_page(struct exchange *exchange, struct params_values *values)
 {
@@ -151,7 +133,7 @@ static bool bind_page(struct exchange *exchange, struct params_values *values)
          .has_default = true,
          .default_integer = PAGE_DEFAULT}};
 
-    return bind_query(exchange, specs, sizeof specs / sizeof *specs, values);
+    return app_bind_query(exchange, specs, sizeof specs / sizeof *specs, values);
 }
 
 enum http_step route_cache_keys(struct exchange *exchange)
@@ -199,7 +181,7 @@ enum http_step route_cache_top(struct exchange *exchange)
     struct top_read top;
     struct buf body = {0};
 
-    if (!bind_query(exchange, &limit, 1, &values))
+    if (!app_bind_query(exchange, &limit, 1, &values))
         return HTTP_DONE;
     top_read(exchange->thread->app->shared->cache->top, http->started_us / 1000, http->arena, &top);
     buf_printf(&body, "{\"half_life_s\":%d,", TOP_HALF_LIFE_MS / 1000);

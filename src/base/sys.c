@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -96,8 +97,8 @@ char *sys_copy(struct str text)
 void sys_tune_malloc(char **argv)
 {
 #ifdef __GLIBC__
-    /* By default a thread keeps 7 blocks of each size, and none over 1 KiB. A FastCGI request takes and frees about 40, two of them of
-     * 8 KiB, and each of those would make malloc tidy up: a fifth of a worker's time. */
+    /* By default a thread keeps 7 blocks of each size, and none over 1 KiB. A FastCGI request takes and frees about 40,
+     * two of them of 8 KiB, and each of those would make malloc tidy up: a fifth of a worker's time. */
     static const char tunables[] = "glibc.malloc.tcache_count=100:glibc.malloc.tcache_max=16384";
     char program[PATH_MAX];
     ssize_t len = readlink("/proc/self/exe", program, sizeof program - 1);
@@ -208,6 +209,22 @@ enum err sys_read_file(const char *path, size_t limit, struct buf *out)
         out->p[out->len] = '\0';
     close(fd);
     return err;
+}
+
+int sys_open_memory(struct str bytes)
+{
+    int fd = memfd_create("larder input", MFD_CLOEXEC);
+    size_t written = 0;
+
+    while (fd >= 0 && written < bytes.len) {
+        ssize_t some = pwrite(fd, bytes.p + written, bytes.len - written, (off_t)written);
+        if (some <= 0) {
+            close(fd);
+            return -1;
+        }
+        written += (size_t)some;
+    }
+    return fd;
 }
 
 uint64_t sys_file_size(const char *path)

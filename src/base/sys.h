@@ -20,8 +20,8 @@ void *sys_calloc(size_t count, size_t size);
 void *sys_realloc(void *old, size_t len);
 char *sys_copy(struct str text); /* terminated copy */
 
-/* Lets malloc keep more freed blocks at hand in each thread, which can be asked for only as a program starts: starts it again, in place, with the same
- * ARGV. Returns when that was done before, was done by the user, or cannot be. */
+/* Lets malloc keep more freed blocks at hand in each thread, which can be asked for only as a program starts: starts it
+ * again, in place, with the same ARGV. Returns when that was done before, was done by the user, or cannot be. */
 void sys_tune_malloc(char **argv);
 
 void sys_random(void *out, size_t len);
@@ -39,10 +39,14 @@ void sys_base64(struct str bytes, struct buf *out);
 /* Appends the whole file. ERR_LIMIT over LIMIT bytes, ERR_NOT_FOUND, ERR_DENIED, ERR_IO. */
 enum err sys_read_file(const char *path, size_t limit, struct buf *out) ERR_CHECKED;
 
+/* BYTES as a file in memory, read from its start; the caller closes it. -1 when there is no memory for it. */
+int sys_open_memory(struct str bytes);
+
 /* How long the file is; 0 when there is none. */
 uint64_t sys_file_size(const char *path);
 
-/* Standard input and output become /dev/null: nobody has to wait for the end of this process to be sure that no more comes. */
+/* Standard input and output become /dev/null: nobody has to wait for the end of this process to be sure that no more
+ * comes. */
 void sys_leave_streams(void);
 
 /* Name shown by ps for this process: PR_SET_NAME, and over the bytes of argv and environ once sys_title_init has moved

@@ -1,23 +1,23 @@
 /*
  * One struct gateway wraps an FCGX_Request, and takes one request after the other.
  *
- * How libfcgi is tamed: it reads from a file in memory that holds one whole, scanned request. `ipcFd` is set before each FCGX_Accept_r, together
- * with `keepConnection` (else it would close what it finds there as it finishes the request before) and a listening descriptor of -1. A
- * request ends with FCGX_Free and `ipcFd` -1: so libfcgi writes nothing and closes nothing.
+ * How libfcgi is tamed: it reads from a file in memory that holds one whole, scanned request. `ipcFd` is set before
+ * each FCGX_Accept_r, together with `keepConnection` (else it would close what it finds there as it finishes the
+ * request before) and a listening descriptor of -1. A request ends with FCGX_Free and `ipcFd` -1: so libfcgi writes
+ * nothing and closes nothing.
  *
- * Why it does not read everything: it takes some 40 blocks of memory and as many instructions for a request without a body as all the rest
- * of a hit does, and bytes can be left to it only if they are still in the socket or are written somewhere again. Both ways read alike
- * (fuzz_fcgi_head compares them).
+ * Why it does not read everything: it takes some 40 blocks of memory and as many instructions for a request without a
+ * body as all the rest of a hit does, and bytes can be left to it only if they are still in the socket or are written
+ * somewhere again. Both ways read alike (fuzz_fcgi_head compares them).
  *
- * Invariant: between gateway_begin and gateway_finish the request's variables are views into the request's arena or libfcgi's memory;
- * outside there are none.
+ * Invariant: between gateway_begin and gateway_finish the request's variables are views into the request's arena or
+ * libfcgi's memory; outside there are none.
  */
 #include "server/gateway.h"
 
 #include <fcgiapp.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/sys.h"
@@ -87,7 +87,8 @@ bool gateway_has_rest(const struct gateway *gateway)
     return gateway->has_rest;
 }
 
-/* Completes the request. A body that came in chunks is as long as the web server has found it to be: not all of them announce that. */
+/* Completes the request. A body that came in chunks is as long as the web server has found it to be: not all of them
+ * announce that. */
 static enum err finish_request(const struct gateway *gateway, struct http *http, const char **why)
 {
     enum err err = http_finish_request(http, why);
@@ -99,7 +100,8 @@ static enum err finish_request(const struct gateway *gateway, struct http *http,
 static const char wrong_length[] = "the request body is not as long as Content-Length says";
 
 /* The body, where it is all there and short. */
-static enum err take_body(struct gateway *gateway, struct str bytes, const struct fcgi_head *head, struct http *http, const char **why)
+static enum err take_body(struct gateway *gateway, struct str bytes, const struct fcgi_head *head, struct http *http,
+                          const char **why)
 {
     if (!head->body_complete || http->body_len > BODY_SHORT)
         return ERR_OK;
@@ -115,7 +117,8 @@ static enum err take_body(struct gateway *gateway, struct str bytes, const struc
     return ERR_OK;
 }
 
-enum err gateway_begin(struct gateway *gateway, struct str bytes, const struct fcgi_head *head, struct http *http, const char **why)
+enum err gateway_begin(struct gateway *gateway, struct str bytes, const struct fcgi_head *head, struct http *http,
+                       const char **why)
 {
     gateway->keep = head->keep;
     gateway->request_id = head->request_id;
@@ -131,26 +134,11 @@ enum err gateway_begin(struct gateway *gateway, struct str bytes, const struct f
     for (unsigned i = 0; i < head->params; i++) {
         const struct fcgi_head_param *param = &head->param[i];
         const char *name = copy + param->at;
-        http_set_variable(http, (struct str){name, param->name_len}, (struct str){name + param->name_len, param->value_len});
+        http_set_variable(http, (struct str){name, param->name_len},
+                          (struct str){name + param->name_len, param->value_len});
     }
     enum err err = finish_request(gateway, http, why);
     return err == ERR_OK ? take_body(gateway, bytes, head, http, why) : err;
-}
-
-/* BYTES as a file that is read from its start; -1 when there is no memory for it. */
-static int open_memory(struct str bytes)
-{
-    int fd = memfd_create("larder request", MFD_CLOEXEC);
-    size_t written = 0;
-    while (fd >= 0 && written < bytes.len) {
-        ssize_t some = pwrite(fd, bytes.p + written, bytes.len - written, (off_t)written);
-        if (some <= 0) {
-            close(fd);
-            return -1;
-        }
-        written += (size_t)some;
-    }
-    return fd;
 }
 
 /* The parameters as libfcgi read them. Its strings end at a zero byte, and then are shorter than what came. */
@@ -189,7 +177,7 @@ enum err gateway_read(struct gateway *gateway, struct str bytes, size_t limit, s
 {
     FCGX_Request *request = &gateway->request;
     enum err err = ERR_IO;
-    int fd = open_memory(bytes);
+    int fd = sys_open_memory(bytes);
     if (fd < 0)
         return ERR_IO;
     request->ipcFd = fd;
@@ -225,9 +213,12 @@ int gateway_refusal(enum err err, const char **why)
 
 static void write_header(const struct gateway *gateway, uint8_t type, size_t content_len, char *out)
 {
-    const unsigned char header[FCGI_HEAD_RECORD] = {
-        FCGI_HEAD_VERSION, type, (unsigned char)(gateway->request_id >> 8), (unsigned char)gateway->request_id,
-        (unsigned char)(content_len >> 8), (unsigned char)content_len};
+    const unsigned char header[FCGI_HEAD_RECORD] = {FCGI_HEAD_VERSION,
+                                                    type,
+                                                    (unsigned char)(gateway->request_id >> 8),
+                                                    (unsigned char)gateway->request_id,
+                                                    (unsigned char)(content_len >> 8),
+                                                    (unsigned char)content_len};
     memcpy(out, header, sizeof header);
 }
 

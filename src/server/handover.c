@@ -1,9 +1,9 @@
 /*
- * One message is one connection: a byte, the descriptor, and where there is input a second descriptor, of memory that holds it. So a
- * message is small however large the input is.
+ * One message is one connection: a byte, the descriptor, and where there is input a second descriptor, of memory that
+ * holds it. So a message is small however large the input is.
  *
- * Invariant: whoever sends keeps the connection until the message is in the queue, and whoever takes owns it from then on; in between the
- * kernel holds it. What waits in the sockets' own buffers goes along by itself.
+ * Invariant: whoever sends keeps the connection until the message is in the queue, and whoever takes owns it from then
+ * on; in between the kernel holds it. What waits in the sockets' own buffers goes along by itself.
  *
  * It knows nothing of requests, and of who takes what: the fastest does.
  */
@@ -11,10 +11,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/sys.h"
 
 enum { INPUT_MAX = 256 << 20 };
 
@@ -38,29 +39,13 @@ void handover_close(struct handover *handover)
     handover->in = handover->out = -1;
 }
 
-/* Memory that holds BYTES; -1 when there is none. */
-static int keep_in_memory(struct str bytes)
-{
-    int fd = memfd_create("larder input", MFD_CLOEXEC);
-    size_t written = 0;
-    while (fd >= 0 && written < bytes.len) {
-        ssize_t some = pwrite(fd, bytes.p + written, bytes.len - written, (off_t)written);
-        if (some <= 0) {
-            close(fd);
-            return -1;
-        }
-        written += (size_t)some;
-    }
-    return fd;
-}
-
 enum err handover_send(const struct handover *handover, int fd, struct str input)
 {
     union {
         struct cmsghdr header;
         char space[CMSG_SPACE(2 * sizeof(int))];
     } control = {0};
-    int fds[2] = {fd, input.len > 0 ? keep_in_memory(input) : -1};
+    int fds[2] = {fd, input.len > 0 ? sys_open_memory(input) : -1};
     size_t count = input.len > 0 ? 2 : 1;
     if (count == 2 && fds[1] < 0)
         return ERR_IO;
@@ -74,9 +59,9 @@ enum err handover_send(const struct handover *handover, int fd, struct str input
     memcpy(CMSG_DATA(&control.header), fds, count * sizeof(int));
     ssize_t sent = sendmsg(handover->in, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     /* So many descriptors on their way count as a full way, too. */
-    enum err err = sent == 1 ? ERR_OK
+    enum err err = sent == 1                                                                        ? ERR_OK
                    : errno == EAGAIN || errno == EINTR || errno == ETOOMANYREFS || errno == ENOBUFS ? ERR_AGAIN
-                                                                                                     : ERR_IO;
+                                                                                                    : ERR_IO;
     if (count == 2)
         close(fds[1]);
     return err;
