@@ -1,7 +1,7 @@
 /*
  * settle: while what one round has left is told, what the next leave gathers, so that under load few round trips to L2
- * serve many writes. One at a time, then, and no timer. Purges are told from the event thread; a pool thread tells the
- * boards, and keeps what could not be told.
+ * serve many writes. One at a time, then, and no timer. The event thread tells purges and boards, both at once; a pool
+ * thread keeps what could not be told.
  *
  * Invariant: a call that is done is in force on this host, and is told to L2 or kept until it can be; purges are rid of
  * the outbox only after L2 has them. Telling twice, or in another order than was committed, does no harm.
@@ -15,10 +15,20 @@
 #include "cache/purge.h"
 #include "store/writer_async.h"
 
+/* What is left to be told to the boards: the changes of CALL from the one numbered AT on, and of those behind it. */
+struct telling {
+    const struct settle_call *call;
+    size_t at;
+};
+
 struct settle {
     const struct app_thread *thread;
     struct purge_call purging;
-    struct loop_job job;         /* for what has to wait for Redis or the writer */
+    struct l2_boards_push_call pushing;
+    struct telling left; /* to the boards */
+    struct l2_boards_change *changes;
+    unsigned under_way;          /* of the two */
+    struct loop_job job;         /* for what has to wait for the writer */
     bool is_due;                 /* that is to be done */
     bool unpurged;               /* L2 could not be told of purges */
     struct settle_call *running; /* being told */
@@ -133,29 +143,28 @@ static void tell_purges(struct app_thread *thread, const struct settle_call *cal
     free(ids);
 }
 
-/* As few at a time as there is room for. */
+/* The next changes that are LEFT, as many as OUT, of L2_BOARDS_BATCH_MAX, takes. Returns how many; 0: there are none.
+ */
+static size_t take_changes(struct telling *left, struct l2_boards_change *out)
+{
+    size_t count = 0;
+
+    while (left->call && count < L2_BOARDS_BATCH_MAX) {
+        if (left->at < left->call->changes_count)
+            out[count++] = left->call->changes[left->at++];
+        else
+            *left = (struct telling){.call = left->call->next};
+    }
+    return count;
+}
+
 static void tell_changes(struct app_thread *thread, const struct settle_call *calls)
 {
-    struct l2_boards_change *changes;
-    size_t room = 0, count = 0;
+    struct telling left = {.call = calls};
+    struct l2_boards_change *changes = sys_calloc(L2_BOARDS_BATCH_MAX, sizeof *changes);
+    size_t count;
 
-    for (const struct settle_call *call = calls; call; call = call->next)
-        room += call->changes_count;
-    if (room == 0)
-        return;
-    if (room > L2_BOARDS_BATCH_MAX)
-        room = L2_BOARDS_BATCH_MAX;
-    changes = sys_calloc(room, sizeof *changes);
-    for (const struct settle_call *call = calls; call; call = call->next) {
-        for (size_t i = 0; i < call->changes_count; i++) {
-            changes[count++] = call->changes[i];
-            if (count < room)
-                continue;
-            l2_boards_push(cache_l2(thread->cache), changes, count);
-            count = 0;
-        }
-    }
-    if (count > 0)
+    while ((count = take_changes(&left, changes)) > 0)
         l2_boards_push(cache_l2(thread->cache), changes, count);
     free(changes);
 }
@@ -171,9 +180,7 @@ static void run(struct loop_job *job, void *thread)
 {
     const struct settle *settle = (const struct settle *)(void *)((char *)job - offsetof(struct settle, job));
 
-    if (settle->unpurged)
-        keep_unkept(thread, settle->running);
-    tell_changes(thread, settle->running);
+    keep_unkept(thread, settle->running);
 }
 
 static void finish(struct settle *settle)
@@ -192,13 +199,23 @@ static void on_run(struct loop_job *job)
     finish((struct settle *)(void *)((char *)job - offsetof(struct settle, job)));
 }
 
-/* Whether CALLS leave something that a pool thread has to do. */
+/* Whether there are purges that could neither be told nor are kept. */
 static bool needs_pool(const struct settle *settle)
 {
-    for (const struct settle_call *call = settle->running; call; call = call->next)
-        if (call->changes_count > 0 || (settle->unpurged && call->purges_count > 0 && call->outbox_id == 0))
+    for (const struct settle_call *call = settle->running; settle->unpurged && call; call = call->next)
+        if (call->purges_count > 0 && call->outbox_id == 0)
             return true;
     return false;
+}
+
+/* One of what was under way has been told, or cannot be. */
+static void on_told(struct settle *settle)
+{
+    if (--settle->under_way > 0)
+        return;
+    settle->is_due = needs_pool(settle);
+    if (!settle->is_due)
+        finish(settle);
 }
 
 static void on_purged(struct purge_call *call, enum err err)
@@ -212,9 +229,23 @@ static void on_purged(struct purge_call *call, enum err err)
         writer_async_purged(settle->thread->writes, ids, kept);
         free(ids);
     }
-    settle->is_due = needs_pool(settle);
-    if (!settle->is_due)
-        finish(settle);
+    on_told(settle);
+}
+
+/* As much as one push takes; the next follows when that is done. */
+static void push(struct settle *settle)
+{
+    const size_t count = take_changes(&settle->left, settle->changes);
+
+    if (count == 0)
+        on_told(settle);
+    else
+        l2_boards_push_begin(cache_l2(settle->thread->cache), settle->changes, count, &settle->pushing);
+}
+
+static void on_pushed(struct l2_boards_push_call *call)
+{
+    push((struct settle *)(void *)((char *)call - offsetof(struct settle, pushing)));
 }
 
 static void begin(struct settle *settle)
@@ -224,11 +255,14 @@ static void begin(struct settle *settle)
     settle->running = settle->waiting;
     settle->waiting = NULL;
     settle->end = &settle->waiting;
+    settle->left = (struct telling){.call = settle->running};
+    settle->under_way = 2;
     const size_t count = count_purges(settle->running);
     if (count > 0)
         gather(settle->running, count, &set);
     purge_begin(settle->thread->cache, set.items, set.count, &settle->purging);
     distinct_fini(&set);
+    push(settle);
 }
 
 /* Where the pool takes no more at the moment it is tried again. */
@@ -251,14 +285,18 @@ struct settle *settle_new(const struct app_thread *thread)
     settle->thread = thread;
     settle->end = &settle->waiting;
     settle->purging.done = on_purged;
-    settle->job =
-        (struct loop_job){.what = "telling the cache of writes", .run = run, .done = on_run, .is_awaited = true};
+    settle->pushing.done = on_pushed;
+    settle->changes = sys_calloc(L2_BOARDS_BATCH_MAX, sizeof *settle->changes);
+    settle->job = (struct loop_job){.what = "keeping purges of writes", .run = run, .done = on_run, .is_awaited = true};
     thread->loop->tick(thread->loop->self, on_tick, settle);
     return settle;
 }
 
 void settle_free(struct settle **settle)
 {
+    if (!*settle)
+        return;
+    free((*settle)->changes);
     free(*settle);
     *settle = NULL;
 }

@@ -44,6 +44,9 @@ struct l2_boards_backend {
      * there is no level, or L2 does not know of KNOWN. */
     enum err (*push)(void *self, uint64_t known, const struct l2_boards_change *changes, size_t count,
                      bool *whole) ERR_CHECKED;
+    /* With a loop; tells l2_boards_push_ended, when it is done, what PUSH returns. */
+    void (*push_begin)(void *self, uint64_t known, const struct l2_boards_change *changes, size_t count,
+                       struct l2_boards_push_call *call);
     enum err (*level)(void *self, uint64_t *level) ERR_CHECKED;
     enum err (*forget)(void *self) ERR_CHECKED;
     enum err (*follow)(void *self, uint64_t from, const struct l2_boards_change *changes, size_t count, uint64_t upto,

@@ -40,27 +40,63 @@ void l2_boards_read(struct l2 *l2, const struct l2_boards_question *question, l2
     boards->read(l2->self, question, &terms, fn, context);
 }
 
-void l2_boards_push(struct l2 *l2, const struct l2_boards_change *changes, size_t count)
+static uint64_t highest_of(const struct l2_boards_change *changes, size_t count)
 {
-    const struct l2_boards_backend *boards = l2->shared->backend->boards;
-    struct l2_boards_host *host = l2->shared->boards;
-    uint64_t highest = 0, epoch;
-    bool whole = false;
+    uint64_t highest = 0;
 
     assert(count <= L2_BOARDS_BATCH_MAX);
-    if (!boards || count == 0)
-        return;
     for (size_t i = 0; i < count; i++)
         if (highest < changes[i].number)
             highest = changes[i].number;
+    return highest;
+}
 
-    bool told = l2_health_usable(l2->shared->health, &epoch) &&
-                boards->push(l2->self, l2_boards_host_pushed(host), changes, count, &whole) == ERR_OK &&
-                l2_health_holds(l2->shared->health, epoch);
+/* L2 was to be told of changes up to HIGHEST, from EPOCH on, and that came to ERR and WHOLE. */
+static void note_push(struct l2_shared *shared, uint64_t highest, uint64_t epoch, enum err err, bool whole)
+{
+    const bool told = err == ERR_OK && l2_health_holds(shared->health, epoch);
 
     if (told && !whole)
-        l2_boards_host_lose(host);
-    l2_boards_host_push(host, highest, told && whole);
+        l2_boards_host_lose(shared->boards);
+    l2_boards_host_push(shared->boards, highest, told && whole);
+}
+
+void l2_boards_push(struct l2 *l2, const struct l2_boards_change *changes, size_t count)
+{
+    const struct l2_boards_backend *boards = l2->shared->backend->boards;
+    const uint64_t known = l2_boards_host_pushed(l2->shared->boards);
+    enum err err = ERR_UNAVAILABLE;
+    uint64_t epoch = 0;
+    bool whole = false;
+
+    if (!boards || count == 0)
+        return;
+    if (l2_health_usable(l2->shared->health, &epoch))
+        err = boards->push(l2->self, known, changes, count, &whole);
+    note_push(l2->shared, highest_of(changes, count), epoch, err, whole);
+}
+
+void l2_boards_push_ended(struct l2_boards_push_call *call, enum err err, bool whole)
+{
+    note_push(call->l2->shared, call->highest, call->epoch, err, whole);
+    call->done(call);
+}
+
+void l2_boards_push_begin(struct l2 *l2, const struct l2_boards_change *changes, size_t count,
+                          struct l2_boards_push_call *call)
+{
+    const struct l2_boards_backend *boards = l2->shared->backend->boards;
+    const uint64_t known = l2_boards_host_pushed(l2->shared->boards);
+
+    call->l2 = l2;
+    call->highest = highest_of(changes, count);
+    call->epoch = 0;
+    if (!boards || count == 0)
+        call->done(call);
+    else if (!l2_health_usable(l2->shared->health, &call->epoch))
+        l2_boards_push_ended(call, ERR_UNAVAILABLE, false);
+    else
+        boards->push_begin(l2->self, known, changes, count, call);
 }
 
 /* What l2_boards.h promises of a failure. */

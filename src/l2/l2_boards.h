@@ -67,11 +67,26 @@ bool l2_boards_exist(const struct l2_shared *shared);
  * QUESTION's views must live until then. */
 void l2_boards_read(struct l2 *l2, const struct l2_boards_question *question, l2_boards_fn *fn, void *context);
 
-/* The verbs below may block, and are for an l2 without loop. */
+/* The verbs below may block, and are for an l2 without loop, but for l2_boards_push_begin. */
 
 /* Tells L2 of CHANGES (at most L2_BOARDS_BATCH_MAX) that have been committed. Whatever keeps L2 from being told makes
  * this host require a level above them from now on, so that nobody reads what lacks them. */
 void l2_boards_push(struct l2 *l2, const struct l2_boards_change *changes, size_t count);
+
+/* Such a push on its way; embedded by its owner until DONE is called. */
+struct l2_boards_push_call {
+    void (*done)(struct l2_boards_push_call *call);
+    /* This module's. */
+    struct l2 *l2;
+    uint64_t highest, epoch;
+};
+
+/* The same without waiting, for an l2 with loop. CHANGES need not outlive it. DONE is called once, perhaps before this
+ * returns. */
+void l2_boards_push_begin(struct l2 *l2, const struct l2_boards_change *changes, size_t count,
+                          struct l2_boards_push_call *call);
+/* For backends: the push of CALL is over, as `push` of l2_boards_backend returns. */
+void l2_boards_push_ended(struct l2_boards_push_call *call, enum err err, bool whole);
 
 /* For the follower. *LEVEL: everything up to it has been told in order. ERR_NOT_FOUND: there is no level, so that all
  * boards are to be copied anew; likewise after a change that is no longer in the log. ERR_UNAVAILABLE. */

@@ -458,6 +458,30 @@ static enum err push_boards(void *self, uint64_t known, const struct l2_boards_c
     return l2_redis_boards_push(((struct l2_redis *)self)->boards, known, changes, count, whole);
 }
 
+/* What an asynchronous push was answered; NULL: nothing. False when it makes no sense. */
+static bool take_pushed(void *context, const redisReply *reply)
+{
+    enum err err = ERR_UNAVAILABLE;
+    bool whole = false;
+
+    if (reply)
+        err = l2_redis_boards_script_told(reply, &whole);
+    l2_boards_push_ended(context, err, whole);
+    return err != ERR_CORRUPT;
+}
+
+static void push_begin(void *self, uint64_t known, const struct l2_boards_change *changes, size_t count,
+                       struct l2_boards_push_call *call)
+{
+    struct l2_redis *redis = self;
+    struct buf *command = &redis->call.commands;
+
+    buf_clear(command);
+    l2_redis_boards_script_push(command, &redis->setup, known, changes, count);
+    l2_redis_async_run(redis->async, buf_str(command), take_pushed, call);
+    buf_clear(command);
+}
+
 static enum err read_boards_level(void *self, uint64_t *level)
 {
     return l2_redis_boards_level(((struct l2_redis *)self)->boards, level);
@@ -497,6 +521,7 @@ static enum err replace_boards(void *self, uint64_t level)
 static const struct l2_boards_backend boards_backend = {
     .read = read_board,
     .push = push_boards,
+    .push_begin = push_begin,
     .level = read_boards_level,
     .forget = forget_boards,
     .follow = follow_boards,

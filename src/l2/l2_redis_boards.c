@@ -97,19 +97,24 @@ static enum err exchange_number(struct l2_redis_call *call, long long least, lon
     return *out < least || *out > most ? l2_redis_call_refuse(call) : ERR_OK;
 }
 
-enum err l2_redis_boards_push(struct l2_redis_boards *boards, uint64_t known, const struct l2_boards_change *changes,
-                              size_t count, bool *whole)
+/* Exchanges what tells boards of changes. */
+static enum err tell(struct l2_redis_call *call, bool *whole)
 {
-    long long number;
-
-    l2_redis_boards_script_push(&boards->call->commands, boards->call->setup, known, changes, count);
-
-    enum err err = exchange_number(boards->call, -1, 1, &number);
+    redisReply *reply;
+    enum err err = l2_redis_call_exchange(call, "i", &reply);
 
     if (err)
         return err;
-    *whole = number == 1;
-    return number < 0 ? ERR_NOT_FOUND : ERR_OK;
+    err = l2_redis_boards_script_told(reply, whole);
+    l2_redis_call_free(&reply, 1);
+    return err == ERR_CORRUPT ? l2_redis_call_refuse(call) : err;
+}
+
+enum err l2_redis_boards_push(struct l2_redis_boards *boards, uint64_t known, const struct l2_boards_change *changes,
+                              size_t count, bool *whole)
+{
+    l2_redis_boards_script_push(&boards->call->commands, boards->call->setup, known, changes, count);
+    return tell(boards->call, whole);
 }
 
 enum err l2_redis_boards_level(struct l2_redis_boards *boards, uint64_t *level)
@@ -152,16 +157,8 @@ enum err l2_redis_boards_forget(struct l2_redis_boards *boards)
 enum err l2_redis_boards_follow(struct l2_redis_boards *boards, uint64_t from, const struct l2_boards_change *changes,
                                 size_t count, uint64_t upto, bool *whole)
 {
-    long long number;
-
     l2_redis_boards_script_follow(&boards->call->commands, boards->call->setup, from, changes, count, upto);
-
-    enum err err = exchange_number(boards->call, -1, 1, &number);
-
-    if (err)
-        return err;
-    *whole = number == 1;
-    return number < 0 ? ERR_NOT_FOUND : ERR_OK;
+    return tell(boards->call, whole);
 }
 
 void l2_redis_boards_copy_drop(struct l2_redis_boards *boards)

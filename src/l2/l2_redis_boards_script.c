@@ -471,6 +471,14 @@ void l2_redis_boards_script_follow(struct buf *out, const struct l2_redis_setup 
     add_changes(out, changes, count);
 }
 
+enum err l2_redis_boards_script_told(const redisReply *reply, bool *whole)
+{
+    if (reply->type != REDIS_REPLY_INTEGER || reply->integer < -1 || reply->integer > 1)
+        return ERR_CORRUPT;
+    *whole = reply->integer == 1;
+    return reply->integer < 0 ? ERR_NOT_FOUND : ERR_OK;
+}
+
 /* Copying. */
 
 void l2_redis_boards_script_name(struct l2_redis_boards_copies *copies, const struct l2_redis_setup *setup,

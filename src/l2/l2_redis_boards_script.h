@@ -56,6 +56,8 @@ void l2_redis_boards_script_push(struct buf *out, const struct l2_redis_setup *s
                                  const struct l2_boards_change *changes, size_t count);
 void l2_redis_boards_script_follow(struct buf *out, const struct l2_redis_setup *setup, uint64_t from,
                                    const struct l2_boards_change *changes, size_t count, uint64_t upto);
+/* What that reply says: ERR_OK, and whether all boards are whole; ERR_NOT_FOUND: nothing was done; ERR_CORRUPT. */
+enum err l2_redis_boards_script_told(const redisReply *reply, bool *whole) ERR_CHECKED;
 
 /* One copying of all boards: names, and how many boards have been begun. */
 struct l2_redis_boards_copies {

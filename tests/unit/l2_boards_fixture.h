@@ -100,18 +100,43 @@ static UNUSED struct l2_boards_change removal(uint64_t number, const char *board
         .number = number, .board = str_from(board), .member = str_from(member), .removed = true};
 }
 
+struct pushing {
+    struct l2_boards_push_call call; /* first */
+    bool done;
+};
+
+static UNUSED void note_pushed(struct l2_boards_push_call *call)
+{
+    struct pushing *pushing = (struct pushing *)call;
+
+    assert_false(pushing->done);
+    pushing->done = true;
+}
+
+static UNUSED void push_all(struct host *host, const struct l2_boards_change *changes, size_t count)
+{
+    struct pushing pushing = {.call.done = note_pushed};
+
+    if (!host->asynchronous) {
+        l2_boards_push(host->waiting, changes, count);
+        return;
+    }
+    l2_boards_push_begin(host->reading, changes, count, &pushing.call);
+    run_until(&host->loop, &pushing.done);
+}
+
 static UNUSED void push(struct host *host, uint64_t number, const char *board, const char *member, double score)
 {
     struct l2_boards_change change = change_to(number, board, member, score);
 
-    l2_boards_push(host->waiting, &change, 1);
+    push_all(host, &change, 1);
 }
 
 static UNUSED void push_removal(struct host *host, uint64_t number, const char *board, const char *member)
 {
     struct l2_boards_change change = removal(number, board, member);
 
-    l2_boards_push(host->waiting, &change, 1);
+    push_all(host, &change, 1);
 }
 
 /* Tells CHANGE in order; FROM is the level before. */

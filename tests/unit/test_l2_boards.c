@@ -227,14 +227,14 @@ BOTH_WAYS(many_changes_are_told_at_once)
         snprintf(names[i], sizeof(names[i]), "m%zu", i / 2);
         changes[i] = change_to(i + 1, i % 10 ? "b" : "c", names[i], (double)i);
     }
-    l2_boards_push(host->waiting, changes, L2_BOARDS_BATCH_MAX);
+    push_all(host, changes, L2_BOARDS_BATCH_MAX);
     assert_int_equal(top_of(host, "b", 0, 1000)->members, 500);
     assert_int_equal(top_of(host, "b", 0, 1000)->count, 500);
     assert_int_equal(top_of(host, "c", 0, 1000)->count, 100);
     assert_int_equal(l2_boards_follow(host->waiting, 0, changes, L2_BOARDS_BATCH_MAX, 1200), ERR_OK);
     assert_int_equal(member_of(host, "b", "m7")->rank, 492);
     assert_int_equal(level_of(host), 1200);
-    l2_boards_push(host->waiting, changes, 0);
+    push_all(host, changes, 0);
 }
 
 BOTH_WAYS(what_the_asker_knows_of_must_have_been_told)

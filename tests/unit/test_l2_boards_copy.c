@@ -399,7 +399,7 @@ static void tell_some(struct host *host, struct history *history)
         changes[i] = history->changes[number];
         note_told(history, number);
     }
-    l2_boards_push(host->waiting, changes, count);
+    push_all(host, changes, count);
 }
 
 static void tell_in_order(struct host *host, struct history *history)

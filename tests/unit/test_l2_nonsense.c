@@ -41,7 +41,7 @@ static void try_boards(struct host *host)
         assert_int_equal(around(host, "b", "bob", 1)->result, L2_BOARDS_UNKNOWN);
         assert_int_equal(member_of(host, "b", "bob")->result, L2_BOARDS_UNKNOWN);
     }
-    l2_boards_push(host->waiting, &change, 1);
+    push_all(host, &change, 1);
     (void)!l2_boards_follow(host->waiting, 0, &change, 1, 1);
     assert_int_not_equal(l2_boards_level(host->waiting, &level), ERR_OK);
     assert_int_not_equal(l2_boards_copy(host->waiting, &change, 1), ERR_OK);
