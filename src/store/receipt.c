@@ -2,7 +2,8 @@
  * receipt: receipts written and read, and the tables larder_journals and larder_failures read.
  *
  * A number belongs to the journal with the highest number that is not above it. What is above the position its journal
- * was applied to is accepted; what is not has been applied, unless it stands among the failures.
+ * was applied to is accepted, or lost when another journal has taken that one's place; what is not has been applied,
+ * unless it stands among the failures.
  *
  * Invariant: no statement outlives a question, so nobody is kept from checkpointing. It never writes. It refuses to
  * take a receipt's number at its word: without the right digits it was never given.
@@ -28,8 +29,8 @@ struct receipts {
 };
 
 static const char *const state_names[] = {
-    [RECEIPT_ACCEPTED] = "accepted", [RECEIPT_APPLIED] = "applied", [RECEIPT_FAILED] = "failed",
-    [RECEIPT_REPEATED] = "repeated", [RECEIPT_DROPPED] = "dropped",
+    [RECEIPT_ACCEPTED] = "accepted", [RECEIPT_APPLIED] = "applied",   [RECEIPT_LOST] = "lost",
+    [RECEIPT_FAILED] = "failed",     [RECEIPT_REPEATED] = "repeated", [RECEIPT_DROPPED] = "dropped",
 };
 
 const char *receipt_state_name(enum receipt_state state)
@@ -154,8 +155,9 @@ static struct str label_of(sqlite3_stmt *row, int place, struct arena *arena)
 
 /* The columns of both questions, in this order. */
 #define COLUMNS                                                                                                        \
-    "j.number, j.secret, j.position, f.id, f.state, f.at_ms, f.failed_ms, f.error, f.why, f.request, f.successor"
-enum { JOURNAL, SECRET, POSITION, ID, STATE, AT_MS, FAILED_MS, ERROR, WHY, REQUEST, SUCCESSOR };
+    "j.number, j.secret, j.position, EXISTS (SELECT 1 FROM larder_journals WHERE number > j.number), f.id, f.state, "  \
+    "f.at_ms, f.failed_ms, f.error, f.why, f.request, f.successor"
+enum { JOURNAL, SECRET, POSITION, REPLACED, ID, STATE, AT_MS, FAILED_MS, ERROR, WHY, REQUEST, SUCCESSOR };
 
 static enum receipt_state state_of(struct str name)
 {
@@ -168,7 +170,10 @@ static void take_row(sqlite3_stmt *row, uint64_t number, struct arena *arena, st
 {
     *out = (struct receipt_status){.receipt = write_for(row, JOURNAL, number, arena), .number = number};
     if (sqlite3_column_type(row, ID) == SQLITE_NULL) {
-        out->state = number > (uint64_t)sqlite3_column_int64(row, POSITION) ? RECEIPT_ACCEPTED : RECEIPT_APPLIED;
+        if (number <= (uint64_t)sqlite3_column_int64(row, POSITION))
+            out->state = RECEIPT_APPLIED;
+        else if (sqlite3_column_int(row, REPLACED))
+            out->state = RECEIPT_LOST;
         return;
     }
     out->state = state_of(column(row, STATE, arena));

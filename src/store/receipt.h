@@ -16,7 +16,14 @@ void receipt_write(const struct writer_position_journal *journal, uint64_t numbe
 /* The number in RECEIPT; 0 for what is none by its form. Pure. */
 uint64_t receipt_number(struct str receipt);
 
-enum receipt_state { RECEIPT_ACCEPTED, RECEIPT_APPLIED, RECEIPT_FAILED, RECEIPT_REPEATED, RECEIPT_DROPPED };
+enum receipt_state {
+    RECEIPT_ACCEPTED,
+    RECEIPT_APPLIED,
+    RECEIPT_LOST, /* its journal was taken away before it was applied, and another has been begun */
+    RECEIPT_FAILED,
+    RECEIPT_REPEATED,
+    RECEIPT_DROPPED
+};
 const char *receipt_state_name(enum receipt_state state);
 
 struct receipt_status {

@@ -194,6 +194,19 @@ static void the_position_tells_what_was_applied(void **state)
     expect_state(it, &new_journal, 2006, "applied");
 }
 
+static void what_a_journal_left_behind_when_another_was_begun_is_lost(void **state)
+{
+    struct reading *it = *state;
+
+    make_database(it->files->database);
+    fixture_execute(it->files->database, "UPDATE larder_journals SET position = 1008 WHERE number = 1000");
+    fail_write(it->files->database, 1010, "PUT /x");
+    expect_state(it, &old_journal, 1008, "applied");
+    expect_state(it, &old_journal, 1009, "lost");
+    expect_state(it, &old_journal, 1010, "failed");
+    expect_state(it, &new_journal, 2006, "accepted");
+}
+
 static void what_was_never_given_is_not_found(void **state)
 {
     struct reading *it = *state;
@@ -337,6 +350,7 @@ int main(void)
         TEST(what_has_not_the_form_has_no_number),
         TEST(receipts_differ_by_number_and_by_journal),
         TEST(the_position_tells_what_was_applied),
+        TEST(what_a_journal_left_behind_when_another_was_begun_is_lost),
         TEST(what_was_never_given_is_not_found),
         TEST(a_failure_is_told_with_its_reason),
         TEST(a_failure_can_be_decided_once),
