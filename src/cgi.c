@@ -33,6 +33,7 @@ extern char **environ;
 
 struct cgi {
     struct http http;
+    const char *config_path; /* may be NULL */
     struct config *config;
     struct catalog *catalog;
     struct app_shared shared;
@@ -154,7 +155,7 @@ static enum err bring_writer(void *context, struct buf *why)
     if (err == ERR_OK)
         close(fd);
     else if (err == ERR_AGAIN)
-        err = command_writer_start(cgi->config, &cgi->writer, why);
+        err = command_writer_start(cgi->config, cgi->config_path, cgi->turn, &cgi->writer, why);
     if (cgi->writer && command_writer_is_servers(cgi->writer))
         command_writer_stop(&cgi->writer);
     if (!cgi->writer) {
@@ -164,10 +165,10 @@ static enum err bring_writer(void *context, struct buf *why)
     return err == ERR_OK ? ERR_OK : ERR_UNAVAILABLE;
 }
 
-static enum err load(struct cgi *cgi, const char *config_path, struct report *report)
+static enum err load(struct cgi *cgi, struct report *report)
 {
     struct buf why = {0};
-    enum err err = config_load(config_path, report, &cgi->config);
+    enum err err = config_load(cgi->config_path, report, &cgi->config);
 
     if (err == ERR_OK)
         err = catalog_load(cgi->config->store.sql, report, &cgi->catalog);
@@ -176,7 +177,7 @@ static enum err load(struct cgi *cgi, const char *config_path, struct report *re
     cgi->config->l1.size = 0;
     err = cache_shared_new(cgi->config, catalog_longest_life_ms(cgi->catalog), &cgi->shared.cache, &why);
     if (err != ERR_OK)
-        report_add(report, config_path, 0, 0, "%s", why.p ? why.p : err_text(err));
+        report_add(report, cgi->config_path, 0, 0, "%s", why.p ? why.p : err_text(err));
     buf_free(&why);
     if (err == ERR_OK)
         err = app_new(cgi->config, cgi->catalog, &cgi->shared, report, &cgi->app);
@@ -184,7 +185,7 @@ static enum err load(struct cgi *cgi, const char *config_path, struct report *re
 }
 
 /* Everything that answering takes. False with the request answered. */
-static bool prepare(struct cgi *cgi, const char *config_path)
+static bool prepare(struct cgi *cgi)
 {
     struct report *report = report_new();
     enum err err;
@@ -195,7 +196,7 @@ static bool prepare(struct cgi *cgi, const char *config_path)
     atomic_store(&cgi->shared.writer->state, WRITER_READY);
     /* That there is no shared cache in this process's own memory is no event. */
     log_init(STDERR_FILENO, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
-    err = load(cgi, config_path, report);
+    err = load(cgi, report);
     if (err == ERR_OK && !l2_shared_has_log(cgi->shared.cache->l2))
         l2_distrust(cgi->shared.cache->l2);
     if (err == ERR_OK)
@@ -328,7 +329,7 @@ static void fini(struct cgi *cgi)
 
 int cgi_run(const char *config_path)
 {
-    struct cgi cgi = {.turn = -1};
+    struct cgi cgi = {.config_path = config_path, .turn = -1};
 
     signal(SIGPIPE, SIG_IGN);
     log_role("cgi");
@@ -336,7 +337,7 @@ int cgi_run(const char *config_path)
     cgi.http.now_ms = sys_now_ms();
     cgi.http.started_us = sys_monotonic_us();
     take_environment(&cgi.http);
-    if (prepare(&cgi, config_path) && read_request(&cgi))
+    if (prepare(&cgi) && read_request(&cgi))
         answer(&cgi);
     discard_input(&cgi.http);
     bool sent = respond(&cgi.http);

@@ -76,6 +76,11 @@ int cli_answer(const struct cli *cli)
     return cgi_run(cli_config_path(cli));
 }
 
+int cli_write(const struct cli *cli)
+{
+    return command_writer_run(cli_config_path(cli));
+}
+
 int cli_check(const struct cli *cli)
 {
     struct serve_files files = {0};
@@ -132,7 +137,7 @@ int cli_migrate(const struct cli *cli)
     if (!takes(cli, 0, "migrate [--sample]") || !cli_load_config(cli, &config))
         return 2;
     /* A writer migrates as it starts. */
-    enum err err = command_writer_start(config, &writer, &why);
+    enum err err = command_writer_start(config, cli_config_path(cli), -1, &writer, &why);
     if (err == ERR_OK && command_writer_is_servers(writer) && !cli->sample)
         printf("a server is running on %s: it applies migrations when it starts and on SIGHUP\n",
                config->store.database);

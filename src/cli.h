@@ -17,6 +17,7 @@ struct cli {
 
 int cli_serve(const struct cli *cli);
 int cli_answer(const struct cli *cli); /* the request of a CGI environment */
+int cli_write(const struct cli *cli);  /* for another command, as its writer */
 int cli_check(const struct cli *cli);
 int cli_migrate(const struct cli *cli);
 int cli_import(const struct cli *cli);

@@ -234,7 +234,7 @@ static enum err load_script(const struct config *config, const char *name, struc
     return err;
 }
 
-static enum err run(struct import *import, const struct config *config, const struct resource *script)
+static enum err run(struct import *import, const struct config *config, const char *config_path, const struct resource *script)
 {
     enum err err = sys_read_file(import->file, FILE_MAX, &import->text);
     if (err != ERR_OK) {
@@ -244,7 +244,7 @@ static enum err run(struct import *import, const struct config *config, const st
     if ((err = read_header(import, script->sql)) != ERR_OK || (err = count_rows(import)) != ERR_OK)
         return err;
     struct command_writer *writer;
-    if ((err = command_writer_start(config, &writer, &import->why)) != ERR_OK)
+    if ((err = command_writer_start(config, config_path, -1, &writer, &import->why)) != ERR_OK)
         return err;
     struct writer_client *client = writer_client_new(config, NULL);
     int64_t outbox_id = 0;
@@ -273,7 +273,7 @@ int cli_import(const struct cli *cli)
     struct import import = {.file = cli->argv[1], .on_terminal = isatty(STDERR_FILENO)};
     import.header_arena = arena_new(4096, ARENA_LIMIT);
     import.row_arena = arena_new(4096, ARENA_LIMIT);
-    enum err err = run(&import, config, &script);
+    enum err err = run(&import, config, cli_config_path(cli), &script);
     if (err == ERR_OK)
         printf("%" PRIu64 " rows imported\n", import.rows);
     else

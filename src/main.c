@@ -13,6 +13,7 @@
 #include "base/sys.h"
 #include "cgi.h"
 #include "cli.h"
+#include "command_writer.h"
 #include "server/listener.h"
 
 static const struct command {
@@ -51,6 +52,8 @@ int main(int argc, char **argv)
     int option;
     sys_title_init(argc, argv); /* moves the environment away: before anything looks at it */
     struct cli cli = {.config_path = getenv("LARDER_CONFIG"), .program = argv};
+    if (command_writer_is_asked())
+        return cli_write(&cli);
     if (cgi_is_asked() && !listener_is(STDIN_FILENO))
         return cli_answer(&cli);
     while ((option = getopt_long(argc, argv, "c:Vh", options, NULL)) != -1)

@@ -279,6 +279,21 @@ void sys_leave_streams(void)
         close(null);
 }
 
+/* Copies the COUNT strings FROM to TO, into one block of memory: whoever lets one of them go frees nothing. */
+static void move_strings(char **from, size_t count, char **to)
+{
+    size_t len = 0;
+    char *at;
+
+    for (size_t i = 0; i < count; i++)
+        len += strlen(from[i]) + 1;
+    at = sys_alloc(len);
+    for (size_t i = 0; i < count; i++) {
+        to[i] = strcpy(at, from[i]);
+        at += strlen(at) + 1;
+    }
+}
+
 void sys_title_init(int argc, char **argv)
 {
     size_t count = 0;
@@ -287,11 +302,9 @@ void sys_title_init(int argc, char **argv)
     while (environ && environ[count])
         count++;
     moved = sys_calloc(count + 1, sizeof(*moved));
-    for (size_t i = 0; i < count; i++)
-        moved[i] = sys_copy(str_from(environ[i]));
+    move_strings(environ, count, moved);
     environ = moved;
-    for (int i = 0; i < argc; i++)
-        argv[i] = sys_copy(str_from(argv[i]));
+    move_strings(argv, (size_t)argc, argv);
     if (argc > 0) {
         char *slash = strrchr(argv[0], '/');
 

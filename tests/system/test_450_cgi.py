@@ -1,11 +1,14 @@
 """Plain CGI: the program itself, started with a CGI environment for each request, as web servers do."""
 
 import concurrent.futures
+import contextlib
 import fcntl
 import json
+import os
 import shutil
 import signal
 import sqlite3
+import struct
 import subprocess
 import time
 
@@ -124,6 +127,41 @@ def test_writes_at_once_are_all_carried_out(cgi):
         answers = list(pool.map(lambda number: cgi.put(f"W{number}", number + 1), range(24)))
     assert [answer.status_code for answer in answers] == [200] * 24, cgi.errors
     assert [cgi.ask(f"/api/stocks/W{number}").json()["price"] for number in range(24)] == [number + 1 for number in range(24)]
+
+
+def holder(database, byte):
+    """The process that keeps others from locking that byte of SQLite's shared memory; 0: none does."""
+    with open(f"{database}-shm", "rb") as file:
+        asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+        kind, _, _, _, pid = struct.unpack("hhqqi4x", fcntl.fcntl(file, fcntl.F_GETLK, asked))
+    return 0 if kind == fcntl.F_UNLCK else pid
+
+
+def test_a_writer_has_its_own_locks_on_the_database(cgi):
+    """A change that is still to be told makes the process read the database before it starts its writer. If that inherited the
+    connection it would not have its locks, and the next one to come would take the shared memory for nobody's."""
+    write_lock, in_use = 120, 128  # SQLite's WAL-mode file format, section 2.3, and UNIX_SHM_DMS
+    shutil.copytree(cgi.template.dir / "sql", cgi.dir / "sql")
+    cgi.settings["LARDER_STORE_SQL"] = str(cgi.dir / "sql")
+    (cgi.dir / "sql/resources/slow.sql").write_text(
+        "-- name: slow\n-- route: PUT /api/slow/{ticker}\n-- param: ticker text 1..10\n-- shape: object\n-- purge: tag:slow\n"
+        "-- timeout: 1m\nWITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)\n"
+        "UPDATE stocks SET price = (SELECT max(i) FROM n) WHERE ticker = :ticker RETURNING price;\n")
+    assert cgi.put("AAPL", 1).status_code == 200
+    database, seen = cgi.dir / "larder.db", set()
+    shell = sqlite3.connect(database)
+    shell.execute("UPDATE stocks SET price = 2 WHERE ticker = 'AAPL'")
+    shell.commit()
+    shell.close()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(cgi.ask, "/api/slow/AAPL", "PUT", token=TOKEN)
+        while not writing.done():
+            with contextlib.suppress(FileNotFoundError):
+                writer, user = holder(database, write_lock), holder(database, in_use)
+                if writer and writer == holder(database, write_lock):
+                    seen.add(user != 0)
+        assert writing.result().status_code == 200, cgi.errors
+    assert seen == {True}
 
 
 def test_a_write_goes_to_the_writer_of_a_larder_that_serves(cgi):
