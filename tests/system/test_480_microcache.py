@@ -75,8 +75,7 @@ class Front:
         text = re.sub(r"listen \S+", f"listen 127.0.0.1:{self.port}", text)
         text = text.replace(f"include {self.here}/larder.conf;", f"""include {self.here}/larder.conf;
     include {self.here}/larder-microcache.conf;""")
-        text = re.sub(r"location / \{.*?\}", f"location ~ ^/api/(?!cache/) {{ include {self.here}/larder-microcache-pass.conf; }}", text,
-                      flags=re.DOTALL)
+        text = text.replace("/larder-locations.conf;", "/larder-microcache-locations.conf;")
         (self.here / "nginx.conf").write_text(text)
         self.log = self.here / "error.log"
         self.nginx = subprocess.Popen(["nginx", "-e", self.log, "-c", self.here / "nginx.conf"],
