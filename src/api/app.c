@@ -204,7 +204,7 @@ static void reply(struct http *http, int status, struct str content_type, struct
     http->content_type = content_type;
     http->out = body;
     if (status != 204)
-        http_header(http, "Cache-Control", STR("no-store"));
+        http_cache_control(http, STR("no-store"));
 }
 
 struct str app_problem_body(struct arena *arena, int status, struct str detail, struct str request_id)

@@ -40,7 +40,7 @@ enum http_step route_openapi_get(struct exchange *exchange)
     if (http->status != 200)
         return HTTP_DONE;
     buf_clear(&http->headers);
-    http_header(http, "Cache-Control", STR("no-cache"));
+    http_cache_control(http, STR("no-cache"));
     caching_conditional(http, etag);
     return HTTP_DONE;
 }

@@ -9,8 +9,12 @@
  * An answer that was on its way to nginx becomes a file only after a walk has passed its place. So walks are repeated
  * for SETTLE_MS. What would take longer, a slow statement, was judged when its mark was to be made and has none.
  *
- * Invariant: a file is removed only if its name is one of nginx's and its head has a mark. It refuses to touch any
- * other, and follows no link. nginx notices by itself that a file has gone.
+ * A worker of nginx may have a file open that has been removed, and goes on reading it. So before it is removed its
+ * first bytes, in which nginx looks for the version of its format at every hit, are made those of no version: then the
+ * file is a miss to whoever has it open.
+ *
+ * Invariant: a file is written to and removed only if its name is one of nginx's and its head has a mark. It refuses to
+ * touch any other, and follows no link. nginx notices by itself that a file has gone.
  */
 #include "cache/front.h"
 
@@ -168,23 +172,26 @@ static struct str find_mark(const char *head, size_t len)
 
 static void judge_file(struct front *front, int at, const char *name)
 {
-    int fd = openat(at, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    static const char no_version[sizeof(uintptr_t)];
+    int fd = openat(at, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     ssize_t len = fd >= 0 ? pread(fd, front->head, sizeof front->head, 0) : -1;
-    int error = errno;
 
-    if (fd >= 0)
-        close(fd);
     if (len < 0) {
         /* It is nginx's to remove as well. */
-        if (error != ENOENT)
-            complain(front, "a file cannot be read", error);
-        return;
+        if (errno != ENOENT)
+            complain(front, "a file cannot be opened", errno);
+    } else {
+        struct str mark = find_mark(front->head, (size_t)len);
+
+        if (mark.len > 0 && front_is_old(front->purged, mark)) {
+            if (pwrite(fd, no_version, sizeof no_version, 0) != (ssize_t)sizeof no_version)
+                complain(front, "a file cannot be written to", errno);
+            if (unlinkat(at, name, 0) != 0 && errno != ENOENT)
+                complain(front, "a file cannot be removed", errno);
+        }
     }
-    struct str mark = find_mark(front->head, (size_t)len);
-    if (mark.len == 0 || !front_is_old(front->purged, mark))
-        return;
-    if (unlinkat(at, name, 0) != 0 && errno != ENOENT)
-        complain(front, "a file cannot be removed", errno);
+    if (fd >= 0)
+        close(fd);
 }
 
 static bool is_of_digits(const char *name, size_t len)

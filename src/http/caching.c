@@ -247,6 +247,7 @@ static void add_status(const struct caching_state *state, bool from_cache, bool 
         buf_add_str(out, STR("\r\nAge: "));
         buf_add_int64(out, (state->age_ms > 0 ? state->age_ms / 1000 : 0) + kept);
     }
+    buf_add_str(out, STR("\r\n"));
 }
 
 /* How old, from the origin's answer on, the response may become at a client (*CLIENT_MS) and in a shared cache
@@ -265,21 +266,24 @@ static void judge_life(int status, const struct caching_state *state, int64_t *c
         *shared_ms = least(*client_ms, life_ms);
 }
 
-static void add_lifetime(struct buf *out, int64_t life_ms)
+static void add_lifetime(struct buf *out, struct str field, bool is_private, int64_t life_ms)
 {
+    buf_add_str(out, field);
+    buf_add_str(out, is_private ? STR(": private, ") : STR(": "));
     if (life_ms < 1000) {
-        buf_add_str(out, STR("no-cache"));
+        buf_add_str(out, STR("no-cache\r\n"));
         return;
     }
     buf_add_str(out, STR("max-age="));
     buf_add_int64(out, life_ms / 1000);
+    buf_add_str(out, STR("\r\n"));
 }
 
-/* What a microcache is to do. nginx reads X-Accel-Expires over Cache-Control, and only if it stands behind it the
- * extensions too; `@` is the last second in which the copy is valid, so the time in nginx is never rounded up. */
+/* What a microcache is to do. `@` is the last second in which the copy is valid, so the time in nginx is never rounded
+ * up. That counts over Cache-Control, which says the rest, but stands behind it, or nginx would not look at that. */
 static void add_microcache(const struct http *http, const struct caching_state *state, struct buf *out)
 {
-    buf_add_str(out, STR("\r\nCache-Control: max-age=1, stale-while-revalidate=1"));
+    buf_add_str(out, STR("Cache-Control: stale-while-revalidate=1"));
     if (state->if_error_ms > 0) {
         buf_add_str(out, STR(", stale-if-error="));
         buf_add_int64(out, (state->ttl_ms + state->if_error_ms) / 1000);
@@ -288,7 +292,7 @@ static void add_microcache(const struct http *http, const struct caching_state *
     buf_add_int64(out, http->now_ms / 1000);
     buf_add_str(out, STR("\r\nX-Larder-Entry: "));
     buf_add_str(out, state->mark);
-    buf_add_str(out, STR("\r\nX-Larder-Cache-Control: "));
+    buf_add_str(out, STR("\r\n"));
 }
 
 void caching_headers(struct http *http, const struct caching_state *state)
@@ -300,26 +304,25 @@ void caching_headers(struct http *http, const struct caching_state *state)
     judge_life(http->status, state, &client_ms, &shared_ms);
     left_ms = shared_ms - (state->age_ms > 0 ? state->age_ms : 0);
     buf_reserve(out, 320);
+    /* First: a microcache looks for it at every hit, through all lines before it. */
+    if (http->in.microcache.len > 0)
+        add_lifetime(out, STR("X-Cache-Control"), state->is_private, client_ms);
     add_status(state, from_cache, kept, out);
     if (kept)
         add_microcache(http, state, out);
-    else
-        buf_add_str(out, state->is_private ? STR("\r\nCache-Control: private, ") : STR("\r\nCache-Control: "));
-    add_lifetime(out, client_ms);
-    if (client_ms < 1000) {
-        /* Nobody keeps it, then: caches in front need no words of their own, and each costs the web server time. */
-        buf_add_str(out, STR("\r\n"));
+    if (http->in.microcache.len == 0)
+        add_lifetime(out, STR("Cache-Control"), state->is_private, client_ms);
+    /* Nobody keeps it, then: caches in front need no words of their own, and each costs the web server time. */
+    if (client_ms < 1000)
         return;
-    }
     /* A CDN that knows this field does not look at Cache-Control (RFC 9213, section 2.2): `private` must be said
      * here too. */
-    buf_add_str(out, state->is_private ? STR("\r\nCDN-Cache-Control: private, ") : STR("\r\nCDN-Cache-Control: "));
-    add_lifetime(out, shared_ms);
+    add_lifetime(out, STR("CDN-Cache-Control"), state->is_private, shared_ms);
     if (!kept) {
-        buf_add_str(out, STR("\r\nX-Accel-Expires: "));
+        buf_add_str(out, STR("X-Accel-Expires: "));
         buf_add_int64(out, left_ms > 0 ? left_ms / 1000 : 0);
+        buf_add_str(out, STR("\r\n"));
     }
-    buf_add_str(out, STR("\r\n"));
 }
 
 void caching_conditional(struct http *http, struct str etag)

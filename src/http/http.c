@@ -293,6 +293,11 @@ void http_header(struct http *http, const char *name, struct str value)
     buf_add_str(&http->headers, STR("\r\n"));
 }
 
+void http_cache_control(struct http *http, struct str value)
+{
+    http_header(http, http->in.microcache.len > 0 ? "X-Cache-Control" : "Cache-Control", value);
+}
+
 void http_format_head(const struct http *http, struct buf *out)
 {
     struct str line = status_line(http->status);

@@ -99,6 +99,9 @@ enum err http_finish_request(struct http *http, const char **why) ERR_CHECKED;
 
 /* Adds a response header. A value with a control character is dropped: nothing can be injected. */
 void http_header(struct http *http, const char *name, struct str value);
+/* Adds what clients are told of keeping the answer: Cache-Control, or, where a microcache has that for itself,
+ * X-Cache-Control, of which it makes the other. */
+void http_cache_control(struct http *http, struct str value);
 /* Everything before the body as CGI wants it, `Status:` first unless it is 200, ending in an empty line; without type
  * and length for 204 and 304. Appended to OUT. */
 void http_format_head(const struct http *http, struct buf *out);

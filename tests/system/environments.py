@@ -167,6 +167,7 @@ class Nginx(Environment):
             served = self.sample("nginx/larder-mount.conf", "served.conf", {**by, "/app/larder": self.mount})
         else:
             served = self.sample("nginx/larder-locations.conf", "served.conf", by)
+            self.sample("nginx/larder-locations-other.conf", "larder-locations-other.conf", by)
         (self.dir / "nginx.conf").write_text(
             f"daemon off;\npid {self.dir}/nginx.pid;\nerror_log {self.dir}/error.log;\nworker_processes 1;\n"
             + ("user root;\n" if AS_ROOT else "") + "events {}\nhttp {\n    access_log off;\n"

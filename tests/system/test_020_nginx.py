@@ -15,7 +15,7 @@ def is_problem(answer, status):
 
 def deny_loopback(stack):
     """Makes this machine a stranger to nginx."""
-    for name in ("larder-pass.conf", "larder-locations.conf"):
+    for name in ("larder-pass.conf", "larder-locations-other.conf"):
         path = stack.dir / "nginx" / name
         path.write_text(path.read_text().replace("allow 127.0.0.1;", ""))
     os.kill(stack.nginx_pid, signal.SIGHUP)

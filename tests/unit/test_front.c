@@ -1,6 +1,7 @@
 /* Copies in front: which of them are old, and what becomes of the files of nginx's cache. */
 #include "cache/front.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -174,6 +175,36 @@ static void files_that_a_purge_covers_are_removed_and_no_others(void **state)
     close_files(&files);
 }
 
+/* Whether the file begins with a version, as nginx reads it. */
+static bool has_version(int fd)
+{
+    static const uint64_t none;
+    uint64_t start;
+
+    assert_int_equal(pread(fd, &start, sizeof start, 0), sizeof start);
+    return memcmp(&start, &none, sizeof none) != 0;
+}
+
+static void a_file_that_nginx_has_open_is_made_invalid_too(void **state)
+{
+    struct fixture *fixture = *state;
+    struct files files;
+
+    open_files(fixture, &files);
+    put_file(fixture, &files, NAME_A, mark_now(fixture, "a"));
+    put_file(fixture, &files, NAME_B, mark_now(fixture, "b"));
+    const int a = open(path_of(fixture, &files, NAME_A), O_RDONLY);
+    const int b = open(path_of(fixture, &files, NAME_B), O_RDONLY);
+    purge(fixture, "key:b", false);
+    walk(&files);
+    assert_true(has_version(a));
+    assert_false(has_version(b));
+    assert_false(exists(fixture, &files, NAME_B));
+    close(a);
+    close(b);
+    close_files(&files);
+}
+
 static void a_file_that_comes_a_moment_after_the_purge_is_removed_too(void **state)
 {
     struct fixture *fixture = *state;
@@ -240,6 +271,8 @@ int main(void)
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(a_mark_of_other_tables_or_of_no_sense_is_old, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(files_that_a_purge_covers_are_removed_and_no_others, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_file_that_nginx_has_open_is_made_invalid_too, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(a_file_that_comes_a_moment_after_the_purge_is_removed_too, fixture_setup,
                                         fixture_teardown),

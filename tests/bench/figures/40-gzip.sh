@@ -11,8 +11,8 @@ measure_gzip() {
     # The stack's own nginx, at another port, with another pair of hands for compressing.
     mkdir "$work/nginx"
     sed '/HTTP_ACCEPT_ENCODING/d' "$work/stack/nginx/larder-pass.conf" >"$work/nginx/larder-pass.conf"
-    sed "s|$work/stack/nginx/|$work/nginx/|" "$work/stack/nginx/larder-locations.conf" >"$work/nginx/larder-locations.conf"
-    cp "$work/stack/nginx/"larder{,-errors}.conf "$work/nginx/"
+    cp "$work/stack/nginx/"larder{,-errors,-locations{,-other}}.conf "$work/nginx/"
+    sed -i "s|$work/stack/nginx/|$work/nginx/|" "$work/nginx/"larder-locations*.conf
     sed -e "s|$work/stack/nginx|$work/nginx|; s|127.0.0.1:[0-9]*|127.0.0.1:$port|" \
         -e 's|access_log off;|&\n    gzip on;\n    gzip_types application/json;|' "$work/stack/nginx.conf" >"$work/nginx.conf"
     nginx -e "$work/nginx.log" -c "$work/nginx.conf" &

@@ -6,8 +6,9 @@
 
 # write_site: what is shipped, less the places, and the route of case "miss".
 write_site() {
-    local shipped=$HERE/../../../nginx file
-    for file in larder-errors.conf larder-locations.conf larder-pass.conf larder-microcache-pass.conf; do
+    local shipped=$HERE/../../../nginx file locations=larder-locations.conf
+    [[ $NAME == larder-front ]] && locations=larder-microcache-locations.conf
+    for file in larder-errors.conf larder-pass.conf larder-microcache-pass.conf larder-locations-other.conf "$locations"; do
         sed "s|/usr/share/larder/nginx/|$DIR/|" "$shipped/$file" >"$DIR/$file"
     done
     sed "s|/run/larder/larder.sock|$DIR/fcgi.sock|" "$shipped/larder.conf"
@@ -15,13 +16,12 @@ write_site() {
     cat <<SITE
 server {
     listen 127.0.0.1:@PORT@ backlog=4096;
-    include $DIR/larder-locations.conf;
+    include $DIR/$locations;
     location /uncached/ {
         include $DIR/larder-pass.conf;
     }
+}
 SITE
-    [[ $NAME == larder-front ]] && echo "location ~ ^/api/(?!cache/) { include $DIR/larder-microcache-pass.conf; }"
-    echo '}'
 }
 
 start_larder() {
