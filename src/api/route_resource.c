@@ -103,7 +103,7 @@ static struct str add_caller(struct str key, const struct store_caller *caller, 
     char space[64];
     struct buf digits = {.p = space, .cap = sizeof space};
 
-    sys_hash128_hex(caller->address, &digits);
+    sys_digest(caller->address, &digits);
     return arena_printf(arena, "%.*s%s%s", STR_ARG(key), caller_mark, digits.p);
 }
 

@@ -15,7 +15,7 @@
 enum { KEY_MAX = 255 };
 
 /* A hash that nothing has. */
-static const struct str no_hash = {"----------------", WRITER_FRAME_HASH_LEN};
+static const struct str no_hash = {"--------------------------------", WRITER_FRAME_HASH_LEN};
 
 static bool is_key(struct str key)
 {
@@ -43,7 +43,7 @@ static struct str print_of(const struct http *http)
 
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         add_part(&all, parts[i]);
-    sys_hash128_hex(buf_str(&all), &print);
+    sys_digest(buf_str(&all), &print);
     buf_free(&all);
     return arena_take_buf(http->arena, &print);
 }

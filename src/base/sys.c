@@ -147,14 +147,14 @@ uint64_t sys_hash64(struct str bytes, uint64_t seed)
     return XXH3_64bits_withSeed(bytes.p, bytes.len, seed);
 }
 
-void sys_hash128_hex(struct str bytes, struct buf *out)
+void sys_digest(struct str bytes, struct buf *out)
 {
-    XXH128_canonical_t canonical;
-    char hex[2 * sizeof(canonical.digest) + 1];
+    unsigned char digest[SYS_DIGEST_LEN / 2];
+    char hex[SYS_DIGEST_LEN + 1];
 
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes.p, bytes.len));
-    sodium_bin2hex(hex, sizeof(hex), canonical.digest, sizeof(canonical.digest));
-    buf_add(out, hex, sizeof(hex) - 1);
+    (void)crypto_generichash(digest, sizeof(digest), (const unsigned char *)bytes.p, bytes.len, NULL, 0);
+    sodium_bin2hex(hex, sizeof(hex), digest, sizeof(digest));
+    buf_add(out, hex, SYS_DIGEST_LEN);
 }
 
 void sys_base64(struct str bytes, struct buf *out)

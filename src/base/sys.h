@@ -30,10 +30,12 @@ bool sys_secret_equal(struct str a, struct str b);
 /* A keyed hash that nobody can make without KEY (SipHash-2-4). */
 enum { SYS_MAC_KEY_LEN = 16 };
 uint64_t sys_mac64(const unsigned char *key, struct str bytes);
-/* XXH3, 64 and 128 bits. */
+/* XXH3: for places in tables. Equal hashes of different bytes are easily made where SEED is known. */
 uint64_t sys_hash64(struct str bytes, uint64_t seed);
-/* Appends 32 lower-case hexadecimal digits. */
-void sys_hash128_hex(struct str bytes, struct buf *out);
+/* Appends BLAKE2b's digest of 128 bits as SYS_DIGEST_LEN lower-case hexadecimal digits: it stands for BYTES, also where
+ * somebody would like other ones to have the same. */
+enum { SYS_DIGEST_LEN = 32 };
+void sys_digest(struct str bytes, struct buf *out);
 void sys_base64(struct str bytes, struct buf *out);
 
 /* Appends the whole file. ERR_LIMIT over LIMIT bytes, ERR_NOT_FOUND, ERR_DENIED, ERR_IO. */

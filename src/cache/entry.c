@@ -244,7 +244,11 @@ bool entry_has_tags(const struct entry *entry, const struct str *tags, size_t ta
 
 struct str entry_etag(struct str body, struct arena *arena)
 {
-    return arena_printf(arena, "\"%016llx\"", (unsigned long long)sys_hash64(body, 0));
+    char space[SYS_DIGEST_LEN + 1];
+    struct buf digits = {.p = space, .cap = sizeof space};
+
+    sys_digest(body, &digits);
+    return arena_printf(arena, "\"%.*s\"", STR_ARG(buf_str(&digits)));
 }
 
 bool entry_etag_hash(struct str etag, struct str *digits)

@@ -447,7 +447,7 @@ static void emit_hash(struct sink *sink, const struct params_values *values, str
     char space[DIGITS_MAX];
     struct buf digits = {.p = space, .cap = sizeof(space)};
 
-    sys_hash128_hex(emit_to_arena(emit_all, values, arena), &digits);
+    sys_digest(emit_to_arena(emit_all, values, arena), &digits);
     emit(sink, digits.p, HASH_LEN);
 }
 

@@ -48,19 +48,23 @@ void worker_move_arrive(void *self, unsigned events)
     }
 }
 
-/* Whether a request only reads. By its bytes: nothing of it has been begun. What does not say so in one piece may be anything. */
-static bool only_reads(struct str bytes)
+/* Whether the request of which BYTES are the head, scanned as HEAD, only reads. What is in several pieces may be anything. */
+static bool only_reads(struct str bytes, const struct fcgi_head *head)
 {
-    static const struct str readers[] = {{"REQUEST_METHODGET", 17}, {"REQUEST_METHODHEAD", 18}};
-    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++)
-        if (memmem(bytes.p, bytes.len, readers[i].p, readers[i].len))
-            return true;
-    return false;
+    static const struct str name = {"REQUEST_METHOD", 14};
+    bool reads = false;
+    for (unsigned i = 0; i < head->params && !head->is_split; i++) {
+        const struct fcgi_head_param *param = &head->param[i];
+        const struct str value = {bytes.p + param->at + param->name_len, param->value_len};
+        if (str_equal((struct str){bytes.p + param->at, param->name_len}, name))
+            reads = str_equal(value, STR("GET")) || str_equal(value, STR("HEAD"));
+    }
+    return reads;
 }
 
 bool worker_move_holds(struct worker *worker, struct connection *connection, struct str bytes, const struct fcgi_head *head)
 {
-    if (!worker->holding || !head->body_complete || only_reads(bytes))
+    if (!worker->holding || !head->body_complete || only_reads(bytes, head))
         return false;
     connection_hold(connection, bytes);
     return true;

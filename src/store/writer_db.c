@@ -287,8 +287,9 @@ static enum err call(struct writer_db *db, struct str sql, enum catalog_shape sh
 static bool is_among(struct str json, struct str hashes)
 {
     char digits[WRITER_FRAME_HASH_LEN + 1];
+    struct buf digest = {.p = digits, .cap = sizeof digits};
 
-    snprintf(digits, sizeof digits, "%016llx", (unsigned long long)sys_hash64(json, 0));
+    sys_digest(json, &digest);
     for (size_t at = 0; at + WRITER_FRAME_HASH_LEN <= hashes.len; at += WRITER_FRAME_HASH_LEN)
         if (memcmp(hashes.p + at, digits, WRITER_FRAME_HASH_LEN) == 0)
             return true;

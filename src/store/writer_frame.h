@@ -24,6 +24,7 @@
 #ifndef LARDER_WRITER_FRAME_H
 #define LARDER_WRITER_FRAME_H
 
+#include "base/sys.h"
 #include "store/store.h"
 
 enum {
@@ -31,7 +32,7 @@ enum {
     WRITER_FRAME_HEAD = 10,
     WRITER_FRAME_MAX = 64 << 20,
     WRITER_FRAME_IDS_MAX = 256,
-    WRITER_FRAME_HASH_LEN = 16
+    WRITER_FRAME_HASH_LEN = SYS_DIGEST_LEN
 };
 /* The failed row of what did not fail by a row. */
 #define WRITER_FRAME_NO_ROW UINT64_MAX
@@ -69,7 +70,7 @@ struct writer_frame_request {
     struct params_values values;
     struct str repeat_key, repeat_print;
     /* Whether the write may be carried out depends on the answer of a reading statement: whether there is one, and its
-     * hash (WRITER_FRAME_HASH_LEN digits of sys_hash64, one after the other) is among HASHES; where these are empty,
+     * hash (WRITER_FRAME_HASH_LEN digits of sys_digest, one after the other) is among HASHES; where these are empty,
      * any is. */
     enum writer_frame_condition condition;
     struct str condition_sql, condition_hashes;

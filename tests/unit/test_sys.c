@@ -122,7 +122,7 @@ static void secrets_are_equal_only_as_a_whole(void **state)
     assert_true(sys_secret_equal((struct str){NULL, 0}, STR("")));
 }
 
-static void hashes_are_xxh3(void **state)
+static void hashes_are_xxh3_and_digests_blake2b(void **state)
 {
     struct buf out = {0};
 
@@ -130,11 +130,11 @@ static void hashes_are_xxh3(void **state)
     /* The published values for the empty input. */
     assert_true(sys_hash64((struct str){NULL, 0}, 0) == UINT64_C(0x2d06800538d394c2));
     assert_true(sys_hash64(STR("a"), 0) != sys_hash64(STR("a"), 1));
-    sys_hash128_hex((struct str){NULL, 0}, &out);
-    assert_string_equal(out.p, "99aa06d3014798d86001c324468d497f");
-    sys_hash128_hex(STR("x"), &out);
-    assert_int_equal(out.len, 64);
-    assert_int_equal(strspn(out.p, "0123456789abcdef"), 64);
+    sys_digest((struct str){NULL, 0}, &out);
+    assert_string_equal(out.p, "cae66941d9efbd404e4d88758ea67670");
+    sys_digest(STR("x"), &out);
+    assert_int_equal(out.len, 2 * SYS_DIGEST_LEN);
+    assert_int_equal(strspn(out.p, "0123456789abcdef"), 2 * SYS_DIGEST_LEN);
     buf_free(&out);
 }
 
@@ -335,7 +335,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(copies_are_terminated),
         cmocka_unit_test(random_bytes_differ_and_fill_any_length),
         cmocka_unit_test(secrets_are_equal_only_as_a_whole),
-        cmocka_unit_test(hashes_are_xxh3),
+        cmocka_unit_test(hashes_are_xxh3_and_digests_blake2b),
         cmocka_unit_test(base64_is_padded_as_in_rfc_4648),
         cmocka_unit_test_setup_teardown(files_are_read_whole_up_to_the_limit, make_file, remove_file),
         cmocka_unit_test(a_file_without_end_is_read_to_the_limit_only),

@@ -220,7 +220,7 @@ static void add_hash(struct buf *out, int64_t value)
     char json[48];
     int len = snprintf(json, sizeof json, "{\"value\":%lld}", (long long)value);
 
-    buf_printf(out, "%016llx", (unsigned long long)sys_hash64((struct str){json, (size_t)len}, 0));
+    sys_digest((struct str){json, (size_t)len}, out);
 }
 
 static enum err ask_if(struct writer_fixture *it, enum writer_frame_condition condition, struct str hashes,
