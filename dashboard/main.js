@@ -63,7 +63,7 @@ byId('signin-form').addEventListener('submit', async (event) => {
   try {
     await api.get('api/cache/status');
     enter();
-    byId('main').focus();
+    byId('main').focus({preventScroll: true});
   } catch (problem) {
     signOut(problem.message);
   }

@@ -29,7 +29,9 @@
     X(server, socket, socket, SOCKET, LARDER_RUNDIR "/larder.sock", 1, 255,                                            \
       "Where nginx finds larder: the path of a socket, or host:port for TCP.")                                         \
     X(server, user, user, TEXT, "", 0, 64, "User to change to when started as root; empty: stay root.")                \
-    X(server, group, group, TEXT, "", 0, 64, "Group to change to when started as root; empty: the user's.")            \
+    X(server, group, group, TEXT, "", 0, 64,                                                                           \
+      "Group to change to when started as root, and of the socket; empty: the user's, and for the socket the web "     \
+      "server's.")                                                                                                     \
     X(server, socket_mode, socket_mode, MODE, "0660", 3, 4, "Permissions of the socket, in octal.")                    \
     X(server, allow_users, allow_users, TEXT, "", 0, 4095,                                                             \
       "Names or uids that may connect, by blanks; empty: root, larder's own and the web servers' usual ones.")         \

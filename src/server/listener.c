@@ -22,6 +22,9 @@
 #define BACKLOG 4096
 #define PEERS_MAX 64
 
+/* The users that web servers run as, on one system or another. */
+static const char *const web_servers[] = {"www-data", "nginx", "http", "apache", "lighttpd"};
+
 struct listener_peers {
     bool local;
     size_t count;
@@ -69,7 +72,17 @@ static enum err clear_path(const struct sockaddr_un *address, struct buf *why)
     return ERR_OK;
 }
 
-/* Gives the socket file its group and mode. */
+/* Lets the web server in, which is not there on every machine, where nobody has said which group may. */
+static void invite_web_server(const char *path)
+{
+    const struct passwd *user = NULL;
+    for (size_t i = 0; i < sizeof web_servers / sizeof *web_servers && !user; i++)
+        user = getpwnam(web_servers[i]);
+    if (user && chown(path, (uid_t)-1, user->pw_gid) != 0)
+        errno = 0; /* a container without that group: as if nobody had tried */
+}
+
+/* Gives the socket file its owner, group and mode. */
 static bool open_up(const struct config *config, const char *path, struct buf *why)
 {
     mode_t mode = (mode_t)strtoul(config->server.socket_mode, NULL, 8);
@@ -77,10 +90,16 @@ static bool open_up(const struct config *config, const char *path, struct buf *w
     gid_t gid = (gid_t)-1;
     const struct passwd *user = *config->server.user ? getpwnam(config->server.user) : NULL;
     const struct group *group = *config->server.group ? getgrnam(config->server.group) : NULL;
+    if (*config->server.group && !group) {
+        buf_printf(why, "there is no group '%s'; see `group` in [server]", config->server.group);
+        return false;
+    }
     if (user && geteuid() == 0)
         uid = user->pw_uid;
     if (group)
         gid = group->gr_gid;
+    else if (geteuid() == 0)
+        invite_web_server(path);
     if ((uid != (uid_t)-1 || gid != (gid_t)-1) && chown(path, uid, gid) != 0) {
         buf_printf(why, "%s cannot be given to user '%s' and group '%s': %s", path, config->server.user, config->server.group,
                    strerror(errno));
@@ -196,7 +215,6 @@ static bool add_user(struct listener_peers *peers, struct str name)
 
 enum err listener_peers_new(const struct config *config, int listener, struct listener_peers **out)
 {
-    static const char *const usual[] = {"www-data", "nginx", "http", "apache", "lighttpd"};
     struct sockaddr_storage address = {0};
     socklen_t len = sizeof address;
     struct listener_peers *peers = sys_calloc(1, sizeof *peers);
@@ -211,8 +229,8 @@ enum err listener_peers_new(const struct config *config, int listener, struct li
             err = ERR_NOT_FOUND;
         }
     if (*config->server.allow_users == '\0')
-        for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
-            (void)add_user(peers, str_from(usual[i]));
+        for (size_t i = 0; i < sizeof web_servers / sizeof *web_servers; i++)
+            (void)add_user(peers, str_from(web_servers[i]));
     if (err == ERR_OK)
         *out = peers;
     else

@@ -6,7 +6,7 @@
 
 #include "config/config.h"
 
-/* Makes the socket that CONFIG names: a path (mode and group as configured) or host:port. A socket file nobody listens on is replaced; one that is
+/* Makes the socket that CONFIG names: a path (mode and group as configured; without a group, and made by root, it is the web server's) or host:port. A socket file nobody listens on is replaced; one that is
  * in use is ERR_EXISTS. WHY for a person. The descriptor is non-blocking and close-on-exec. */
 enum err listener_open(const struct config *config, int *out, struct buf *why) ERR_CHECKED;
 /* Whether FD is a listening stream socket, handed over by whoever started us. */

@@ -155,7 +155,8 @@ static enum err drop_privileges(const struct config *config)
         return ERR_NOT_FOUND;
     }
     gid_t gid = group ? group->gr_gid : user->pw_gid;
-    if (initgroups(name, gid) != 0 || setresgid(gid, gid, gid) != 0 ||
+    /* With the user's own group among them: a secret that was read as root is read as the user at a reload. */
+    if (initgroups(name, user->pw_gid) != 0 || setresgid(gid, gid, gid) != 0 ||
         setresuid(user->pw_uid, user->pw_uid, user->pw_uid) != 0) {
         log_event(LOG_LEVEL_ERROR, "cannot_change_user", LOG_TEXT("user", name), LOG_TEXT("why", strerror(errno)));
         return ERR_DENIED;

@@ -13,8 +13,10 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <libgen.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/report.h"
@@ -223,11 +225,36 @@ out:
     return err;
 }
 
+/* What a command of root's makes must not be root's alone: the file goes to whoever has the directory, the server's
+ * user. */
+static void give_to_owner(const char *path)
+{
+    char *copy = sys_copy(str_from(path));
+    struct stat owner;
+
+    if (geteuid() == 0 && stat(dirname(copy), &owner) == 0 && lchown(path, owner.st_uid, owner.st_gid) != 0)
+        errno = 0; /* then root is all that can use it */
+    free(copy);
+}
+
+/* SQLite opens a file that may not be written all the same, to read it. */
+static enum err refuse_read_only(const char *path, sqlite3 *db, struct buf *why)
+{
+    struct stat status = {0};
+
+    if (sqlite3_db_readonly(db, "main") != 1)
+        return ERR_OK;
+    (void)stat(path, &status);
+    buf_printf(why, "it belongs to uid %u and cannot be written by uid %u, which larder runs as",
+               (unsigned)status.st_uid, (unsigned)geteuid());
+    return ERR_DENIED;
+}
+
 /* WAL is for a database that is made here; another's mode is its owner's choice. */
 static enum err open_database(const char *path, sqlite3 **db, struct buf *why)
 {
     struct stat status;
-    bool is_new = stat(path, &status) != 0 || status.st_size == 0;
+    bool is_there = stat(path, &status) == 0, is_new = !is_there || status.st_size == 0;
     int code = sqlite3_open_v2(path, db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
 
     if (code != SQLITE_OK) {
@@ -239,7 +266,10 @@ static enum err open_database(const char *path, sqlite3 **db, struct buf *why)
     }
     sqlite3_extended_result_codes(*db, 1);
     sqlite3_busy_timeout(*db, BUSY_TIMEOUT_MS);
-    return is_new ? execute(*db, "PRAGMA journal_mode = WAL", why) : ERR_OK;
+    if (!is_there)
+        give_to_owner(path);
+    enum err err = refuse_read_only(path, *db, why);
+    return err == ERR_OK && is_new ? execute(*db, "PRAGMA journal_mode = WAL", why) : err;
 }
 
 /* A disk without room, or a database that takes no writes now, is no reason not to go on with what there is. */

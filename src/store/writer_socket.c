@@ -62,7 +62,8 @@ enum err writer_socket_lock(const char *database, int *fd, int64_t *holder, stru
         err = ERR_BUSY;
         *holder = pread(lock, pid, sizeof pid - 1, 0) > 0 ? strtoll(pid, NULL, 10) : 0;
     } else if (err != ERR_OK) {
-        buf_printf(why, "%s: %s", path.p, strerror(errno));
+        buf_printf(why, "%s: %s; `database` in [store] needs a directory that uid %u may write", path.p,
+                   strerror(errno), (unsigned)geteuid());
     }
     buf_free(&path);
     if (err != ERR_OK) {

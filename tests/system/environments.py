@@ -250,6 +250,26 @@ class ApacheProxyAnew(ApacheProxy):
     reuse = "off"
 
 
+class ApacheSite(ApacheProxy):
+    """The same beside a site of its own, some of which is for nobody, and with the modules that Debian's Apache has besides."""
+
+    modules = (*ApacheProxy.modules, "dir", "mime", "headers")
+
+    def defines(self):
+        return {**super().defines(), "LARDER_DASHBOARD": self.dir / "dashboard"}
+
+    def own_directives(self):
+        return (f'TypesConfig /dev/null\nDocumentRoot "{self.dir}/site"\n<Directory "{self.dir}/site/kept">\n    Require all denied\n</Directory>\n'
+                '<FilesMatch "^\\.ht">\n    Require all denied\n</FilesMatch>\n')
+
+    def before(self):
+        super().before()
+        shutil.copytree(ROOT / "dashboard", self.dir / "dashboard")
+        (self.dir / "site" / "kept").mkdir(parents=True)
+        for name in ("open", ".htpasswd", "kept/secret"):
+            (self.dir / "site" / name).write_text(name)
+
+
 class ApacheFcgid(Apache):
     """mod_fcgid, which starts larder."""
 

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import signal
+import socket
 import stat
 import subprocess
 
@@ -133,6 +134,15 @@ def test_a_start_that_fails_says_why_and_leaves_nothing_running(make_stack):
     assert result.returncode == 1
     assert "workers" in result.stdout
     assert not list(stack.dir.glob("*.pid"))
+
+
+def test_a_port_that_somebody_else_has_is_said_and_leaves_nothing_running(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        result = subprocess.run([ROOT / "scripts/stack", "up", "--dir", tmp_path, "--port", str(port)], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert f"something else listens on port {port} already" in result.stderr
+    assert not list(tmp_path.glob("*.pid"))
 
 
 def test_wrong_usage_exits_with_2():

@@ -324,7 +324,7 @@ def test_an_outage_of_redis_is_shown_and_its_end(page, stack):
 def test_larder_away_is_shown_and_its_end(page, stack):
     stack.signal(stack.larder_pid, signal.SIGTERM)
     says(page, "pill", "Down")
-    says(page, "notices", "larder does not answer.*is not running")
+    says(page, "notices", "larder does not answer.*cannot be reached")
     wait_for("larder has ended", lambda: not running(stack.larder_pid))
     stack.up()
     says(page, "pill", "All well", 15)

@@ -108,6 +108,63 @@ def test_its_own_socket_belongs_to_the_configured_user_and_group(place):
         assert ask(place / "larder.sock") == "AAPL"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file to others")
+def test_a_socket_that_root_makes_is_for_the_web_server(place):
+    with serving(place):
+        status = (place / "larder.sock").stat()
+        assert (status.st_uid, status.st_gid) == (0, grp.getgrnam("www-data").gr_gid)
+        assert ask_as(33, place / "larder.sock") > 0
+
+
+def test_a_group_that_is_not_there_ends_the_start(place):
+    write_config(place, group="no-such-group")
+    with serving(place, ready=False) as larder:
+        assert larder.wait(30) == 1
+    assert "no-such-group" in log_of(place) and "`group` in [server]" in log_of(place)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_secret_of_the_users_own_group_is_read_at_a_reload_too(place):
+    """With another group for the socket, as the web server's."""
+    token = place / "token"
+    token.write_text("a-token-for-the-group-alone\n")
+    token.chmod(0o640)
+    for path in (place, *place.iterdir()):
+        os.chown(path, NOBODY, NOBODY)
+    os.chown(token, 0, NOBODY)
+    write_config(place, user="nobody", group="www-data")
+    with open(place / "larder.conf", "a") as config:
+        config.write(f"[auth]\nadmin_token_file = {token}\n")
+    with serving(place) as larder:
+        larder.send_signal(signal.SIGHUP)
+        wait_for("it has reloaded", lambda: log_of(place).count(" ready ") == 2)
+        assert "reload_refused" not in log_of(place)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_what_a_command_of_roots_makes_is_the_users(place):
+    (place / "larder.db").unlink()
+    os.chown(place, NOBODY, NOBODY)
+    write_config(place, user="nobody")
+    run(place, "migrate", "--sample", check=True)
+    assert {path.stat().st_uid for path in place.glob("larder.db*")} == {NOBODY}
+    with serving(place):
+        assert "writer_ready" in log_of(place)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root may write everything")
+def test_a_database_that_the_user_may_not_write_is_said_to_be(place):
+    (place / "larder.db-larder.lock").unlink()
+    os.chown(place, NOBODY, NOBODY)
+    write_config(place, user="nobody")
+    with serving(place):
+        wait_for("the log says so", lambda: f"belongs to uid 0 and cannot be written by uid {NOBODY}" in log_of(place))
+        assert "writer_ready" not in log_of(place)
+        assert ask(place / "larder.sock") == "AAPL"
+        os.chown(place / "larder.db", NOBODY, NOBODY)
+        wait_for("the writer has it", lambda: "writer_ready" in log_of(place))
+
+
 def test_a_stale_socket_file_is_replaced(place):
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(place / "larder.sock"))

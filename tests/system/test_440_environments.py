@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from conftest import assert_problem
-from environments import ENVIRONMENTS, MOUNT, TOKEN, Template
+from environments import ENVIRONMENTS, MOUNT, TOKEN, ApacheSite, Template
 
 
 def short_directory():
@@ -31,7 +31,15 @@ def template():
 
 @pytest.fixture(scope="module", params=ENVIRONMENTS)
 def place(request, template):
-    kind, mount = ENVIRONMENTS[request.param]
+    yield from started(template, *ENVIRONMENTS[request.param])
+
+
+@pytest.fixture(scope="module", params=["", MOUNT], ids=["root", "mount"])
+def site(request, template):
+    yield from started(template, ApacheSite, request.param)
+
+
+def started(template, kind, mount):
     directory = short_directory()
     environment = kind(template, directory, mount)
     try:
@@ -174,3 +182,23 @@ def test_outside_of_the_mount_there_is_no_larder(place):
     root = place.url[:len(place.url) - len(place.mount)]
     other = requests.get(root + ("/api/echo/x" if place.mount else f"{MOUNT}/api/echo/x"), timeout=30)
     assert other.status_code == 404 and "X-Cache" not in other.headers
+
+
+def test_a_site_beside_it_keeps_what_it_requires(site):
+    root = site.url[:len(site.url) - len(site.mount)]
+    asked = {name: site.http.get(f"{root}/{name}", timeout=30).status_code for name in ("open", ".htpasswd", "kept/secret")}
+    assert asked == {"open": 200, ".htpasswd": 403, "kept/secret": 403}
+    assert site.get("/api/echo/beside").status_code == 200
+
+
+def test_apache_has_the_dashboard_and_what_it_asks(site):
+    page = site.get("/dashboard")
+    assert page.url == site.url + "/dashboard/" and "<title>larder" in page.text
+    assert "script-src 'self'" in page.headers["Content-Security-Policy"]
+    for name, kind in (("main.js", "text/javascript"), ("dashboard.css", "text/css"), ("lib/chart.js", "text/javascript")):
+        answer = site.get(f"/dashboard/{name}")
+        assert answer.status_code == 200 and answer.headers["Content-Type"] == f"{kind}; charset=utf-8", name
+    assert site.get("/dashboard/nothing").status_code == 404
+    for path in ("/stats", "/status", "/openapi.json"):
+        assert site.get(path).json(), path
+    assert site.request("GET", "/api/cache/status", TOKEN).json()["database"]
