@@ -159,7 +159,7 @@ static void what_is_as_it_was_read_is_written(void **state)
     snprintf(other, sizeof other, "\"0123\" , \"a,b\",%s", etag);
     assert_int_equal(patch_if(flow, other, NULL, 3), 204);
     read_etag(flow, etag, sizeof etag);
-    snprintf(other, sizeof other, "%.17s-gzip\"", etag);
+    snprintf(other, sizeof other, "%.33s-gzip\"", etag);
     assert_int_equal(patch_if(flow, other, NULL, 4), 204);
     assert_int_equal(patch_if(flow, "*", NULL, 5), 204);
     assert_int_equal(stars(flow), 5);
