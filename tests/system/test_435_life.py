@@ -267,17 +267,46 @@ def larder_command(stack, *arguments):
     return [os.path.realpath(os.environ.get("LARDER", "build/larder")), "--config", str(stack.dir / "larder.conf"), *arguments]
 
 
-def test_stats_watch_prints_blocks_where_there_is_no_terminal(herd):
-    process = subprocess.Popen(larder_command(herd, "stats", "--watch"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 2.7
-    while time.monotonic() < end:
-        herd.get(READS[0])
+def watch_while(process, asks):
+    """What `stats --watch` prints while each of ASKS in turn is called until another block has come."""
+    text = b""
+    for number, ask in enumerate(asks, 1):
+        deadline = time.monotonic() + 15
+        while text.count(b"breaker ") < number and time.monotonic() < deadline:
+            ask()
+            if select.select([process.stdout], [], [], 0)[0]:
+                text += os.read(process.stdout.fileno(), 65536)
     process.send_signal(signal.SIGINT)
-    text, errors = process.communicate(timeout=10)
-    assert process.returncode == 0 and errors == "" and "\x1b" not in text
-    assert text.count("requests   ") >= 4 and text.count("breaker    closed") == 2
-    assert re.search(r"requests   [1-9]\d*/s: [1-9]\d* 2xx", text) and re.search(r"hit rate   \d+\.\d %: L1", text)
-    assert text.count(f"process {herd.larder_pid}") == 2
+    rest, errors = process.communicate(timeout=10)
+    assert process.returncode == 0 and errors == b""
+    return (text + rest).decode()
+
+
+def test_stats_watch_prints_blocks_where_there_is_no_terminal(herd):
+    took = []
+
+    def be_slow():
+        started = time.monotonic()
+        assert herd.get(f"/api/slow?steps={100_000 + len(took)}").status_code == 200
+        took.append((time.monotonic() - started) * 1000)
+
+    def read():
+        assert herd.get(READS[0]).status_code == 200
+
+    def write():
+        assert herd.request("PUT", "/api/stocks/WATCH", admin=True, json={"name": "x", "sector": "y", "price": 1}).status_code == 200
+
+    read()
+    process = subprocess.Popen(larder_command(herd, "stats", "--watch"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    text = watch_while(process, (be_slow, read, read, write))
+    assert "\x1b" not in text
+    assert len(re.findall(r"^requests   \d+/s", text, re.M)) == text.count("breaker    closed") == text.count(f"process {herd.larder_pid}") >= 4
+    assert re.search(r"^requests   [1-9]\d*/s: [1-9]\d* 2xx", text, re.M) and re.search(r"hit rate   \d+\.\d %: L1", text)
+    # Of that second alone. A duration is known to within its bucket, whose upper bound is at most 2.5 times the lower one.
+    slow, _, quick, *_ = re.findall(r"latency    reads p50 (\S+) ms, p99 (\S+) ms; writes none\n", text)
+    assert min(took) / 3 < float(slow[0]) <= float(slow[1]) < max(took) * 2.5
+    assert float(quick[0]) <= float(quick[1]) < float(slow[0])
+    assert re.search(r"latency    reads .*; writes p50 \d+\.\d+ ms, p99 \d+\.\d+ ms\n", text)
 
 
 def test_stats_watch_draws_in_place_and_ends_by_q(herd):
