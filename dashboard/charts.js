@@ -138,6 +138,7 @@ export function spark(points, from, to) {
     }
   }
   svg.setAttribute('viewBox', '0 0 120 24');
+  svg.setAttribute('preserveAspectRatio', 'none');
   svg.setAttribute('class', 'spark');
   svg.setAttribute('aria-hidden', 'true');
   path.setAttribute('d', line || 'M0 0');

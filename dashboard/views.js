@@ -28,6 +28,9 @@ export function showMeta({stats}) {
   say(byId('meta'), stats ? `${stats.version} · up ${format.duration(stats.uptime_s)}` : '');
 }
 
+// Not broken over two lines.
+const named = (name, us) => [name, ...format.latency(us)].join('\u00a0');
+
 export function showTiles({stats, workers}, minute, lately) {
   const [then, last] = minute ?? [];
   say(byId('tile-requests'), lately ? format.rate(perSecond(...lately, (s) => s.requests)) : '–');
@@ -39,7 +42,7 @@ export function showTiles({stats, workers}, minute, lately) {
   const [took, unit] = format.latency(p99);
   say(byId('tile-latency'), took);
   say(byId('tile-latency-unit'), unit);
-  say(byId('tile-latency-note'), p99 === undefined ? 'nothing read lately' : `p50 ${format.latency(p50).join('\u00a0')} · p95 ${format.latency(p95).join('\u00a0')}`);
+  say(byId('tile-latency-note'), p99 === undefined ? 'nothing read lately' : `${named('p50', p50)} · ${named('p95', p95)}`);
   const errors = minute ? last.errors - then.errors : undefined, refused = minute ? last.clientErrors - then.clientErrors : 0;
   say(byId('tile-errors'), format.count(errors));
   tone(byId('tile-errors').parentElement, errors > 0 ? 'bad' : undefined);

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/metrics.h"
 #include "base/sys.h"
 
 #define WATCH_MS 1000
@@ -105,6 +106,65 @@ static void add_origin(const struct watch *watch, struct buf *out)
                per_second(watch, "write_failures"));
 }
 
+/* The durations of TIER since the server's start; none where it tells them otherwise than this program would. */
+static struct metrics_histogram durations(const struct sample *sample, enum metrics_tier tier)
+{
+    /* A resource may be called like a tier; their names come before this. */
+    static const char start[] = "\"latency\":{\"bounds_us\":";
+    const struct buf *stats = &sample->stats;
+    const char *at = stats->len > 0 ? memmem(stats->p, stats->len, start, sizeof start - 1) : NULL;
+    struct metrics_histogram found = {0};
+    char quoted[32];
+
+    snprintf(quoted, sizeof quoted, "\"%s\":{", metrics_tier_name(tier));
+    at = at ? strstr(at, quoted) : NULL;
+    at = at ? strstr(at, "\"buckets\":") : NULL;
+    at = at ? strchr(at, '[') : NULL;
+    unsigned count = 0;
+    for (; at && (*at == '[' || *at == ',') && count < METRICS_BUCKETS; count++) {
+        char *end;
+        found.buckets[count] = strtoull(at + 1, &end, 10);
+        at = end;
+    }
+    return at && *at == ']' && count == METRICS_BUCKETS ? found : (struct metrics_histogram){0};
+}
+
+/* Adds to SUM what has come to the durations of TIER since the last round; all of it when the server has been started
+ * anew. */
+static void add_durations(const struct watch *watch, enum metrics_tier tier, struct metrics_histogram *sum)
+{
+    const struct metrics_histogram now = durations(&watch->now, tier), before = durations(&watch->before, tier);
+    bool anew = false;
+
+    for (unsigned i = 0; i < METRICS_BUCKETS; i++)
+        anew |= now.buckets[i] < before.buckets[i];
+    for (unsigned i = 0; i < METRICS_BUCKETS; i++)
+        sum->buckets[i] += now.buckets[i] - (anew ? 0 : before.buckets[i]);
+}
+
+static void add_quantiles(const char *what, const struct metrics_histogram *histogram, struct buf *out)
+{
+    if (metrics_tier_count(histogram) == 0)
+        buf_printf(out, "%s none", what);
+    else
+        buf_printf(out, "%s p50 %.3f ms, p99 %.3f ms", what, (double)metrics_quantile(histogram, 0.5) / 1000,
+                   (double)metrics_quantile(histogram, 0.99) / 1000);
+}
+
+/* Of what was answered in this interval; without larder's own routes, which this view asks itself. */
+static void add_latency(const struct watch *watch, struct buf *out)
+{
+    struct metrics_histogram reads = {0}, writes = {0};
+
+    add_durations(watch, METRICS_TIER_l1, &reads);
+    add_durations(watch, METRICS_TIER_l2, &reads);
+    add_durations(watch, METRICS_TIER_origin, &reads);
+    add_durations(watch, METRICS_TIER_write, &writes);
+    add_quantiles("latency    reads", &reads, out);
+    add_quantiles("; writes", &writes, out);
+    buf_add_char(out, '\n');
+}
+
 /* The string behind NAME, as it stands in the JSON. */
 static struct str word_of(const struct buf *text, const char *name)
 {
@@ -132,6 +192,7 @@ static void add_view(const struct watch *watch, struct buf *out)
     buf_printf(out, "requests   %.0f/s: %.0f 2xx, %.0f 3xx, %.0f 4xx, %.0f 5xx\n", per_second(watch, "requests"),
                per_second(watch, "responses_2xx"), per_second(watch, "responses_3xx"),
                per_second(watch, "responses_4xx"), per_second(watch, "responses_5xx"));
+    add_latency(watch, out);
     add_hit_rates(watch, out);
     add_origin(watch, out);
     add_breaker(watch, out);

@@ -14,7 +14,6 @@
 
 #include <sqlite3.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "base/sys.h"
 #include "store/rows.h"
@@ -24,8 +23,7 @@ enum { BUSY_TIMEOUT_MS = 1000, LENGTH_BYTES = 4 };
 struct outbox {
     char *path;
     sqlite3 *db; /* NULL: to be opened by the next question */
-    dev_t device;
-    ino_t inode;
+    struct rows_file file;
     sqlite3_stmt *version, *oldest; /* NULL: to be prepared */
     bool is_read;                   /* seen_version holds */
     int64_t seen_version;
@@ -71,23 +69,13 @@ static enum err fail(struct outbox *outbox, struct buf *why)
 /* A connection to the file that stands at the path now. ERR_NOT_FOUND without one. */
 static enum err begin(struct outbox *outbox, struct buf *why)
 {
-    struct stat status;
-
-    /* Before the opening, so that a file replaced in between is noticed by the next look. */
-    bool is_there = stat(outbox->path, &status) == 0;
-    if (outbox->db && (!is_there || status.st_dev != outbox->device || status.st_ino != outbox->inode))
-        disconnect(outbox);
-    if (!is_there)
-        return ERR_NOT_FOUND;
-    if (outbox->db)
+    if (outbox->db && rows_file_stands(outbox->path, &outbox->file))
         return ERR_OK;
-    if (sqlite3_open_v2(outbox->path, &outbox->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
-        return fail(outbox, why);
-    outbox->device = status.st_dev;
-    outbox->inode = status.st_ino;
+    disconnect(outbox);
+    enum err err = rows_open(outbox->path, &outbox->db, &outbox->file);
+    if (err != ERR_OK)
+        return err == ERR_NOT_FOUND ? err : fail(outbox, why);
     sqlite3_busy_timeout(outbox->db, BUSY_TIMEOUT_MS);
-    sqlite3_db_config(outbox->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    sqlite3_db_config(outbox->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     if (sqlite3_prepare_v3(outbox->db, "PRAGMA data_version", -1, SQLITE_PREPARE_PERSISTENT, &outbox->version, NULL) !=
         SQLITE_OK)
         return fail(outbox, why);

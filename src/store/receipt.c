@@ -13,7 +13,6 @@
 #include <inttypes.h>
 #include <sqlite3.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "base/sys.h"
 #include "store/rows.h"
@@ -24,8 +23,7 @@ enum { MAC_DIGITS = 16, BUSY_TIMEOUT_MS = 1000 };
 struct receipts {
     char *path;
     sqlite3 *db; /* NULL: to be opened by the next question */
-    dev_t device;
-    ino_t inode;
+    struct rows_file file;
 };
 
 static const char *const state_names[] = {
@@ -86,7 +84,7 @@ void receipt_close(struct receipts **receipts)
 static enum err fail(struct receipts *receipts, struct buf *why)
 {
     buf_printf(why, "%s cannot be asked for receipts: %s", receipts->path,
-               receipts->db ? sqlite3_errmsg(receipts->db) : "out of memory");
+               receipts->db ? sqlite3_errmsg(receipts->db) : "it cannot be opened");
     disconnect(receipts);
     return ERR_UNAVAILABLE;
 }
@@ -95,21 +93,12 @@ static enum err fail(struct receipts *receipts, struct buf *why)
  * yet. */
 static enum err prepare(struct receipts *receipts, const char *sql, sqlite3_stmt **out, struct buf *why)
 {
-    struct stat status = {0};
-
-    /* Before the opening, so that a file replaced in between is noticed by the next look. */
-    bool is_there = stat(receipts->path, &status) == 0;
-    if (receipts->db && (!is_there || status.st_dev != receipts->device || status.st_ino != receipts->inode))
+    if (receipts->db && !rows_file_stands(receipts->path, &receipts->file))
         disconnect(receipts);
     if (!receipts->db) {
-        int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX;
-        receipts->device = status.st_dev;
-        receipts->inode = status.st_ino;
-        if (sqlite3_open_v2(receipts->path, &receipts->db, flags, NULL) != SQLITE_OK)
+        if (rows_open(receipts->path, &receipts->db, &receipts->file) != ERR_OK)
             return fail(receipts, why);
         sqlite3_busy_timeout(receipts->db, BUSY_TIMEOUT_MS);
-        sqlite3_db_config(receipts->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-        sqlite3_db_config(receipts->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     }
     int code = sqlite3_prepare_v2(receipts->db, sql, -1, out, NULL);
     if (code == SQLITE_OK)

@@ -14,6 +14,7 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "base/sys.h"
 
@@ -70,6 +71,30 @@ enum err rows_failed(sqlite3 *db, struct buf *why)
     buf_add_str(why, str_from(sqlite3_errmsg(db)));
     enum err err = rows_err(code);
     return err == ERR_OK ? ERR_STATEMENT : err;
+}
+
+enum err rows_open(const char *path, sqlite3 **out, struct rows_file *file)
+{
+    struct stat status;
+
+    /* Before the opening, so that a file replaced in between is noticed by the next look. */
+    if (stat(path, &status) != 0)
+        return ERR_NOT_FOUND;
+    *file = (struct rows_file){.device = status.st_dev, .inode = status.st_ino};
+    int code = sqlite3_open_v2(path, out, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
+    if (code != SQLITE_OK)
+        return *out ? rows_err(code) : ERR_LIMIT;
+    sqlite3_extended_result_codes(*out, 1);
+    sqlite3_db_config(*out, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(*out, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    return ERR_OK;
+}
+
+bool rows_file_stands(const char *path, const struct rows_file *file)
+{
+    struct stat status;
+
+    return stat(path, &status) == 0 && status.st_dev == file->device && status.st_ino == file->inode;
 }
 
 static int bind_text(sqlite3_stmt *statement, int at, struct str text)

@@ -10,6 +10,7 @@
 #define LARDER_ROWS_H
 
 #include <sqlite3.h>
+#include <sys/types.h>
 
 #include "store/store.h"
 
@@ -17,6 +18,19 @@
 enum err rows_err(int code);
 /* The same for the last call on DB that failed, with SQLite's words appended to WHY. */
 enum err rows_failed(sqlite3 *db, struct buf *why);
+
+/* Which file it is. */
+struct rows_file {
+    dev_t device;
+    ino_t inode;
+};
+
+/* Opens the database at PATH for reading; it is not checkpointed at the end. How long to wait for others is the
+ * caller's to set. ERR_NOT_FOUND without a file. On any other error *OUT may be a connection that has words for it, and
+ * is to be closed. */
+enum err rows_open(const char *path, sqlite3 **out, struct rows_file *file) ERR_CHECKED;
+/* Whether the file at PATH is that one. */
+bool rows_file_stands(const char *path, const struct rows_file *file);
 
 /* Binds what the statement names: values, then the builtins. Texts are borrowed: VALUES and CALLER must live until the
  * bindings are cleared. CALLER may be NULL. ERR_STATEMENT for a name that is neither, with WHY. */

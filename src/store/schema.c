@@ -99,20 +99,25 @@ static enum err drop_outdated(sqlite3 *db, const char *object, struct buf *why)
 
 static enum err make(sqlite3 *db, const char *const *objects, size_t count, struct buf *why)
 {
+    /* One that begins by reading is refused at once, not made to wait, where somebody else is writing. */
+    const bool outermost = sqlite3_get_autocommit(db);
+    const char *begin = outermost ? "BEGIN IMMEDIATE" : "SAVEPOINT larder_schema";
+    const char *end = outermost ? "COMMIT" : "RELEASE larder_schema";
+    const char *undo = outermost ? "ROLLBACK" : "ROLLBACK TO larder_schema; RELEASE larder_schema";
     enum err err = ERR_OK;
 
-    if (sqlite3_exec(db, "SAVEPOINT larder_schema", NULL, NULL, NULL) != SQLITE_OK)
+    if (sqlite3_exec(db, begin, NULL, NULL, NULL) != SQLITE_OK)
         return rows_failed(db, why);
     for (size_t i = 0; err == ERR_OK && i < count; i++) {
         err = drop_outdated(db, objects[i], why);
         if (err == ERR_OK && sqlite3_exec(db, objects[i], NULL, NULL, NULL) != SQLITE_OK)
             err = rows_failed(db, why);
     }
-    if (err == ERR_OK && sqlite3_exec(db, "RELEASE larder_schema", NULL, NULL, NULL) != SQLITE_OK)
+    if (err == ERR_OK && sqlite3_exec(db, end, NULL, NULL, NULL) != SQLITE_OK)
         err = rows_failed(db, why);
     /* Some failures have ended the transaction already. */
     if (err != ERR_OK && !sqlite3_get_autocommit(db))
-        sqlite3_exec(db, "ROLLBACK TO larder_schema; RELEASE larder_schema", NULL, NULL, NULL);
+        sqlite3_exec(db, undo, NULL, NULL, NULL);
     return err;
 }
 

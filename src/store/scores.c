@@ -15,7 +15,6 @@
 #include "store/scores.h"
 
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "base/sys.h"
 #include "store/giveway.h"
@@ -64,8 +63,7 @@ struct scores {
     char *path;
     int64_t busy_timeout_ms;
     sqlite3 *db; /* NULL: to be opened by the next question */
-    dev_t device;
-    ino_t inode;
+    struct rows_file file;
     int64_t replaced_check_ms; /* monotonic */
     struct giveway giveway;
     sqlite3_stmt *prepared[COUNT];
@@ -120,21 +118,15 @@ static enum err fail(struct scores *scores, struct buf *why)
 
 static enum err connect_database(struct scores *scores, struct buf *why)
 {
-    struct stat status;
+    enum err err = rows_open(scores->path, &scores->db, &scores->file);
 
-    /* Before the opening, so that a file replaced in between is noticed by the next look. */
-    if (stat(scores->path, &status) != 0) {
+    if (err == ERR_NOT_FOUND) {
         buf_printf(why, "there is no database at %s", scores->path);
         return ERR_UNAVAILABLE;
     }
-    if (sqlite3_open_v2(scores->path, &scores->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+    if (err != ERR_OK)
         return fail(scores, why);
-    scores->device = status.st_dev;
-    scores->inode = status.st_ino;
-    sqlite3_extended_result_codes(scores->db, 1);
     sqlite3_busy_timeout(scores->db, (int)scores->busy_timeout_ms);
-    sqlite3_db_config(scores->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    sqlite3_db_config(scores->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_progress_handler(scores->db, PROGRESS_STEPS, check_deadline, scores);
     scores->replaced_check_ms = sys_monotonic_ms() + REPLACED_CHECK_MS;
     return ERR_OK;
@@ -185,13 +177,12 @@ static enum err find_tables(struct scores *scores, struct buf *why)
 static enum err begin(struct scores *scores, struct buf *why)
 {
     int64_t now_ms = sys_monotonic_ms();
-    struct stat status;
     enum err err = ERR_OK;
 
     giveway_begin(&scores->giveway, sys_monotonic_us(), TIMEOUT_MS);
     if (scores->db && now_ms >= scores->replaced_check_ms) {
         scores->replaced_check_ms = now_ms + REPLACED_CHECK_MS;
-        if (stat(scores->path, &status) != 0 || status.st_dev != scores->device || status.st_ino != scores->inode)
+        if (!rows_file_stands(scores->path, &scores->file))
             disconnect(scores);
     }
     if (!scores->db)

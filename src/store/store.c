@@ -13,7 +13,6 @@
 #include "store/store.h"
 
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/sys.h"
@@ -38,8 +37,7 @@ struct store {
     char *path;
     int64_t busy_timeout_ms;
     sqlite3 *db; /* NULL: to be opened by the next read */
-    dev_t device;
-    ino_t inode;
+    struct rows_file file;
     int64_t replaced_check_ms;       /* when the file is to be looked at again */
     struct giveway giveway;          /* of the statement that runs */
     struct scoreboard_thread *board; /* may be NULL */
@@ -152,10 +150,7 @@ static enum err configure(struct store *store, struct buf *why)
 {
     static const char settings[] = "PRAGMA query_only = 1; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;";
 
-    sqlite3_extended_result_codes(store->db, 1);
     sqlite3_limit(store->db, SQLITE_LIMIT_LENGTH, ANSWER_BYTES_MAX);
-    sqlite3_db_config(store->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     sqlite3_busy_handler(store->db, wait_for_lock, store);
     sqlite3_progress_handler(store->db, PROGRESS_STEPS, check_deadline, store);
     if (sqlite3_exec(store->db, settings, NULL, NULL, NULL) != SQLITE_OK)
@@ -166,24 +161,20 @@ static enum err configure(struct store *store, struct buf *why)
 
 static enum err connect_database(struct store *store, struct buf *why)
 {
-    struct stat status = {0};
+    enum err err = rows_open(store->path, &store->db, &store->file);
 
-    /* Before the opening, so that a file replaced in between is noticed by the next look. */
-    if (stat(store->path, &status) != 0) {
+    if (err == ERR_NOT_FOUND) {
         buf_add_str(why, STR("there is no database"));
         return fail(store, ERR_UNAVAILABLE, why);
     }
-    int code = sqlite3_open_v2(store->path, &store->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
     if (!store->db)
-        return ERR_LIMIT;
-    enum err err = code == SQLITE_OK ? configure(store, why) : rows_failed(store->db, why);
+        return err;
+    err = err == ERR_OK ? configure(store, why) : rows_failed(store->db, why);
     if (err != ERR_OK) {
         err = fail(store, err, why);
         disconnect(store);
         return err;
     }
-    store->device = status.st_dev;
-    store->inode = status.st_ino;
     store->replaced_check_ms = sys_monotonic_ms() + REPLACED_CHECK_MS;
     return ERR_OK;
 }
@@ -192,13 +183,12 @@ static enum err connect_database(struct store *store, struct buf *why)
 static enum err begin(struct store *store, int64_t timeout_ms, struct buf *why)
 {
     int64_t now_ms = sys_monotonic_ms();
-    struct stat status;
 
     giveway_begin(&store->giveway, sys_monotonic_us(), timeout_ms);
     scoreboard_phase(store->board, SCOREBOARD_STATEMENT);
     if (store->db && now_ms >= store->replaced_check_ms) {
         store->replaced_check_ms = now_ms + REPLACED_CHECK_MS;
-        if (stat(store->path, &status) != 0 || status.st_dev != store->device || status.st_ino != store->inode)
+        if (!rows_file_stands(store->path, &store->file))
             disconnect(store);
     }
     return store->db ? ERR_OK : connect_database(store, why);

@@ -49,8 +49,7 @@ struct writer_db {
     const struct config *config;
     sqlite3 *db; /* NULL: to be opened by the next transaction */
     bool doubtful;
-    dev_t device;
-    ino_t inode;
+    struct rows_file file;
     bool own;            /* what is prepared now is this module's */
     int64_t deadline_ms; /* of the write that runs; monotonic; 0: none does */
     sqlite3_stmt *controls[CONTROLS];
@@ -175,8 +174,7 @@ static enum err connect_database(struct writer_db *db, struct buf *why)
     err = code == SQLITE_OK ? configure(db, why) : rows_failed(db->db, why);
     if (err != ERR_OK)
         disconnect(db);
-    db->device = status.st_dev;
-    db->inode = status.st_ino;
+    db->file = (struct rows_file){.device = status.st_dev, .inode = status.st_ino};
     return err;
 }
 
@@ -215,18 +213,11 @@ void writer_db_close(struct writer_db **db)
     *db = NULL;
 }
 
-static bool is_replaced(const struct writer_db *db)
-{
-    struct stat status;
-
-    return stat(db->config->store.database, &status) != 0 || status.st_dev != db->device || status.st_ino != db->inode;
-}
-
 enum err writer_db_begin(struct writer_db *db, struct buf *why)
 {
     const char *path = db->config->store.database;
 
-    if (db->db && (is_replaced(db) || writer_outbox_is_outdated(db->outbox)))
+    if (db->db && (!rows_file_stands(path, &db->file) || writer_outbox_is_outdated(db->outbox)))
         db->doubtful = true;
     if (db->db && db->doubtful) {
         log_event(LOG_LEVEL_INFO, "database_reopened", LOG_TEXT("path", path));

@@ -4,6 +4,7 @@
 LARDER in the environment names another program than build/larder.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -104,6 +105,15 @@ class Stack:
     def down(self):
         self.script("down")
 
+    def left(self):
+        """The processes that run with this stack's configuration."""
+        found = []
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if f"{self.dir}/larder.conf".encode() in (process / "cmdline").read_bytes().split(b"\0"):
+                    found.append(int(process.name))
+        return found
+
     def faults(self):
         """What a sanitizer or an assertion has said in larder's logs."""
         return [line for log in sorted(self.dir.glob("larder*.log"))
@@ -180,6 +190,11 @@ def stacks():
     yield make
     for stack in made:
         stack.down()
+        # A supervisor that has followed another one, unnoticed.
+        for pid in stack.left():
+            faults.append(f"left running: larder {pid}")
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         faults += stack.faults()
         shutil.rmtree(stack.dir, ignore_errors=True)
     assert not faults, "\n".join(faults)

@@ -8,7 +8,9 @@ import os
 import pathlib
 import shutil
 import subprocess
+import tempfile
 
+import pytest
 import requests
 
 from conftest import FAULTS, ROOT, copy_sql, free_port, wait_for
@@ -64,6 +66,22 @@ class Template:
     def close(self):
         self.redis.terminate()
         self.redis.wait(20)
+
+
+def short_directory():
+    """Sockets need short paths, and others must be able to look into it."""
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="larder-", dir="/tmp"))
+    directory.chmod(0o755)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def template():
+    directory = short_directory()
+    made = Template(directory)
+    yield made
+    made.close()
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 class Environment:

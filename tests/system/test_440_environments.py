@@ -2,31 +2,13 @@
 
 import concurrent.futures
 import json
-import pathlib
 import shutil
-import tempfile
 
 import pytest
 import requests
 
 from conftest import assert_problem
-from environments import ENVIRONMENTS, MOUNT, TOKEN, ApacheSite, Template
-
-
-def short_directory():
-    """Sockets need short paths, and others must be able to look into it."""
-    directory = pathlib.Path(tempfile.mkdtemp(prefix="larder-", dir="/tmp"))
-    directory.chmod(0o755)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def template():
-    directory = short_directory()
-    made = Template(directory)
-    yield made
-    made.close()
-    shutil.rmtree(directory, ignore_errors=True)
+from environments import ENVIRONMENTS, MOUNT, TOKEN, ApacheSite, short_directory, template  # noqa: F401
 
 
 @pytest.fixture(scope="module", params=ENVIRONMENTS)

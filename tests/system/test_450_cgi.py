@@ -15,9 +15,8 @@ import time
 import pytest
 
 from conftest import FAULTS, ROOT, wait_for
-from environments import TOKEN, Template
+from environments import TOKEN, short_directory, template  # noqa: F401
 from fcgi import parse
-from test_440_environments import short_directory
 
 
 class Cgi:
@@ -62,15 +61,6 @@ class Cgi:
                                    stdout=log, stderr=log)
         wait_for("larder is ready", lambda: " ready " in (self.dir / "log").read_text() or process.poll() is not None)
         return process
-
-
-@pytest.fixture(scope="module")
-def template():
-    directory = short_directory()
-    made = Template(directory)
-    yield made
-    made.close()
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture

@@ -304,6 +304,30 @@ static void a_parameter_that_nobody_gives_is_an_error(void **state)
     sqlite3_close(db);
 }
 
+static void a_file_that_has_taken_the_place_of_an_open_one_is_another(void **state)
+{
+    const struct fixture *fixture = *state;
+    sqlite3 *db = NULL, *other;
+    struct rows_file file;
+    char moved[128];
+
+    assert_int_equal(rows_open(fixture->database, &db, &file), ERR_NOT_FOUND);
+    assert_null(db);
+    assert_int_equal(sqlite3_open(fixture->database, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "CREATE TABLE t (a INTEGER)", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(other);
+    assert_int_equal(rows_open(fixture->database, &db, &file), ERR_OK);
+    assert_int_equal(sqlite3_exec(db, "INSERT INTO t VALUES (1)", NULL, NULL, NULL), SQLITE_READONLY);
+    assert_true(rows_file_stands(fixture->database, &file));
+    snprintf(moved, sizeof moved, "%s.moved", fixture->database);
+    assert_int_equal(rename(fixture->database, moved), 0);
+    assert_false(rows_file_stands(fixture->database, &file));
+    fixture_write(fixture, "data.db", "");
+    assert_false(rows_file_stands(fixture->database, &file));
+    assert_true(rows_file_stands(moved, &file));
+    sqlite3_close(db);
+}
+
 static void json_text_is_judged_by_the_grammar(void **state)
 {
     static const struct {
@@ -384,6 +408,8 @@ int main(void)
         cmocka_unit_test(a_plan_follows_a_changed_schema),
         cmocka_unit_test(parameters_are_bound_by_name_and_type),
         cmocka_unit_test(a_parameter_that_nobody_gives_is_an_error),
+        cmocka_unit_test_setup_teardown(a_file_that_has_taken_the_place_of_an_open_one_is_another, fixture_setup,
+                                        fixture_teardown),
         cmocka_unit_test(json_text_is_judged_by_the_grammar),
         cmocka_unit_test(json_text_nested_too_deep_is_refused),
     };

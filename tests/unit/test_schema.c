@@ -60,6 +60,30 @@ static void made_twice_is_made_once(void **state)
     assert_string_equal(value(*state, members), "b=1");
 }
 
+/* Called where the database is busy: who keeps it so is done now. */
+static int end_transaction(void *other, int times)
+{
+    run(other, "COMMIT");
+    return times == 0;
+}
+
+static void who_writes_meanwhile_is_waited_for(void **state)
+{
+    const struct fixture *fixture = *state;
+    sqlite3 *ours, *other;
+    struct buf why = {0};
+
+    assert_int_equal(sqlite3_open(fixture->database, &ours), SQLITE_OK);
+    assert_int_equal(sqlite3_open(fixture->database, &other), SQLITE_OK);
+    assert_int_equal(schema_make(ours, &why), ERR_OK);
+    sqlite3_busy_handler(ours, end_transaction, other);
+    run(other, "CREATE TABLE theirs (a INTEGER); BEGIN IMMEDIATE; INSERT INTO theirs VALUES (1)");
+    assert_int_equal(schema_make(ours, &why), ERR_OK);
+    assert_string_equal(value(ours, "SELECT count(*) FROM theirs"), "1");
+    sqlite3_close(ours);
+    sqlite3_close(other);
+}
+
 static void a_trigger_that_another_version_made_is_made_anew(void **state)
 {
     static const char text[] = "SELECT sql FROM sqlite_schema WHERE name = 'larder_scores_update'";
@@ -147,6 +171,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(made_twice_is_made_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_writes_meanwhile_is_waited_for, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_trigger_that_another_version_made_is_made_anew, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_number_is_right_whatever_was_foretold, set_up, tear_down),
         cmocka_unit_test_setup_teardown(equal_scores_stand_in_the_order_in_which_they_were_reached, set_up, tear_down),
