@@ -1,14 +1,9 @@
 /*
- * writer_behind: accepting and applying.
+ * writer_behind: accepting, and what is done about failures.
  *
- * Accepting is one insertion for each write and one commit of the journal for all of a round. Applying takes the frames
- * back out, a batch at a time, and runs them as one transaction of the origin with a savepoint for each; in the same
- * transaction stand the position that was reached, the failures, and in the outbox the purges of all of them. So a
- * crash anywhere leaves a position that tells exactly which writes are in the data.
- *
- * A write that the data refuses, or that cannot run, has failed: it is put aside with the reason, and those behind it
- * go on. What keeps anything from being written (a full disk, a lock, damage) is no failure of the write: the batch is
- * taken back and tried again later, for as long as it takes.
+ * Accepting is one insertion for each write and one commit of the journal for all of a round. Applying is
+ * writer_apply's; when, and what readers are told of it, is decided here. What cannot be applied for now is tried again
+ * later, for as long as it takes.
  *
  * Invariant: what is acknowledged is synced in the journal, and stays there until the position behind it is synced in
  * the origin. A number is shown as pending before its acknowledgement.
@@ -20,17 +15,14 @@
 
 #include "base/log.h"
 #include "base/sys.h"
-#include "store/outbox.h"
 #include "store/receipt.h"
+#include "store/writer_apply.h"
 #include "store/writer_journal.h"
 
 enum {
-    BATCH_MAX = 1000,
-    BATCH_MS = 50,
     GATHER_MS = 10, /* for which the oldest waits at most while clients are served */
     GATHER_WRITES = 256,
     RETRY_MS = 500,
-    SEEN_SLOTS = 4096, /* for the purges of a batch, each once */
 };
 
 struct writer_behind {
@@ -40,7 +32,7 @@ struct writer_behind {
     struct writer_shared *own;
     struct writer_pending *pending; /* of `shared` */
     struct writer_journal *journal;
-    uint64_t seed;  /* of the hashes of purges, drawn at random: nobody can find two items of one hash */
+    struct writer_apply *apply;
     uint64_t known; /* the journal that the origin has been told of; 0: none yet */
     uint64_t applied;
     int64_t oldest_ms;   /* when the first that is not applied was accepted, or was seen; monotonic */
@@ -48,19 +40,6 @@ struct writer_behind {
     enum err stalled_by; /* why nothing can be applied, which has been logged; ERR_OK: it can */
     struct buf frame, answer;
     struct writer_frame_request request;
-    struct writer_db_outcome outcome;
-};
-
-/* A batch on its way. */
-struct batch {
-    uint64_t begun, upto; /* applied, or failed, before and so far */
-    uint64_t culprit;     /* has spoilt the transaction: not run again, and the last of its batch; 0: none has */
-    struct buf culprit_why;
-    enum err culprit_err;
-    unsigned count, failed;
-    int64_t outbox_id;
-    struct buf purges;
-    uint64_t seen[SEEN_SLOTS]; /* hashes of `purges`, the last one that fell into each slot; 0: none did */
 };
 
 struct writer_behind *writer_behind_new(const struct config *config, struct writer_db *db, struct writer_shared *shared)
@@ -73,7 +52,7 @@ struct writer_behind *writer_behind_new(const struct config *config, struct writ
     behind->shared = shared ? shared : behind->own;
     behind->pending = &behind->shared->pending;
     behind->journal = writer_journal_new(config);
-    sys_random(&behind->seed, sizeof behind->seed);
+    behind->apply = writer_apply_new(db, behind->journal);
     return behind;
 }
 
@@ -81,11 +60,10 @@ void writer_behind_free(struct writer_behind **behind)
 {
     if (!*behind)
         return;
+    writer_apply_free(&(*behind)->apply);
     writer_journal_free(&(*behind)->journal);
     buf_free(&(*behind)->frame);
     buf_free(&(*behind)->answer);
-    buf_free(&(*behind)->outcome.json);
-    buf_free(&(*behind)->outcome.why);
     free((*behind)->own);
     free(*behind);
     *behind = NULL;
@@ -423,120 +401,8 @@ int64_t writer_behind_due_ms(const struct writer_behind *behind, bool busy)
     return busy && !many ? behind->oldest_ms + GATHER_MS : 0;
 }
 
-/* Adds the purges of a write to those of the batch, but for those that are known to stand there. */
-static void gather_purges(const struct writer_behind *behind, struct batch *batch, struct str purges)
-{
-    struct str rest = purges, item;
-
-    while (outbox_next(&rest, &item)) {
-        uint64_t hash = sys_hash64(item, behind->seed) | 1, *slot = &batch->seen[hash / 2 % SEEN_SLOTS];
-
-        if (*slot == hash)
-            continue;
-        *slot = hash;
-        outbox_encode(&item, 1, &batch->purges);
-    }
-}
-
-/* Whether ERR is about the database, and not about the write that met it. */
-static bool is_everybodys(enum err err)
-{
-    return err == ERR_FULL || err == ERR_BUSY || err == ERR_READ_ONLY || err == ERR_IO || err == ERR_CORRUPT ||
-           err == ERR_UNAVAILABLE;
-}
-
-/* The write that stands in behind->frame. */
-static enum err apply_one(struct writer_behind *behind, struct batch *batch, uint64_t number, int64_t at_ms,
-                          struct buf *why)
-{
-    struct writer_frame_request *request = &behind->request;
-    struct writer_db_outcome *outcome = &behind->outcome;
-    enum err err = writer_frame_read_request(buf_str(&behind->frame), request);
-
-    if (err != ERR_OK || request->kind != WRITER_FRAME_WRITE) {
-        writer_commit_fail(outcome, ERR_VERSION, STR("it was accepted by another version, which is not understood"));
-        request->purges = STR("");
-    } else if (number == batch->culprit) {
-        writer_commit_fail(outcome, batch->culprit_err, buf_str(&batch->culprit_why));
-    } else {
-        const struct str purges = request->purges;
-        request->purges = STR("");
-        request->will_purge = true;
-        writer_db_apply(behind->db, request, INT64_MAX, outcome);
-        request->purges = purges;
-    }
-    if (is_everybodys(outcome->err)) {
-        buf_add_str(why, buf_str(&outcome->why));
-        return outcome->err;
-    }
-    if (!writer_db_in_transaction(behind->db)) {
-        batch->culprit = number;
-        batch->culprit_err = outcome->err == ERR_OK ? ERR_STATEMENT : outcome->err;
-        buf_clear(&batch->culprit_why);
-        buf_add_str(&batch->culprit_why, buf_str(&outcome->why));
-        return ERR_AGAIN;
-    }
-    batch->count++;
-    batch->upto = number;
-    gather_purges(behind, batch, request->purges);
-    if (outcome->err == ERR_OK)
-        return ERR_OK;
-    batch->failed++;
-    return writer_db_fail_behind(behind->db, number, at_ms, buf_str(&behind->frame), outcome->err,
-                                 buf_str(&outcome->why), why);
-}
-
-/* As many as a batch takes. */
-static enum err apply_some(struct writer_behind *behind, struct batch *batch, struct buf *why)
-{
-    const int64_t end_ms = sys_monotonic_ms() + BATCH_MS;
-    enum err err = ERR_OK;
-    uint64_t number;
-    int64_t at_ms;
-
-    while (err == ERR_OK && batch->count < BATCH_MAX && sys_monotonic_ms() < end_ms) {
-        buf_clear(&behind->frame);
-        err = writer_journal_next(behind->journal, batch->upto, &behind->frame, &number, &at_ms, why);
-        if (err == ERR_OK)
-            err = apply_one(behind, batch, number, at_ms, why);
-        if (err == ERR_OK && number == batch->culprit)
-            break;
-    }
-    if (err != ERR_NOT_FOUND)
-        return err;
-    /* Also where some of what was accepted is in neither: the database is older than what the journal has forgotten. */
-    batch->upto = writer_journal_last(behind->journal);
-    return ERR_OK;
-}
-
-/* One batch as one transaction. ERR_AGAIN: it is to be begun anew. */
-static enum err apply_batch(struct writer_behind *behind, struct batch *batch, struct buf *why)
-{
-    const struct writer_position_journal *journal = writer_journal_identity(behind->journal);
-    enum err err = writer_db_begin(behind->db, why);
-
-    if (err != ERR_OK)
-        return err;
-    batch->count = batch->failed = 0;
-    batch->outbox_id = 0;
-    buf_clear(&batch->purges);
-    memset(batch->seen, 0, sizeof batch->seen);
-    err = writer_db_position(behind->db, journal, &batch->begun, why);
-    batch->upto = batch->begun;
-    if (err == ERR_OK)
-        err = apply_some(behind, batch, why);
-    if (err == ERR_OK && batch->purges.len > 0)
-        err = writer_db_keep_left(behind->db, buf_str(&batch->purges), &batch->outbox_id, why);
-    if (err == ERR_OK && batch->upto > batch->begun)
-        err = writer_db_advance(behind->db, journal->number, batch->upto, why);
-    if (err == ERR_OK)
-        return writer_db_commit(behind->db, why);
-    writer_db_rollback(behind->db);
-    return err;
-}
-
 /* BATCH is on the disk. */
-static void settle(struct writer_behind *behind, const struct batch *batch)
+static void settle(struct writer_behind *behind, const struct writer_apply_batch *batch)
 {
     struct writer_pending *pending = behind->pending;
     const int64_t outbox_id = batch->outbox_id ? batch->outbox_id : atomic_load(&pending->outbox_id);
@@ -557,20 +423,18 @@ static void settle(struct writer_behind *behind, const struct batch *batch)
 
 bool writer_behind_apply(struct writer_behind *behind)
 {
-    struct batch *batch = sys_calloc(1, sizeof *batch);
+    struct writer_apply_batch batch;
     struct buf why = {0};
     enum err err = open_journal(behind, false, &why);
     const bool gone = err == ERR_NOT_FOUND;
 
-    if (err == ERR_OK) {
-        do
-            err = apply_batch(behind, batch, &why);
-        while (err == ERR_AGAIN);
-    }
     bool left = false;
+
+    if (err == ERR_OK)
+        err = writer_apply_some(behind->apply, &batch, &why);
     if (err == ERR_OK) {
-        settle(behind, batch);
-        left = batch->upto < writer_journal_last(behind->journal);
+        settle(behind, &batch);
+        left = batch.upto < writer_journal_last(behind->journal);
     } else if (gone) {
         /* Whoever took the file away took what stood in it along. */
         behind->applied = atomic_load(&behind->pending->accepted);
@@ -582,9 +446,6 @@ bool writer_behind_apply(struct writer_behind *behind)
         stall(behind, err, &why);
     }
     buf_free(&why);
-    buf_free(&batch->purges);
-    buf_free(&batch->culprit_why);
-    free(batch);
     return left;
 }
 
