@@ -336,6 +336,9 @@ static enum err accept_again(struct writer_behind *behind, struct writer_commit_
         err = writer_journal_commit(behind->journal, why);
     else
         writer_journal_rollback(behind->journal);
+    /* A number that was taken back must not be shown: nobody would ever apply it. */
+    if (err != ERR_OK)
+        item->number = 0;
     item->request.repeat_key = item->request.repeat_print = STR("");
     buf_free(&key);
     return err;

@@ -350,6 +350,24 @@ static void a_failed_write_can_be_dropped_once(void **state)
     assert_int_equal(behind_fixture_value(it, "a"), 1);
 }
 
+static void a_repetition_that_the_journal_cannot_take_leaves_nothing_pending(void **state)
+{
+    struct writer_fixture *it = *state;
+    struct writer_client_told told;
+
+    uint64_t number = behind_fixture_must(it, "INSERT INTO counters VALUES ('a', 5)");
+    struct str receipt = behind_fixture_receipt(it);
+    behind_fixture_await(it, number);
+    behind_fixture_limit(it, behind_fixture_wal(it));
+    assert_int_equal(writer_client_repeat(it->client, number, it->arena, &told, &it->why), ERR_FULL);
+    assert_int_equal(writer_pending_depth(&it->shared->pending), 0);
+    behind_fixture_expect_state(it, receipt, "failed");
+    behind_fixture_limit(it, 0);
+    assert_int_equal(writer_client_repeat(it->client, number, it->arena, &told, &it->why), ERR_OK);
+    behind_fixture_await_all(it);
+    behind_fixture_expect_state(it, receipt, "repeated");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, writer_fixture_teardown)
 
 int main(void)
@@ -371,6 +389,7 @@ int main(void)
         TEST(one_that_is_not_understood_fails_and_is_no_loop),
         TEST(a_failed_write_can_be_repeated_once_and_then_succeed),
         TEST(a_failed_write_can_be_dropped_once),
+        TEST(a_repetition_that_the_journal_cannot_take_leaves_nothing_pending),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
