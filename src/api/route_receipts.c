@@ -183,6 +183,10 @@ static void answer_undecided(struct exchange *exchange, enum err err, struct str
         app_problem(exchange->http, 409, "Somebody else has repeated or dropped this write already.");
     else if (err == ERR_FULL)
         app_problem(exchange->http, 507, "The server has no space left for data. The write stays as it was.");
+    else if (err == ERR_TIMEOUT || err == ERR_IO)
+        app_unavailable(
+            exchange->http, 2,
+            "This was begun, and whether it was done is not known. Look at the write before you try again.");
     else
         app_unavailable(exchange->http, 2, "The writer cannot do this at the moment. The write stays as it was.");
     app_note(exchange, "write_not_resolved", why.len > 0 ? why : str_from(err_text(err)));

@@ -9,6 +9,9 @@
  * go on. What keeps anything from being written (a full disk, a lock, damage) is no failure of the write: the batch is
  * taken back.
  *
+ * A journaled frame has no key of a client's. Where that would stand, a write that repeats a failed one has the number
+ * of that, in decimal; with its own position it closes the failure.
+ *
  * Invariant: it moves the position only with what lies before it. Nothing is told to anybody, and the journal is only
  * read.
  */
@@ -90,14 +93,38 @@ static bool is_everybodys(enum err err)
            err == ERR_UNAVAILABLE;
 }
 
+/* The failed write that REQUEST, a journaled one, repeats; 0: it repeats none. It has no key of a client's. */
+static uint64_t take_repeated(struct writer_frame_request *request)
+{
+    int64_t id;
+
+    if (str_to_int64(request->repeat_key, &id) != ERR_OK)
+        id = 0;
+    request->repeat_key = STR("");
+    return (uint64_t)id;
+}
+
+/* Write NUMBER has been carried out. The failure that it REPEATS is no longer open then, in case that could not be
+ * noted when it was accepted. */
+static enum err close_repeated(struct writer_apply *apply, uint64_t repeats, uint64_t number, struct buf *why)
+{
+    if (repeats == 0)
+        return ERR_OK;
+    enum err err = writer_db_resolve_failed(apply->db, repeats, number, why);
+    return err == ERR_NOT_FOUND ? ERR_OK : err;
+}
+
 /* The write that stands in apply->frame. */
 static enum err apply_one(struct writer_apply *apply, struct batch *batch, uint64_t number, int64_t at_ms,
                           struct buf *why)
 {
     struct writer_frame_request *request = &apply->request;
     struct writer_db_outcome *outcome = &apply->outcome;
+    uint64_t repeats = 0;
     enum err err = writer_frame_read_request(buf_str(&apply->frame), request);
 
+    if (err == ERR_OK)
+        repeats = take_repeated(request);
     if (err != ERR_OK || request->kind != WRITER_FRAME_WRITE) {
         writer_commit_fail(outcome, ERR_VERSION, STR("it was accepted by another version, which is not understood"));
         request->purges = STR("");
@@ -124,8 +151,9 @@ static enum err apply_one(struct writer_apply *apply, struct batch *batch, uint6
     batch->count++;
     batch->upto = number;
     gather_purges(apply, batch, request->purges);
-    if (outcome->err == ERR_OK)
-        return ERR_OK;
+    err = close_repeated(apply, repeats, number, why);
+    if (err != ERR_OK || outcome->err == ERR_OK)
+        return err;
     batch->failed++;
     return writer_db_fail_behind(apply->db, number, at_ms, buf_str(&apply->frame), outcome->err, buf_str(&outcome->why),
                                  why);

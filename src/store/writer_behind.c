@@ -316,22 +316,36 @@ void writer_behind_accept(struct writer_behind *behind, struct writer_commit_ite
     buf_free(&why);
 }
 
-/* The failed write with the frame FRAME once more, under a key of its own, so that it becomes one however often it is
- * asked for. */
-static enum err accept_again(struct writer_behind *behind, struct writer_commit_item *item, struct str frame,
-                             struct buf *why)
+/* Makes behind->frame of FRAME, a failed write's, which is to be write ID once more: where a client's key would stand,
+ * the frame then says so (writer_apply). One that is not understood stays as it is, and fails again. */
+static enum err make_repeating(struct writer_behind *behind, uint64_t id, struct str frame)
 {
     struct buf key = {0};
+    enum err err = ERR_OK;
+
+    buf_clear(&behind->frame);
+    if (writer_frame_read_request(frame, &behind->request) == ERR_OK) {
+        buf_printf(&key, "%" PRIu64, id);
+        behind->request.repeat_key = buf_str(&key);
+        err = writer_frame_add_request(&behind->request, &behind->frame);
+        behind->request.repeat_key = STR("");
+    } else {
+        behind->request.purges = everything;
+        buf_add_str(&behind->frame, frame);
+    }
+    buf_free(&key);
+    return err;
+}
+
+/* The frame in behind->frame is accepted, for ITEM. */
+static enum err accept_again(struct writer_behind *behind, struct writer_commit_item *item, struct buf *why)
+{
     enum err err = writer_journal_begin(behind->journal, why);
 
     if (err != ERR_OK)
         return err;
-    buf_printf(&key, "larder: repeat %" PRId64, item->request.ids[0]);
-    item->request.repeat_key = item->request.repeat_print = buf_str(&key);
     item->request.caller.now_ms = sys_now_ms();
-    err = recall(behind, item, why);
-    if (err == ERR_NOT_FOUND)
-        err = enter(behind, item, frame, why);
+    err = enter(behind, item, buf_str(&behind->frame), why);
     if (err == ERR_OK)
         err = writer_journal_commit(behind->journal, why);
     else
@@ -339,47 +353,61 @@ static enum err accept_again(struct writer_behind *behind, struct writer_commit_
     /* A number that was taken back must not be shown: nobody would ever apply it. */
     if (err != ERR_OK)
         item->number = 0;
-    item->request.repeat_key = item->request.repeat_print = STR("");
-    buf_free(&key);
     return err;
 }
 
-/* The number in the receipt that ITEM was answered. */
-static uint64_t successor_of(const struct writer_commit_item *item)
+/* Inside the transaction: failure ID is repeated as SUCCESSOR, or dropped (0). The transaction is ended. */
+static enum err decide(struct writer_behind *behind, uint64_t id, uint64_t successor, struct buf *why)
 {
-    struct str rest = buf_str(&item->outcome.json);
+    enum err err = writer_db_resolve_failed(behind->db, id, successor, why);
 
-    (void)str_cut(&rest, ':');
-    return receipt_number((struct str){rest.p + 1, rest.len - 3});
+    if (err == ERR_OK)
+        return writer_db_commit(behind->db, why);
+    writer_db_rollback(behind->db);
+    return err;
 }
 
+/* Inside the transaction, which is ended. Once the journal has it, it is accepted, and whoever asked is told so: if the
+ * database cannot note that now, it is noted when the write is applied. */
+static enum err repeat(struct writer_behind *behind, struct writer_commit_item *item, uint64_t id, struct buf *why)
+{
+    struct buf frame = {0}, ignored = {0};
+    enum err err = writer_db_load_failed(behind->db, id, &frame, why);
+
+    if (err == ERR_OK)
+        err = make_repeating(behind, id, buf_str(&frame));
+    if (err == ERR_OK)
+        err = accept_again(behind, item, why);
+    if (err == ERR_OK) {
+        show_pending(behind, behind->request.purges, item->number);
+        (void)!decide(behind, id, item->number, &ignored);
+    } else {
+        writer_db_rollback(behind->db);
+    }
+    buf_free(&frame);
+    buf_free(&ignored);
+    return err;
+}
+
+/* First everything that was accepted is applied: what is still to be repeated or dropped then is for certain. */
 static enum err resolve(struct writer_behind *behind, struct writer_commit_item *item, struct buf *why)
 {
     const uint64_t id = (uint64_t)item->request.ids[0];
-    const bool repeat = item->request.kind == WRITER_FRAME_REPEAT;
-    struct buf frame = {0};
-    enum err err = repeat ? open_journal(behind, true, why) : ERR_OK;
+    const bool repeats = item->request.kind == WRITER_FRAME_REPEAT;
+    enum err err = open_journal(behind, repeats, why);
 
-    if (err == ERR_OK)
-        err = writer_db_begin(behind->db, why);
+    if (err != ERR_OK && (repeats || err != ERR_NOT_FOUND))
+        return err;
+    err = writer_behind_catch_up(behind, atomic_load(&behind->pending->accepted));
+    if (err != ERR_OK) {
+        buf_add_str(why, STR("writes accepted before cannot be applied now"));
+        return err;
+    }
+    err = writer_db_begin(behind->db, why);
     if (err != ERR_OK)
         return err;
-    err = writer_db_load_failed(behind->db, id, &frame, why);
     writer_db_outcome_clear(&item->outcome);
-    if (err == ERR_OK && repeat)
-        err = accept_again(behind, item, buf_str(&frame), why);
-    if (err == ERR_OK && item->outcome.err == ERR_OK)
-        err = writer_db_resolve_failed(behind->db, id, repeat ? successor_of(item) : 0, why);
-    if (err == ERR_OK)
-        err = writer_db_commit(behind->db, why);
-    else
-        writer_db_rollback(behind->db);
-    if (item->number > 0) {
-        bool understood = writer_frame_read_request(buf_str(&frame), &behind->request) == ERR_OK;
-        show_pending(behind, understood ? behind->request.purges : everything, item->number);
-    }
-    buf_free(&frame);
-    return err;
+    return repeats ? repeat(behind, item, id, why) : decide(behind, id, 0, why);
 }
 
 void writer_behind_resolve(struct writer_behind *behind, struct writer_commit_item *item)
