@@ -178,7 +178,8 @@ static enum err apply_next(struct writer_apply *apply, struct batch *batch, stru
     if (err != ERR_NOT_FOUND)
         return err;
     /* Also where some of what was accepted is in neither: the database is older than what the journal has forgotten. */
-    batch->upto = writer_journal_last(apply->journal);
+    if (batch->upto < writer_journal_last(apply->journal))
+        batch->upto = writer_journal_last(apply->journal);
     return ERR_OK;
 }
 

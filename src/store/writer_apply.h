@@ -21,8 +21,8 @@ struct writer_apply_batch {
 };
 
 /* Applies the next writes behind the position of the open journal, as many as a batch takes; at the journal's end the
- * position becomes the highest number given. ERR_OK: it is on the disk. After an error nothing of it is, and it may be
- * tried again. */
+ * position becomes at least the highest number given. ERR_OK: it is on the disk. After an error nothing of it is, and
+ * it may be tried again. */
 enum err writer_apply_some(struct writer_apply *apply, struct writer_apply_batch *out, struct buf *why) ERR_CHECKED;
 
 #endif

@@ -33,7 +33,7 @@ struct writer_behind {
     struct writer_pending *pending; /* of `shared` */
     struct writer_journal *journal;
     struct writer_apply *apply;
-    uint64_t known; /* the journal that the origin has been told of; 0: none yet */
+    unsigned known; /* the opening of the journal after which the origin was told of it; 0: none yet */
     uint64_t applied;
     int64_t oldest_ms;   /* when the first that is not applied was accepted, or was seen; monotonic */
     int64_t retry_ms;    /* not before; 0: at once */
@@ -103,15 +103,63 @@ static enum err introduce(struct writer_behind *behind, struct buf *why)
         return err;
     }
     err = writer_db_commit(behind->db, why);
-    if (err == ERR_OK)
-        err = writer_journal_skip(behind->journal, upto, why);
     if (err != ERR_OK)
         return err;
-    behind->known = journal->number;
+    behind->known = writer_journal_openings(behind->journal);
     behind->applied = upto;
     /* The purges of what a writer that died had applied stand there too. */
     writer_pending_applied(behind->pending, upto, writer_db_last_kept(behind->db));
     return ERR_OK;
+}
+
+/* BATCH is on the disk. */
+static void settle(struct writer_behind *behind, const struct writer_apply_batch *batch)
+{
+    struct writer_pending *pending = behind->pending;
+    const int64_t outbox_id = batch->outbox_id ? batch->outbox_id : atomic_load(&pending->outbox_id);
+
+    if (batch->failed > 0)
+        log_event(LOG_LEVEL_WARNING, "writes_failed", LOG_INT("count", batch->failed), LOG_INT("of", batch->count));
+    if (behind->stalled_by != ERR_OK)
+        log_event(LOG_LEVEL_NOTICE, "journal_goes_on", LOG_INT("applied", batch->count));
+    behind->stalled_by = ERR_OK;
+    behind->retry_ms = 0;
+    behind->applied = batch->upto;
+    behind->oldest_ms = sys_monotonic_ms();
+    writer_journal_forget(behind->journal, batch->upto);
+    writer_commit_note(behind->db, behind->shared, batch->count - batch->failed, true);
+    writer_pending_applied(pending, batch->upto, outbox_id);
+    writer_db_checkpoint(behind->db);
+}
+
+/* A journal that has given fewer numbers than are known here, up to GIVEN, has been put back: an older copy stands in
+ * its place. What it has and the origin has not is applied. Then it becomes another one: no number is given again, and
+ * the receipts of what has come after the copy and was not applied tell that it is lost. */
+static enum err begin_anew(struct writer_behind *behind, uint64_t given, struct buf *why)
+{
+    struct writer_apply_batch batch;
+    enum err err;
+
+    do {
+        err = writer_apply_some(behind->apply, &batch, why);
+        if (err == ERR_OK)
+            settle(behind, &batch);
+    } while (err == ERR_OK && behind->applied < writer_journal_last(behind->journal));
+    if (err == ERR_OK)
+        err = writer_journal_renew(behind->journal, given, why);
+    if (err != ERR_OK)
+        return err;
+    behind->known = 0;
+    log_event(LOG_LEVEL_ERROR, "journal_put_back", LOG_TEXT("database", behind->config->store.database));
+    return introduce(behind, why);
+}
+
+/* The highest number that is known to have been given. */
+static uint64_t highest_given(const struct writer_behind *behind)
+{
+    const uint64_t accepted = atomic_load(&behind->pending->accepted);
+
+    return accepted > behind->applied ? accepted : behind->applied;
 }
 
 /* As writer_journal_open. The origin knows of the journal before anybody has a receipt of it, and what the journal
@@ -126,7 +174,7 @@ static enum err open_journal(struct writer_behind *behind, bool make, struct buf
         return err;
     const uint64_t number = writer_journal_identity(behind->journal)->number;
     const uint64_t last = writer_journal_last(behind->journal);
-    if (number != behind->known) {
+    if (writer_journal_openings(behind->journal) != behind->known) {
         /* What another journal held that is not applied is gone with it. */
         if (behind->applied < number)
             behind->applied = number;
@@ -138,6 +186,8 @@ static enum err open_journal(struct writer_behind *behind, bool make, struct buf
         behind->oldest_ms = sys_monotonic_ms();
         writer_pending_add(pending, everything, last);
     }
+    if (err == ERR_OK && last < highest_given(behind))
+        err = begin_anew(behind, highest_given(behind), why);
     return err;
 }
 
@@ -430,26 +480,6 @@ int64_t writer_behind_due_ms(const struct writer_behind *behind, bool busy)
         return behind->retry_ms;
     bool many = atomic_load(&behind->pending->accepted) - behind->applied >= GATHER_WRITES;
     return busy && !many ? behind->oldest_ms + GATHER_MS : 0;
-}
-
-/* BATCH is on the disk. */
-static void settle(struct writer_behind *behind, const struct writer_apply_batch *batch)
-{
-    struct writer_pending *pending = behind->pending;
-    const int64_t outbox_id = batch->outbox_id ? batch->outbox_id : atomic_load(&pending->outbox_id);
-
-    if (batch->failed > 0)
-        log_event(LOG_LEVEL_WARNING, "writes_failed", LOG_INT("count", batch->failed), LOG_INT("of", batch->count));
-    if (behind->stalled_by != ERR_OK)
-        log_event(LOG_LEVEL_NOTICE, "journal_goes_on", LOG_INT("applied", batch->count));
-    behind->stalled_by = ERR_OK;
-    behind->retry_ms = 0;
-    behind->applied = batch->upto;
-    behind->oldest_ms = sys_monotonic_ms();
-    writer_journal_forget(behind->journal, batch->upto);
-    writer_commit_note(behind->db, behind->shared, batch->count - batch->failed, true);
-    writer_pending_applied(pending, batch->upto, outbox_id);
-    writer_db_checkpoint(behind->db);
 }
 
 bool writer_behind_apply(struct writer_behind *behind)
