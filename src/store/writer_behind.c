@@ -214,7 +214,7 @@ static void take_kept(struct writer_commit_item *item, struct str bytes)
     struct writer_db_outcome *outcome = &item->outcome;
 
     if (writer_frame_read_answer(bytes, &kept) != ERR_OK) {
-        refuse(item, ERR_VERSION, STR("what it was answered before was written by another version"));
+        refuse(item, ERR_IO, STR(WRITER_DB_UNREADABLE));
         return;
     }
     writer_db_outcome_clear(outcome);
