@@ -568,8 +568,10 @@ enum err writer_db_remove_purged(struct writer_db *db, struct buf *why)
         err = OWN(db, writer_scores_cut(db->scores, db->db, why));
     if (err == ERR_OK)
         err = control(db, RELEASE, why);
-    if (err != ERR_OK)
+    if (err != ERR_OK) {
         take_back(db);
+        writer_outbox_take_back(db->outbox);
+    }
     return err;
 }
 
