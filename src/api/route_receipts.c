@@ -37,7 +37,7 @@ static void add_status(struct buf *out, const struct receipt_status *status)
     buf_printf(out, "{\"receipt\":\"%.*s\",\"state\":\"%s\"", STR_ARG(status->receipt),
                receipt_state_name(status->state));
     if (status->state == RECEIPT_LOST)
-        add_text(out, "reason", STR("the journal it stood in was removed before it was applied"));
+        add_text(out, "reason", STR("the journal it stood in was removed or replaced before it was applied"));
     if (status->state >= RECEIPT_FAILED) {
         if (status->label.len > 0)
             add_text(out, "request", status->label);
