@@ -37,7 +37,7 @@ static void add_status(struct buf *out, const struct receipt_status *status)
     buf_printf(out, "{\"receipt\":\"%.*s\",\"state\":\"%s\"", STR_ARG(status->receipt),
                receipt_state_name(status->state));
     if (status->state == RECEIPT_LOST)
-        add_text(out, "reason", STR("the journal it stood in was removed before it was applied"));
+        add_text(out, "reason", STR("the journal it stood in was removed or replaced before it was applied"));
     if (status->state >= RECEIPT_FAILED) {
         if (status->label.len > 0)
             add_text(out, "request", status->label);
@@ -183,6 +183,10 @@ static void answer_undecided(struct exchange *exchange, enum err err, struct str
         app_problem(exchange->http, 409, "Somebody else has repeated or dropped this write already.");
     else if (err == ERR_FULL)
         app_problem(exchange->http, 507, "The server has no space left for data. The write stays as it was.");
+    else if (err == ERR_TIMEOUT || err == ERR_IO)
+        app_unavailable(
+            exchange->http, 2,
+            "This was begun, and whether it was done is not known. Look at the write before you try again.");
     else
         app_unavailable(exchange->http, 2, "The writer cannot do this at the moment. The write stays as it was.");
     app_note(exchange, "write_not_resolved", why.len > 0 ? why : str_from(err_text(err)));

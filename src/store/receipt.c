@@ -116,15 +116,15 @@ static struct str column(sqlite3_stmt *row, int place, struct arena *arena)
     return arena_copy(arena, (struct str){bytes, (size_t)sqlite3_column_bytes(row, place)});
 }
 
-/* The receipt of NUMBER by the columns of ROW that tell its journal. */
+/* The receipt of NUMBER by the column of ROW that has its journal's secret. */
 static struct str write_for(sqlite3_stmt *row, int place, uint64_t number, struct arena *arena)
 {
-    struct writer_position_journal journal = {.number = (uint64_t)sqlite3_column_int64(row, place)};
+    struct writer_position_journal journal = {.number = 0};
     struct buf text = {0};
 
-    if (sqlite3_column_bytes(row, place + 1) != SYS_MAC_KEY_LEN)
+    if (sqlite3_column_bytes(row, place) != SYS_MAC_KEY_LEN)
         return STR("");
-    memcpy(journal.secret, sqlite3_column_blob(row, place + 1), SYS_MAC_KEY_LEN);
+    memcpy(journal.secret, sqlite3_column_blob(row, place), SYS_MAC_KEY_LEN);
     receipt_write(&journal, number, &text);
     return arena_take_buf(arena, &text);
 }
@@ -142,11 +142,12 @@ static struct str label_of(sqlite3_stmt *row, int place, struct arena *arena)
     return label;
 }
 
-/* The columns of both questions, in this order. */
+/* The columns of both questions, in this order. A write may have been repeated in another journal than its own. */
 #define COLUMNS                                                                                                        \
-    "j.number, j.secret, j.position, EXISTS (SELECT 1 FROM larder_journals WHERE number > j.number), f.id, f.state, "  \
-    "f.at_ms, f.failed_ms, f.error, f.why, f.request, f.successor"
-enum { JOURNAL, SECRET, POSITION, REPLACED, ID, STATE, AT_MS, FAILED_MS, ERROR, WHY, REQUEST, SUCCESSOR };
+    "j.secret, j.position, EXISTS (SELECT 1 FROM larder_journals WHERE number > j.number), f.id, f.state, "            \
+    "f.at_ms, f.failed_ms, f.error, f.why, f.request, f.successor, (SELECT secret FROM larder_journals "               \
+    "WHERE number < f.successor ORDER BY number DESC LIMIT 1)"
+enum { SECRET, POSITION, REPLACED, ID, STATE, AT_MS, FAILED_MS, ERROR, WHY, REQUEST, SUCCESSOR, SUCCESSOR_SECRET };
 
 static enum receipt_state state_of(struct str name)
 {
@@ -157,7 +158,7 @@ static enum receipt_state state_of(struct str name)
 
 static void take_row(sqlite3_stmt *row, uint64_t number, struct arena *arena, struct receipt_status *out)
 {
-    *out = (struct receipt_status){.receipt = write_for(row, JOURNAL, number, arena), .number = number};
+    *out = (struct receipt_status){.receipt = write_for(row, SECRET, number, arena), .number = number};
     if (sqlite3_column_type(row, ID) == SQLITE_NULL) {
         if (number <= (uint64_t)sqlite3_column_int64(row, POSITION))
             out->state = RECEIPT_APPLIED;
@@ -172,7 +173,7 @@ static void take_row(sqlite3_stmt *row, uint64_t number, struct arena *arena, st
     out->why = column(row, WHY, arena);
     out->label = label_of(row, REQUEST, arena);
     if (sqlite3_column_type(row, SUCCESSOR) != SQLITE_NULL)
-        out->successor = write_for(row, JOURNAL, (uint64_t)sqlite3_column_int64(row, SUCCESSOR), arena);
+        out->successor = write_for(row, SUCCESSOR_SECRET, (uint64_t)sqlite3_column_int64(row, SUCCESSOR), arena);
 }
 
 enum err receipt_find(struct receipts *receipts, struct str receipt, struct arena *arena, struct receipt_status *out,

@@ -19,7 +19,7 @@ uint64_t receipt_number(struct str receipt);
 enum receipt_state {
     RECEIPT_ACCEPTED,
     RECEIPT_APPLIED,
-    RECEIPT_LOST, /* its journal was taken away before it was applied, and another has been begun */
+    RECEIPT_LOST, /* its journal was taken away or put back before it was applied, and another has been begun */
     RECEIPT_FAILED,
     RECEIPT_REPEATED,
     RECEIPT_DROPPED

@@ -14,8 +14,9 @@
  * rows removed once they have been carried out: with a later group, or by themselves within a second.
  *
  * Its clients are writer_client's. Its parts: writer_socket (lock and address), writer_peer (a connection),
- * writer_frame (the bytes), writer_commit (groups and batches), writer_behind (and its journal), writer_db (SQLite)
- * with writer_script (what clients send), writer_outbox, writer_replay and writer_position (tables).
+ * writer_frame (the bytes), writer_commit (groups and batches), writer_behind (and its journal) with
+ * writer_apply, writer_db (SQLite) with writer_script (what clients send), writer_outbox, writer_replay and
+ * writer_position (tables).
  */
 #ifndef LARDER_WRITER_H
 #define LARDER_WRITER_H

@@ -1,14 +1,9 @@
 /*
- * writer_behind: accepting and applying.
+ * writer_behind: accepting, and what is done about failures.
  *
- * Accepting is one insertion for each write and one commit of the journal for all of a round. Applying takes the frames
- * back out, a batch at a time, and runs them as one transaction of the origin with a savepoint for each; in the same
- * transaction stand the position that was reached, the failures, and in the outbox the purges of all of them. So a
- * crash anywhere leaves a position that tells exactly which writes are in the data.
- *
- * A write that the data refuses, or that cannot run, has failed: it is put aside with the reason, and those behind it
- * go on. What keeps anything from being written (a full disk, a lock, damage) is no failure of the write: the batch is
- * taken back and tried again later, for as long as it takes.
+ * Accepting is one insertion for each write and one commit of the journal for all of a round. Applying is
+ * writer_apply's; when, and what readers are told of it, is decided here. What cannot be applied for now is tried again
+ * later, for as long as it takes.
  *
  * Invariant: what is acknowledged is synced in the journal, and stays there until the position behind it is synced in
  * the origin. A number is shown as pending before its acknowledgement.
@@ -20,17 +15,14 @@
 
 #include "base/log.h"
 #include "base/sys.h"
-#include "store/outbox.h"
 #include "store/receipt.h"
+#include "store/writer_apply.h"
 #include "store/writer_journal.h"
 
 enum {
-    BATCH_MAX = 1000,
-    BATCH_MS = 50,
     GATHER_MS = 10, /* for which the oldest waits at most while clients are served */
     GATHER_WRITES = 256,
     RETRY_MS = 500,
-    SEEN_SLOTS = 4096, /* for the purges of a batch, each once */
 };
 
 struct writer_behind {
@@ -40,27 +32,14 @@ struct writer_behind {
     struct writer_shared *own;
     struct writer_pending *pending; /* of `shared` */
     struct writer_journal *journal;
-    uint64_t seed;  /* of the hashes of purges, drawn at random: nobody can find two items of one hash */
-    uint64_t known; /* the journal that the origin has been told of; 0: none yet */
+    struct writer_apply *apply;
+    unsigned known; /* the opening of the journal after which the origin was told of it; 0: none yet */
     uint64_t applied;
     int64_t oldest_ms;   /* when the first that is not applied was accepted, or was seen; monotonic */
     int64_t retry_ms;    /* not before; 0: at once */
     enum err stalled_by; /* why nothing can be applied, which has been logged; ERR_OK: it can */
     struct buf frame, answer;
     struct writer_frame_request request;
-    struct writer_db_outcome outcome;
-};
-
-/* A batch on its way. */
-struct batch {
-    uint64_t begun, upto; /* applied, or failed, before and so far */
-    uint64_t culprit;     /* has spoilt the transaction: not run again, and the last of its batch; 0: none has */
-    struct buf culprit_why;
-    enum err culprit_err;
-    unsigned count, failed;
-    int64_t outbox_id;
-    struct buf purges;
-    uint64_t seen[SEEN_SLOTS]; /* hashes of `purges`, the last one that fell into each slot; 0: none did */
 };
 
 struct writer_behind *writer_behind_new(const struct config *config, struct writer_db *db, struct writer_shared *shared)
@@ -73,7 +52,7 @@ struct writer_behind *writer_behind_new(const struct config *config, struct writ
     behind->shared = shared ? shared : behind->own;
     behind->pending = &behind->shared->pending;
     behind->journal = writer_journal_new(config);
-    sys_random(&behind->seed, sizeof behind->seed);
+    behind->apply = writer_apply_new(db, behind->journal);
     return behind;
 }
 
@@ -81,11 +60,10 @@ void writer_behind_free(struct writer_behind **behind)
 {
     if (!*behind)
         return;
+    writer_apply_free(&(*behind)->apply);
     writer_journal_free(&(*behind)->journal);
     buf_free(&(*behind)->frame);
     buf_free(&(*behind)->answer);
-    buf_free(&(*behind)->outcome.json);
-    buf_free(&(*behind)->outcome.why);
     free((*behind)->own);
     free(*behind);
     *behind = NULL;
@@ -125,15 +103,63 @@ static enum err introduce(struct writer_behind *behind, struct buf *why)
         return err;
     }
     err = writer_db_commit(behind->db, why);
-    if (err == ERR_OK)
-        err = writer_journal_skip(behind->journal, upto, why);
     if (err != ERR_OK)
         return err;
-    behind->known = journal->number;
+    behind->known = writer_journal_openings(behind->journal);
     behind->applied = upto;
     /* The purges of what a writer that died had applied stand there too. */
     writer_pending_applied(behind->pending, upto, writer_db_last_kept(behind->db));
     return ERR_OK;
+}
+
+/* BATCH is on the disk. */
+static void settle(struct writer_behind *behind, const struct writer_apply_batch *batch)
+{
+    struct writer_pending *pending = behind->pending;
+    const int64_t outbox_id = batch->outbox_id ? batch->outbox_id : atomic_load(&pending->outbox_id);
+
+    if (batch->failed > 0)
+        log_event(LOG_LEVEL_WARNING, "writes_failed", LOG_INT("count", batch->failed), LOG_INT("of", batch->count));
+    if (behind->stalled_by != ERR_OK)
+        log_event(LOG_LEVEL_NOTICE, "journal_goes_on", LOG_INT("applied", batch->count));
+    behind->stalled_by = ERR_OK;
+    behind->retry_ms = 0;
+    behind->applied = batch->upto;
+    behind->oldest_ms = sys_monotonic_ms();
+    writer_journal_forget(behind->journal, batch->upto);
+    writer_commit_note(behind->db, behind->shared, batch->count - batch->failed, true);
+    writer_pending_applied(pending, batch->upto, outbox_id);
+    writer_db_checkpoint(behind->db);
+}
+
+/* A journal that has given fewer numbers than are known here, up to GIVEN, has been put back: an older copy stands in
+ * its place. What it has and the origin has not is applied. Then it becomes another one: no number is given again, and
+ * the receipts of what has come after the copy and was not applied tell that it is lost. */
+static enum err begin_anew(struct writer_behind *behind, uint64_t given, struct buf *why)
+{
+    struct writer_apply_batch batch;
+    enum err err;
+
+    do {
+        err = writer_apply_some(behind->apply, &batch, why);
+        if (err == ERR_OK)
+            settle(behind, &batch);
+    } while (err == ERR_OK && behind->applied < writer_journal_last(behind->journal));
+    if (err == ERR_OK)
+        err = writer_journal_renew(behind->journal, given, why);
+    if (err != ERR_OK)
+        return err;
+    behind->known = 0;
+    log_event(LOG_LEVEL_ERROR, "journal_put_back", LOG_TEXT("database", behind->config->store.database));
+    return introduce(behind, why);
+}
+
+/* The highest number that is known to have been given. */
+static uint64_t highest_given(const struct writer_behind *behind)
+{
+    const uint64_t accepted = atomic_load(&behind->pending->accepted);
+
+    return accepted > behind->applied ? accepted : behind->applied;
 }
 
 /* As writer_journal_open. The origin knows of the journal before anybody has a receipt of it, and what the journal
@@ -148,7 +174,7 @@ static enum err open_journal(struct writer_behind *behind, bool make, struct buf
         return err;
     const uint64_t number = writer_journal_identity(behind->journal)->number;
     const uint64_t last = writer_journal_last(behind->journal);
-    if (number != behind->known) {
+    if (writer_journal_openings(behind->journal) != behind->known) {
         /* What another journal held that is not applied is gone with it. */
         if (behind->applied < number)
             behind->applied = number;
@@ -160,6 +186,8 @@ static enum err open_journal(struct writer_behind *behind, bool make, struct buf
         behind->oldest_ms = sys_monotonic_ms();
         writer_pending_add(pending, everything, last);
     }
+    if (err == ERR_OK && last < highest_given(behind))
+        err = begin_anew(behind, highest_given(behind), why);
     return err;
 }
 
@@ -186,7 +214,7 @@ static void take_kept(struct writer_commit_item *item, struct str bytes)
     struct writer_db_outcome *outcome = &item->outcome;
 
     if (writer_frame_read_answer(bytes, &kept) != ERR_OK) {
-        refuse(item, ERR_VERSION, STR("what it was answered before was written by another version"));
+        refuse(item, ERR_IO, STR(WRITER_DB_UNREADABLE));
         return;
     }
     writer_db_outcome_clear(outcome);
@@ -338,67 +366,98 @@ void writer_behind_accept(struct writer_behind *behind, struct writer_commit_ite
     buf_free(&why);
 }
 
-/* The failed write with the frame FRAME once more, under a key of its own, so that it becomes one however often it is
- * asked for. */
-static enum err accept_again(struct writer_behind *behind, struct writer_commit_item *item, struct str frame,
-                             struct buf *why)
+/* Makes behind->frame of FRAME, a failed write's, which is to be write ID once more: where a client's key would stand,
+ * the frame then says so (writer_apply). One that is not understood stays as it is, and fails again. */
+static enum err make_repeating(struct writer_behind *behind, uint64_t id, struct str frame)
 {
     struct buf key = {0};
-    enum err err = writer_journal_begin(behind->journal, why);
+    enum err err = ERR_OK;
 
-    if (err != ERR_OK)
-        return err;
-    buf_printf(&key, "larder: repeat %" PRId64, item->request.ids[0]);
-    item->request.repeat_key = item->request.repeat_print = buf_str(&key);
-    item->request.caller.now_ms = sys_now_ms();
-    err = recall(behind, item, why);
-    if (err == ERR_NOT_FOUND)
-        err = enter(behind, item, frame, why);
-    if (err == ERR_OK)
-        err = writer_journal_commit(behind->journal, why);
-    else
-        writer_journal_rollback(behind->journal);
-    item->request.repeat_key = item->request.repeat_print = STR("");
+    buf_clear(&behind->frame);
+    if (writer_frame_read_request(frame, &behind->request) == ERR_OK) {
+        buf_printf(&key, "%" PRIu64, id);
+        behind->request.repeat_key = buf_str(&key);
+        err = writer_frame_add_request(&behind->request, &behind->frame);
+        behind->request.repeat_key = STR("");
+    } else {
+        behind->request.purges = everything;
+        buf_add_str(&behind->frame, frame);
+    }
     buf_free(&key);
     return err;
 }
 
-/* The number in the receipt that ITEM was answered. */
-static uint64_t successor_of(const struct writer_commit_item *item)
+/* The frame in behind->frame is accepted, for ITEM. */
+static enum err accept_again(struct writer_behind *behind, struct writer_commit_item *item, struct buf *why)
 {
-    struct str rest = buf_str(&item->outcome.json);
+    enum err err = writer_journal_begin(behind->journal, why);
 
-    (void)str_cut(&rest, ':');
-    return receipt_number((struct str){rest.p + 1, rest.len - 3});
+    if (err != ERR_OK)
+        return err;
+    item->request.caller.now_ms = sys_now_ms();
+    err = enter(behind, item, buf_str(&behind->frame), why);
+    if (err == ERR_OK)
+        err = writer_journal_commit(behind->journal, why);
+    else
+        writer_journal_rollback(behind->journal);
+    /* A number that was taken back must not be shown: nobody would ever apply it. */
+    if (err != ERR_OK)
+        item->number = 0;
+    return err;
 }
 
+/* Inside the transaction: failure ID is repeated as SUCCESSOR, or dropped (0). The transaction is ended. */
+static enum err decide(struct writer_behind *behind, uint64_t id, uint64_t successor, struct buf *why)
+{
+    enum err err = writer_db_resolve_failed(behind->db, id, successor, why);
+
+    if (err == ERR_OK)
+        return writer_db_commit(behind->db, why);
+    writer_db_rollback(behind->db);
+    return err;
+}
+
+/* Inside the transaction, which is ended. Once the journal has it, it is accepted, and whoever asked is told so: if the
+ * database cannot note that now, it is noted when the write is applied. */
+static enum err repeat(struct writer_behind *behind, struct writer_commit_item *item, uint64_t id, struct buf *why)
+{
+    struct buf frame = {0}, ignored = {0};
+    enum err err = writer_db_load_failed(behind->db, id, &frame, why);
+
+    if (err == ERR_OK)
+        err = make_repeating(behind, id, buf_str(&frame));
+    if (err == ERR_OK)
+        err = accept_again(behind, item, why);
+    if (err == ERR_OK) {
+        show_pending(behind, behind->request.purges, item->number);
+        (void)!decide(behind, id, item->number, &ignored);
+    } else {
+        writer_db_rollback(behind->db);
+    }
+    buf_free(&frame);
+    buf_free(&ignored);
+    return err;
+}
+
+/* First everything that was accepted is applied: what is still to be repeated or dropped then is for certain. */
 static enum err resolve(struct writer_behind *behind, struct writer_commit_item *item, struct buf *why)
 {
     const uint64_t id = (uint64_t)item->request.ids[0];
-    const bool repeat = item->request.kind == WRITER_FRAME_REPEAT;
-    struct buf frame = {0};
-    enum err err = repeat ? open_journal(behind, true, why) : ERR_OK;
+    const bool repeats = item->request.kind == WRITER_FRAME_REPEAT;
+    enum err err = open_journal(behind, repeats, why);
 
-    if (err == ERR_OK)
-        err = writer_db_begin(behind->db, why);
+    if (err != ERR_OK && (repeats || err != ERR_NOT_FOUND))
+        return err;
+    err = writer_behind_catch_up(behind, atomic_load(&behind->pending->accepted));
+    if (err != ERR_OK) {
+        buf_add_str(why, STR("writes accepted before cannot be applied now"));
+        return err;
+    }
+    err = writer_db_begin(behind->db, why);
     if (err != ERR_OK)
         return err;
-    err = writer_db_load_failed(behind->db, id, &frame, why);
     writer_db_outcome_clear(&item->outcome);
-    if (err == ERR_OK && repeat)
-        err = accept_again(behind, item, buf_str(&frame), why);
-    if (err == ERR_OK && item->outcome.err == ERR_OK)
-        err = writer_db_resolve_failed(behind->db, id, repeat ? successor_of(item) : 0, why);
-    if (err == ERR_OK)
-        err = writer_db_commit(behind->db, why);
-    else
-        writer_db_rollback(behind->db);
-    if (item->number > 0) {
-        bool understood = writer_frame_read_request(buf_str(&frame), &behind->request) == ERR_OK;
-        show_pending(behind, understood ? behind->request.purges : everything, item->number);
-    }
-    buf_free(&frame);
-    return err;
+    return repeats ? repeat(behind, item, id, why) : decide(behind, id, 0, why);
 }
 
 void writer_behind_resolve(struct writer_behind *behind, struct writer_commit_item *item)
@@ -423,154 +482,20 @@ int64_t writer_behind_due_ms(const struct writer_behind *behind, bool busy)
     return busy && !many ? behind->oldest_ms + GATHER_MS : 0;
 }
 
-/* Adds the purges of a write to those of the batch, but for those that are known to stand there. */
-static void gather_purges(const struct writer_behind *behind, struct batch *batch, struct str purges)
-{
-    struct str rest = purges, item;
-
-    while (outbox_next(&rest, &item)) {
-        uint64_t hash = sys_hash64(item, behind->seed) | 1, *slot = &batch->seen[hash / 2 % SEEN_SLOTS];
-
-        if (*slot == hash)
-            continue;
-        *slot = hash;
-        outbox_encode(&item, 1, &batch->purges);
-    }
-}
-
-/* Whether ERR is about the database, and not about the write that met it. */
-static bool is_everybodys(enum err err)
-{
-    return err == ERR_FULL || err == ERR_BUSY || err == ERR_READ_ONLY || err == ERR_IO || err == ERR_CORRUPT ||
-           err == ERR_UNAVAILABLE;
-}
-
-/* The write that stands in behind->frame. */
-static enum err apply_one(struct writer_behind *behind, struct batch *batch, uint64_t number, int64_t at_ms,
-                          struct buf *why)
-{
-    struct writer_frame_request *request = &behind->request;
-    struct writer_db_outcome *outcome = &behind->outcome;
-    enum err err = writer_frame_read_request(buf_str(&behind->frame), request);
-
-    if (err != ERR_OK || request->kind != WRITER_FRAME_WRITE) {
-        writer_commit_fail(outcome, ERR_VERSION, STR("it was accepted by another version, which is not understood"));
-        request->purges = STR("");
-    } else if (number == batch->culprit) {
-        writer_commit_fail(outcome, batch->culprit_err, buf_str(&batch->culprit_why));
-    } else {
-        const struct str purges = request->purges;
-        request->purges = STR("");
-        request->will_purge = true;
-        writer_db_apply(behind->db, request, INT64_MAX, outcome);
-        request->purges = purges;
-    }
-    if (is_everybodys(outcome->err)) {
-        buf_add_str(why, buf_str(&outcome->why));
-        return outcome->err;
-    }
-    if (!writer_db_in_transaction(behind->db)) {
-        batch->culprit = number;
-        batch->culprit_err = outcome->err == ERR_OK ? ERR_STATEMENT : outcome->err;
-        buf_clear(&batch->culprit_why);
-        buf_add_str(&batch->culprit_why, buf_str(&outcome->why));
-        return ERR_AGAIN;
-    }
-    batch->count++;
-    batch->upto = number;
-    gather_purges(behind, batch, request->purges);
-    if (outcome->err == ERR_OK)
-        return ERR_OK;
-    batch->failed++;
-    return writer_db_fail_behind(behind->db, number, at_ms, buf_str(&behind->frame), outcome->err,
-                                 buf_str(&outcome->why), why);
-}
-
-/* As many as a batch takes. */
-static enum err apply_some(struct writer_behind *behind, struct batch *batch, struct buf *why)
-{
-    const int64_t end_ms = sys_monotonic_ms() + BATCH_MS;
-    enum err err = ERR_OK;
-    uint64_t number;
-    int64_t at_ms;
-
-    while (err == ERR_OK && batch->count < BATCH_MAX && sys_monotonic_ms() < end_ms) {
-        buf_clear(&behind->frame);
-        err = writer_journal_next(behind->journal, batch->upto, &behind->frame, &number, &at_ms, why);
-        if (err == ERR_OK)
-            err = apply_one(behind, batch, number, at_ms, why);
-        if (err == ERR_OK && number == batch->culprit)
-            break;
-    }
-    if (err != ERR_NOT_FOUND)
-        return err;
-    /* Also where some of what was accepted is in neither: the database is older than what the journal has forgotten. */
-    batch->upto = writer_journal_last(behind->journal);
-    return ERR_OK;
-}
-
-/* One batch as one transaction. ERR_AGAIN: it is to be begun anew. */
-static enum err apply_batch(struct writer_behind *behind, struct batch *batch, struct buf *why)
-{
-    const struct writer_position_journal *journal = writer_journal_identity(behind->journal);
-    enum err err = writer_db_begin(behind->db, why);
-
-    if (err != ERR_OK)
-        return err;
-    batch->count = batch->failed = 0;
-    batch->outbox_id = 0;
-    buf_clear(&batch->purges);
-    memset(batch->seen, 0, sizeof batch->seen);
-    err = writer_db_position(behind->db, journal, &batch->begun, why);
-    batch->upto = batch->begun;
-    if (err == ERR_OK)
-        err = apply_some(behind, batch, why);
-    if (err == ERR_OK && batch->purges.len > 0)
-        err = writer_db_keep_left(behind->db, buf_str(&batch->purges), &batch->outbox_id, why);
-    if (err == ERR_OK && batch->upto > batch->begun)
-        err = writer_db_advance(behind->db, journal->number, batch->upto, why);
-    if (err == ERR_OK)
-        return writer_db_commit(behind->db, why);
-    writer_db_rollback(behind->db);
-    return err;
-}
-
-/* BATCH is on the disk. */
-static void settle(struct writer_behind *behind, const struct batch *batch)
-{
-    struct writer_pending *pending = behind->pending;
-    const int64_t outbox_id = batch->outbox_id ? batch->outbox_id : atomic_load(&pending->outbox_id);
-
-    if (batch->failed > 0)
-        log_event(LOG_LEVEL_WARNING, "writes_failed", LOG_INT("count", batch->failed), LOG_INT("of", batch->count));
-    if (behind->stalled_by != ERR_OK)
-        log_event(LOG_LEVEL_NOTICE, "journal_goes_on", LOG_INT("applied", batch->count));
-    behind->stalled_by = ERR_OK;
-    behind->retry_ms = 0;
-    behind->applied = batch->upto;
-    behind->oldest_ms = sys_monotonic_ms();
-    writer_journal_forget(behind->journal, batch->upto);
-    writer_commit_note(behind->db, behind->shared, batch->count - batch->failed, true);
-    writer_pending_applied(pending, batch->upto, outbox_id);
-    writer_db_checkpoint(behind->db);
-}
-
 bool writer_behind_apply(struct writer_behind *behind)
 {
-    struct batch *batch = sys_calloc(1, sizeof *batch);
+    struct writer_apply_batch batch;
     struct buf why = {0};
     enum err err = open_journal(behind, false, &why);
     const bool gone = err == ERR_NOT_FOUND;
 
-    if (err == ERR_OK) {
-        do
-            err = apply_batch(behind, batch, &why);
-        while (err == ERR_AGAIN);
-    }
     bool left = false;
+
+    if (err == ERR_OK)
+        err = writer_apply_some(behind->apply, &batch, &why);
     if (err == ERR_OK) {
-        settle(behind, batch);
-        left = batch->upto < writer_journal_last(behind->journal);
+        settle(behind, &batch);
+        left = batch.upto < writer_journal_last(behind->journal);
     } else if (gone) {
         /* Whoever took the file away took what stood in it along. */
         behind->applied = atomic_load(&behind->pending->accepted);
@@ -582,9 +507,6 @@ bool writer_behind_apply(struct writer_behind *behind)
         stall(behind, err, &why);
     }
     buf_free(&why);
-    buf_free(&batch->purges);
-    buf_free(&batch->culprit_why);
-    free(batch);
     return left;
 }
 

@@ -23,7 +23,7 @@ void writer_behind_accept(struct writer_behind *behind, struct writer_commit_ite
 /* What stands under ITEM's key as a write behind: true, with its outcome, when there is something or it cannot be told.
  */
 bool writer_behind_knows(struct writer_behind *behind, struct writer_commit_item *item);
-/* A failed write is accepted again, or dropped; answered. */
+/* A failed write is accepted again, or dropped, behind everything that was accepted before; answered. */
 void writer_behind_resolve(struct writer_behind *behind, struct writer_commit_item *item);
 
 /* When there is something to apply, monotonic; INT64_MAX: nothing. It gathers for a little while when others are served

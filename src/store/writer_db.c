@@ -461,8 +461,10 @@ static enum err recall(struct writer_db *db, const struct writer_frame_request *
     if (err != ERR_OK)
         return err;
     /* One that another version has written cannot be given again, and must not be carried out again either. */
-    if (writer_frame_read_answer(buf_str(&db->answer), &answer) != ERR_OK)
-        return ERR_VERSION;
+    if (writer_frame_read_answer(buf_str(&db->answer), &answer) != ERR_OK) {
+        buf_add_str(&outcome->why, STR(WRITER_DB_UNREADABLE));
+        return ERR_IO;
+    }
     outcome->err = answer.err;
     outcome->found = answer.found;
     outcome->repeated = true;
@@ -566,8 +568,10 @@ enum err writer_db_remove_purged(struct writer_db *db, struct buf *why)
         err = OWN(db, writer_scores_cut(db->scores, db->db, why));
     if (err == ERR_OK)
         err = control(db, RELEASE, why);
-    if (err != ERR_OK)
+    if (err != ERR_OK) {
         take_back(db);
+        writer_outbox_take_back(db->outbox);
+    }
     return err;
 }
 

@@ -11,6 +11,9 @@
 #include "store/writer_frame.h"
 #include "store/writer_position.h"
 
+/* Why a write is answered with ERR_IO that was answered before under its key: what has come of it cannot be told. */
+#define WRITER_DB_UNREADABLE "it was answered before, by another version, and what that was cannot be read"
+
 struct writer_db;
 
 /* What became of one write. Zero-initialised to begin with; used again and again. */

@@ -31,6 +31,7 @@ struct writer_journal {
     struct buf path;
     sqlite3 *db; /* NULL: closed */
     bool doubtful;
+    unsigned openings;
     dev_t device;
     ino_t inode;
     struct writer_wal wal;
@@ -102,6 +103,32 @@ static enum err execute(struct writer_journal *journal, const char *sql, struct 
     return sqlite3_exec(journal->db, sql, NULL, NULL, NULL) == SQLITE_OK ? ERR_OK : fail(journal, why);
 }
 
+/* Appends to SQL what makes a journal whose numbers begin above FLOOR; its tables are there. */
+static void add_identity(struct buf *sql, uint64_t floor)
+{
+    const uint64_t now = (uint64_t)sys_now_ms() * 1000;
+    const unsigned long long number = now > floor ? now : floor + 1;
+    unsigned char secret[SYS_MAC_KEY_LEN];
+
+    sys_random(secret, sizeof secret);
+    buf_printf(sql, "DELETE FROM sqlite_sequence WHERE name = 'writes'; DELETE FROM identity;");
+    buf_printf(sql, "INSERT INTO sqlite_sequence (name, seq) VALUES ('writes', %llu);", number);
+    buf_printf(sql, "INSERT INTO identity (number, secret) VALUES (%llu, x'", number);
+    for (size_t i = 0; i < sizeof secret; i++)
+        buf_printf(sql, "%02x", secret[i]);
+    buf_add_str(sql, STR("');"));
+}
+
+/* SQL as one transaction. */
+static enum err transact(struct writer_journal *journal, const char *sql, struct buf *why)
+{
+    enum err err = execute(journal, sql, why);
+
+    if (err != ERR_OK && !sqlite3_get_autocommit(journal->db))
+        sqlite3_exec(journal->db, "ROLLBACK", NULL, NULL, NULL);
+    return err;
+}
+
 /* The tables of a new file. */
 static enum err make_tables(struct writer_journal *journal, struct buf *why)
 {
@@ -111,20 +138,11 @@ static enum err make_tables(struct writer_journal *journal, struct buf *why)
         "request BLOB NOT NULL) STRICT;"
         "CREATE TABLE identity (number INTEGER PRIMARY KEY, secret BLOB NOT NULL) STRICT;";
     struct buf sql = {0};
-    const unsigned long long now = (unsigned long long)sys_now_ms() * 1000;
-    const unsigned long long number = now > journal->last ? now : journal->last + 1;
-    unsigned char secret[SYS_MAC_KEY_LEN];
 
-    sys_random(secret, sizeof secret);
     buf_add_str(&sql, str_from(tables));
-    buf_printf(&sql, "INSERT INTO sqlite_sequence (name, seq) VALUES ('writes', %llu);", number);
-    buf_printf(&sql, "INSERT INTO identity (number, secret) VALUES (%llu, x'", number);
-    for (size_t i = 0; i < sizeof secret; i++)
-        buf_printf(&sql, "%02x", secret[i]);
-    buf_add_str(&sql, STR("'); COMMIT"));
-    enum err err = execute(journal, sql.p, why);
-    if (err != ERR_OK && !sqlite3_get_autocommit(journal->db))
-        sqlite3_exec(journal->db, "ROLLBACK", NULL, NULL, NULL);
+    add_identity(&sql, journal->last);
+    buf_add_str(&sql, STR("COMMIT"));
+    enum err err = transact(journal, sql.p, why);
     buf_free(&sql);
     return err;
 }
@@ -215,7 +233,13 @@ enum err writer_journal_open(struct writer_journal *journal, bool make, struct b
         journal->device = status.st_dev;
         journal->inode = status.st_ino;
     }
+    journal->openings++;
     return ERR_OK;
+}
+
+unsigned writer_journal_openings(const struct writer_journal *journal)
+{
+    return journal->openings;
 }
 
 const struct writer_position_journal *writer_journal_identity(const struct writer_journal *journal)
@@ -228,17 +252,17 @@ uint64_t writer_journal_last(const struct writer_journal *journal)
     return journal->last;
 }
 
-enum err writer_journal_skip(struct writer_journal *journal, uint64_t number, struct buf *why)
+enum err writer_journal_renew(struct writer_journal *journal, uint64_t floor, struct buf *why)
 {
-    char sql[96];
+    struct buf sql = {0};
 
-    if (number <= journal->last)
-        return ERR_OK;
-    snprintf(sql, sizeof sql, "UPDATE sqlite_sequence SET seq = %llu WHERE name = 'writes'",
-             (unsigned long long)number);
-    enum err err = execute(journal, sql, why);
+    buf_add_str(&sql, STR("BEGIN IMMEDIATE; DELETE FROM writes;"));
+    add_identity(&sql, floor);
+    buf_add_str(&sql, STR("COMMIT"));
+    enum err err = transact(journal, sql.p, why);
     if (err == ERR_OK)
-        journal->last = number;
+        err = read_identity(journal, why);
+    buf_free(&sql);
     return err;
 }
 

@@ -22,12 +22,16 @@ void writer_journal_free(struct writer_journal **journal);
 /* Opens the file, and makes it where there is none and MAKE says so; else ERR_NOT_FOUND. Nothing when it is open and
  * still the file at its path. After an error that casts doubt on it, it is closed, to be opened anew. */
 enum err writer_journal_open(struct writer_journal *journal, bool make, struct buf *why) ERR_CHECKED;
+/* How often a file has been opened: whoever finds another number than before may have another journal before him, or
+ * another copy of the same. */
+unsigned writer_journal_openings(const struct writer_journal *journal);
 /* Who it is. For an open journal. */
 const struct writer_position_journal *writer_journal_identity(const struct writer_journal *journal);
 /* The highest number given; the journal's own before the first. */
 uint64_t writer_journal_last(const struct writer_journal *journal);
-/* The next number is above NUMBER too: the origin knows of writes that an older copy of the journal does not. */
-enum err writer_journal_skip(struct writer_journal *journal, uint64_t number, struct buf *why) ERR_CHECKED;
+/* The file becomes another journal, as new as if it had just been made, with numbers above FLOOR: the writes that stand
+ * in it are gone. Not in a transaction. */
+enum err writer_journal_renew(struct writer_journal *journal, uint64_t floor, struct buf *why) ERR_CHECKED;
 /* Whether it takes LEN bytes more, in the transaction that is open. */
 bool writer_journal_has_room(const struct writer_journal *journal, size_t len);
 

@@ -298,6 +298,12 @@ static void settle_changed(struct writer_outbox *outbox, bool committed)
     outbox->changed_count = kept;
 }
 
+void writer_outbox_take_back(struct writer_outbox *outbox)
+{
+    outbox->removed = 0;
+    settle_changed(outbox, false);
+}
+
 void writer_outbox_settle(struct writer_outbox *outbox, bool committed)
 {
     if (committed && outbox->removed > 0) {

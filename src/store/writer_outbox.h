@@ -48,6 +48,8 @@ bool writer_outbox_has_noted(const struct writer_outbox *outbox);
 /* Removes the rows noted so far, and writes down the changes. They stay noted until the transaction's end is told.
  * After an error it may have removed some; that is the caller's to take back. */
 enum err writer_outbox_remove(struct writer_outbox *outbox, sqlite3 *db, struct buf *why) ERR_CHECKED;
+/* What writer_outbox_remove has done has been taken back, and the transaction goes on: all is noted still. */
+void writer_outbox_take_back(struct writer_outbox *outbox);
 /* The transaction has ended. */
 void writer_outbox_settle(struct writer_outbox *outbox, bool committed);
 

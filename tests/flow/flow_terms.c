@@ -55,6 +55,19 @@ static void the_same_request_with_its_key_is_answered_alike(void **state)
     assert_int_equal(post(flow, NULL, body), 409);
 }
 
+static void what_another_version_has_answered_is_not_claimed_to_be_unwritten(void **state)
+{
+    static const char body[] = "{\"title\":\"once\"}";
+    struct flow *flow = *state;
+
+    assert_int_equal(post(flow, "key", body), 201);
+    flow_execute(flow, "UPDATE larder_replays SET answer = x'02000000c801'");
+    post(flow, "key", body);
+    flow_assert_problem(flow, 503, "not known");
+    assert_null(strstr(flow_body(flow), "othing was written"));
+    assert_int_equal(flow_integer(flow, "SELECT count(*) FROM notes WHERE title = 'once'"), 1);
+}
+
 static void the_key_with_another_request_is_422(void **state)
 {
     static const struct flow_request others[] = {
@@ -269,6 +282,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(the_same_request_with_its_key_is_answered_alike),
+        TEST(what_another_version_has_answered_is_not_claimed_to_be_unwritten),
         TEST(the_key_with_another_request_is_422),
         TEST(a_key_is_free_again_after_a_day),
         TEST(a_key_that_is_none_is_400),

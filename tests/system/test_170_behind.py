@@ -309,6 +309,22 @@ def test_a_write_that_fails_can_be_repeated_and_dropped_through_nginx(behind):
     assert behind.request("GET", "/api/writes", admin=True).json()["failed"] == []
 
 
+def test_what_became_of_a_decision_is_not_claimed_to_be_known_without_an_answer(make_behind):
+    stack = make_behind("--l2", "memory", "--set", "store.write_timeout=500ms")
+    receipt = accept(stack, "c3", 10**12)
+    wait_for("it has failed", lambda: state(stack, receipt) == "failed")
+    writer, = stack.children("writer")
+    stack.signal(writer, signal.SIGSTOP)
+    try:
+        for method, path in [("POST", f"/api/writes/{receipt}/repeat"), ("DELETE", f"/api/writes/{receipt}")]:
+            assert_problem(stack.request(method, path, admin=True), 503, "not known")
+    finally:
+        stack.signal(writer, signal.SIGCONT)
+    # As the answer said: look, and try again.
+    assert stack.request("POST", f"/api/writes/{receipt}/repeat", admin=True).status_code in (202, 409)
+    assert state(stack, receipt) in ("repeated", "dropped")
+
+
 def test_keys_and_conditions_come_through_nginx(behind):
     first = set_counter(behind, "c4", 5, **{"Idempotency-Key": "one"})
     again = set_counter(behind, "c4", 5, **{"Idempotency-Key": "one"})

@@ -131,6 +131,25 @@ static inline void behind_fixture_await_stall(const struct writer_fixture *it, b
     assert_int_equal(atomic_load(&it->shared->pending.stalled), stalled);
 }
 
+/* The writer's files grow no further than SIZE bytes, as on a full disk; 0: as they like again. */
+static inline void behind_fixture_limit(const struct writer_fixture *it, rlim_t size)
+{
+    const struct rlimit limit = {.rlim_cur = size > 0 ? size : RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+
+    assert_int_equal(prlimit(it->pid, RLIMIT_FSIZE, &limit, NULL), 0);
+}
+
+/* The bytes of the journal's write-ahead log. */
+static inline rlim_t behind_fixture_wal(const struct writer_fixture *it)
+{
+    struct stat status;
+    char path[136];
+
+    snprintf(path, sizeof path, "%s-larder.journal-wal", it->files->database);
+    assert_int_equal(stat(path, &status), 0);
+    return (rlim_t)status.st_size;
+}
+
 static inline void behind_fixture_check_integrity(const struct writer_fixture *it)
 {
     static const char check[] = "SELECT count(*) = 1 AND max(integrity_check) = 'ok' FROM pragma_integrity_check";

@@ -274,6 +274,19 @@ static void a_failure_can_be_decided_once(void **state)
     buf_free(&successor);
 }
 
+static void a_successor_in_another_journal_has_a_receipt_of_that_one(void **state)
+{
+    struct reading *it = *state;
+
+    make_database(it->files->database);
+    fail_write(it->files->database, 1004, "PUT /api/old");
+    assert_int_equal(resolve(it->files->database, 1004, 2005), ERR_OK);
+    expect_state(it, &old_journal, 1004, "repeated");
+    buf_clear(&it->text);
+    receipt_write(&new_journal, 2005, &it->text);
+    assert_true(str_equal(it->status.successor, buf_str(&it->text)));
+}
+
 static void failures_are_listed_in_pages_the_oldest_first(void **state)
 {
     struct reading *it = *state;
@@ -354,6 +367,7 @@ int main(void)
         TEST(what_was_never_given_is_not_found),
         TEST(a_failure_is_told_with_its_reason),
         TEST(a_failure_can_be_decided_once),
+        TEST(a_successor_in_another_journal_has_a_receipt_of_that_one),
         TEST(failures_are_listed_in_pages_the_oldest_first),
         TEST(without_the_tables_nothing_was_ever_given),
         TEST(a_database_that_cannot_be_read_is_said_and_tried_again),

@@ -350,6 +350,59 @@ static void a_failed_write_can_be_dropped_once(void **state)
     assert_int_equal(behind_fixture_value(it, "a"), 1);
 }
 
+static void a_repetition_that_the_journal_cannot_take_leaves_nothing_pending(void **state)
+{
+    struct writer_fixture *it = *state;
+    struct writer_client_told told;
+
+    uint64_t number = behind_fixture_must(it, "INSERT INTO counters VALUES ('a', 5)");
+    struct str receipt = behind_fixture_receipt(it);
+    behind_fixture_await(it, number);
+    behind_fixture_limit(it, behind_fixture_wal(it));
+    assert_int_equal(writer_client_repeat(it->client, number, it->arena, &told, &it->why), ERR_FULL);
+    assert_int_equal(writer_pending_depth(&it->shared->pending), 0);
+    behind_fixture_expect_state(it, receipt, "failed");
+    behind_fixture_limit(it, 0);
+    assert_int_equal(writer_client_repeat(it->client, number, it->arena, &told, &it->why), ERR_OK);
+    behind_fixture_await_all(it);
+    behind_fixture_expect_state(it, receipt, "repeated");
+}
+
+static void a_repetition_that_is_accepted_is_one_whatever_the_database_says_to_it(void **state)
+{
+    struct writer_fixture *it = *state;
+    struct writer_client_told told;
+    struct stat status;
+    char path[128];
+
+    uint64_t number = behind_fixture_must(it, "UPDATE counters SET value = value - 1 WHERE name = 'a'");
+    char *receipt = sys_copy(behind_fixture_receipt(it));
+    behind_fixture_await(it, number);
+    behind_fixture_expect_state(it, str_from(receipt), "failed");
+    writer_fixture_must_write(it, "UPDATE counters SET value = 5 WHERE name = 'a'");
+    writer_fixture_must_write(it, "INSERT INTO blobs (bytes) VALUES (zeroblob(500000))");
+    /* Room in the journal, and none in the database. */
+    snprintf(path, sizeof path, "%s-wal", it->files->database);
+    assert_int_equal(stat(path, &status), 0);
+    assert_true((rlim_t)status.st_size > behind_fixture_wal(it) + 100000);
+    behind_fixture_limit(it, (rlim_t)status.st_size);
+    assert_int_equal(writer_client_repeat(it->client, number, it->arena, &told, &it->why), ERR_OK);
+    it->answer = told.row;
+    struct str second = behind_fixture_receipt(it);
+    behind_fixture_await_stall(it, true);
+    behind_fixture_expect_state(it, second, "accepted");
+    assert_int_equal(writer_client_drop(it->client, number, &it->why), ERR_FULL);
+    assert_int_equal(writer_client_repeat(it->client, number, it->arena, &told, &it->why), ERR_FULL);
+    behind_fixture_limit(it, 0);
+    behind_fixture_await_all(it);
+    behind_fixture_expect_state(it, str_from(receipt), "repeated");
+    behind_fixture_expect_state(it, second, "applied");
+    assert_int_equal(writer_client_drop(it->client, number, &it->why), ERR_NOT_FOUND);
+    assert_int_equal(writer_client_repeat(it->client, number, it->arena, &told, &it->why), ERR_NOT_FOUND);
+    assert_int_equal(behind_fixture_value(it, "a"), 4);
+    free(receipt);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, writer_fixture_teardown)
 
 int main(void)
@@ -371,6 +424,8 @@ int main(void)
         TEST(one_that_is_not_understood_fails_and_is_no_loop),
         TEST(a_failed_write_can_be_repeated_once_and_then_succeed),
         TEST(a_failed_write_can_be_dropped_once),
+        TEST(a_repetition_that_the_journal_cannot_take_leaves_nothing_pending),
+        TEST(a_repetition_that_is_accepted_is_one_whatever_the_database_says_to_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -167,18 +167,24 @@ static void a_number_is_never_given_again_though_all_was_forgotten(void **state)
     }
 }
 
-static void numbers_that_are_skipped_are_not_given(void **state)
+static void a_journal_that_is_renewed_is_another_one_and_gives_no_number_again(void **state)
 {
     struct book *it = *state;
 
     open_it(it);
-    const uint64_t first = add(it, "first");
-    must(it, writer_journal_skip(it->journal, first - 1, &it->why));
-    assert_int_equal(add(it, "second"), first + 1);
-    must(it, writer_journal_skip(it->journal, first + 50, &it->why));
-    assert_int_equal(writer_journal_last(it->journal), first + 50);
-    reopen(it);
-    assert_int_equal(add(it, "third"), first + 51);
+    const struct writer_position_journal before = *writer_journal_identity(it->journal);
+    const uint64_t floors[] = {add(it, "first"), before.number + UINT64_C(3600000000)};
+    for (size_t i = 0; i < 2; i++) {
+        must(it, writer_journal_renew(it->journal, floors[i], &it->why));
+        const struct writer_position_journal *now = writer_journal_identity(it->journal);
+        assert_true(now->number > floors[i]);
+        assert_memory_not_equal(now->secret, before.secret, sizeof before.secret);
+        assert_int_equal(writer_journal_last(it->journal), now->number);
+        assert_int_equal(next(it, 0), ERR_NOT_FOUND);
+        reopen(it);
+        assert_true(writer_journal_identity(it->journal)->number > floors[i]);
+        assert_int_equal(add(it, "next"), writer_journal_identity(it->journal)->number + 1);
+    }
 }
 
 static void a_new_file_begins_above_the_old_one(void **state)
@@ -439,7 +445,7 @@ int main(void)
         TEST(what_was_committed_is_there_in_order_for_whoever_opens_it_next),
         TEST(what_is_rolled_back_is_not_there_and_took_no_number),
         TEST(a_number_is_never_given_again_though_all_was_forgotten),
-        TEST(numbers_that_are_skipped_are_not_given),
+        TEST(a_journal_that_is_renewed_is_another_one_and_gives_no_number_again),
         TEST(a_new_file_begins_above_the_old_one),
         TEST(what_is_forgotten_goes_with_the_next_commit_and_makes_room),
         TEST(room_is_counted_within_a_transaction_and_given_back_by_a_rollback),

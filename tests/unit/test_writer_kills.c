@@ -238,29 +238,105 @@ static void an_older_copy_of_the_database_is_brought_as_far_as_the_journal_reach
     assert_int_equal(behind_fixture_value(it, "a"), value + 1);
 }
 
+/* The journal as it is now, beside it. */
+static void copy_journal(const struct writer_fixture *it, char *path, size_t size)
+{
+    char sql[176];
+
+    behind_fixture_path(it, path, size);
+    snprintf(sql, sizeof sql, "VACUUM INTO '%s.copy'", path);
+    fixture_execute(path, sql);
+}
+
+/* The copy in its place, as an administrator would put it there. */
+static void put_back(const char *path)
+{
+    static const char *const rests[] = {"-wal", "-shm"};
+    char other[144];
+
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(other, sizeof other, "%s%s", path, rests[i]);
+        assert_int_equal(unlink(other), 0);
+    }
+    snprintf(other, sizeof other, "%s.copy", path);
+    assert_int_equal(rename(other, path), 0);
+}
+
 static void an_older_copy_of_the_journal_gives_no_number_again(void **state)
 {
     struct writer_fixture *it = *state;
-    char path[128], sql[160];
+    char path[128], copy[144];
 
     behind_fixture_must(it, ONE_MORE);
     behind_fixture_await_all(it);
-    behind_fixture_path(it, path, sizeof path);
-    snprintf(sql, sizeof sql, "VACUUM INTO '%s.copy'", path);
-    fixture_execute(path, sql);
+    copy_journal(it, path, sizeof path);
     uint64_t last = 0;
     for (int i = 0; i < 10; i++)
         last = behind_fixture_must(it, ONE_MORE);
     behind_fixture_await_all(it);
     assert_int_equal(writer_fixture_end(it, SIGTERM), 0);
-    snprintf(sql, sizeof sql, "%s.copy", path);
-    assert_int_equal(rename(sql, path), 0);
+    snprintf(copy, sizeof copy, "%s.copy", path);
+    assert_int_equal(rename(copy, path), 0);
     memset(&it->shared->pending, 0, sizeof it->shared->pending);
     writer_fixture_start(it);
     uint64_t next = behind_fixture_must(it, ONE_MORE);
     assert_true(next > last);
     behind_fixture_await(it, next);
     assert_int_equal(behind_fixture_value(it, "a"), 12);
+}
+
+static void an_older_copy_of_the_journal_under_a_running_writer_gives_no_number_again(void **state)
+{
+    struct writer_fixture *it = *state;
+    char path[128];
+
+    for (int i = 0; i < 2; i++) {
+        behind_fixture_must(it, ONE_MORE);
+        behind_fixture_await_all(it);
+        copy_journal(it, path, sizeof path);
+        for (int j = 0; j < 10; j++)
+            behind_fixture_must(it, ONE_MORE);
+        behind_fixture_await_all(it);
+        const int64_t value = behind_fixture_value(it, "a");
+        uint64_t last = behind_fixture_number(it);
+        sqlite3 *lock = behind_fixture_lock(it);
+        if (i == 1)
+            last = behind_fixture_must(it, ONE_MORE);
+        struct str receipt = behind_fixture_receipt(it);
+        put_back(path);
+        sqlite3_close(lock);
+        uint64_t next = behind_fixture_must(it, ONE_MORE);
+        assert_true(next > last);
+        behind_fixture_await(it, next);
+        /* What stood in the other journal alone is lost, unless it was being applied just then. */
+        const bool lost = strcmp(behind_fixture_state(it, receipt), "lost") == 0;
+        assert_int_equal(behind_fixture_value(it, "a"), value + 1 + (i == 1 && !lost));
+        assert_true(i == 1 || !lost);
+        behind_fixture_expect_state(it, behind_fixture_receipt(it), "applied");
+        assert_int_equal(writer_pending_depth(&it->shared->pending), 0);
+    }
+    assert_int_equal(writer_fixture_count(it, "larder_failures"), 0);
+}
+
+static void a_journal_that_was_away_for_a_while_is_applied_when_it_is_back(void **state)
+{
+    struct writer_fixture *it = *state;
+    char path[128], away[128];
+
+    behind_fixture_must(it, ONE_MORE);
+    behind_fixture_await_all(it);
+    behind_fixture_path(it, path, sizeof path);
+    snprintf(away, sizeof away, "%s/away", it->files->dir);
+    sqlite3 *lock = behind_fixture_lock(it);
+    uint64_t number = behind_fixture_must(it, ONE_MORE);
+    assert_int_equal(rename(path, away), 0);
+    behind_fixture_await(it, number);
+    assert_int_equal(rename(away, path), 0);
+    sqlite3_close(lock);
+    assert_int_equal(behind_fixture_value(it, "a"), 1);
+    /* Whoever looks into it next, be it for nothing. */
+    assert_int_equal(writer_client_drop(it->client, number, &it->why), ERR_NOT_FOUND);
+    assert_int_equal(behind_fixture_value(it, "a"), 2);
 }
 
 static void a_journal_taken_away_takes_along_what_stood_in_it_and_no_more(void **state)
@@ -350,6 +426,8 @@ int main(void)
         TEST(a_writer_that_died_in_between_leaves_no_purge_to_be_overlooked),
         TEST(an_older_copy_of_the_database_is_brought_as_far_as_the_journal_reaches),
         TEST(an_older_copy_of_the_journal_gives_no_number_again),
+        TEST(an_older_copy_of_the_journal_under_a_running_writer_gives_no_number_again),
+        TEST(a_journal_that_was_away_for_a_while_is_applied_when_it_is_back),
         TEST(a_journal_taken_away_takes_along_what_stood_in_it_and_no_more),
         TEST(a_journal_that_is_none_refuses_writes_behind_and_no_others),
         TEST(a_full_disk_refuses_what_the_journal_cannot_take),

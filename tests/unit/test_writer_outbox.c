@@ -383,6 +383,30 @@ static void what_cannot_be_removed_fails_nobody_and_is_tried_again(void **state)
     assert_int_equal(writer_fixture_count(it, "blobs"), 6);
 }
 
+static void what_is_taken_back_because_something_else_failed_is_tried_again(void **state)
+{
+    const struct params_values tables = {.count = 1, .items = {{.name = STR("counters"), .integer = 7}}};
+    struct writer_fixture *it = *state;
+
+    writer_fixture_must_write(it, "INSERT INTO larder_scores (board, member, score) VALUES ('b', 'm', 1)");
+    outbox_fixture_keep(it);
+    int64_t id = it->outbox_id;
+    fixture_execute(it->files->database,
+                    "CREATE TRIGGER stay BEFORE DELETE ON larder_score_log BEGIN SELECT RAISE(ABORT, 'stay'); END; "
+                    "INSERT INTO larder_changes (name, changes, purged) VALUES ('counters', 7, 0)");
+    assert_int_equal(writer_client_scores_followed(it->client, 1), ERR_OK);
+    assert_int_equal(writer_client_drained(it->client, &id, 1), ERR_OK);
+    assert_int_equal(writer_client_changed(it->client, &tables), ERR_OK);
+    for (int i = 0; i < 3; i++)
+        writer_fixture_must_write(it, "INSERT INTO blobs (bytes) VALUES (1)");
+    assert_int_equal(writer_fixture_count(it, OUTBOX_FIXTURE_ROWS), 1);
+    assert_int_equal(writer_fixture_count(it, "larder_changes WHERE purged = 7"), 0);
+    fixture_execute(it->files->database, "DROP TRIGGER stay");
+    outbox_fixture_await(it, 0);
+    assert_int_equal(writer_fixture_count(it, "larder_changes WHERE purged = 7"), 1);
+    assert_int_equal(writer_fixture_count(it, "larder_score_log"), 0);
+}
+
 /* Byte 18 of the file: up to which version of the format may write. */
 static void set_writable(const struct writer_fixture *it, bool writable)
 {
@@ -528,6 +552,7 @@ int main(void)
         WITH_WRITER(another_database_keeps_its_rows),
         WITH_WRITER(a_full_disk_takes_neither_the_write_nor_its_purges),
         WITH_WRITER(what_cannot_be_removed_fails_nobody_and_is_tried_again),
+        WITH_WRITER(what_is_taken_back_because_something_else_failed_is_tried_again),
         MADE_BEFORE(a_database_that_cannot_be_written_is_told_as_read_only),
         WITH_WRITER(killed_at_any_time_rows_are_there_if_and_only_if_the_data_is),
     };

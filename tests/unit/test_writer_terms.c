@@ -211,6 +211,26 @@ static void a_write_behind_keeps_its_receipt_under_its_key(void **state)
     assert_int_equal(behind_fixture_value(it, "a"), 1);
 }
 
+static void an_answer_of_another_version_is_not_known_and_writes_nothing_again(void **state)
+{
+    static const char another[] = "UPDATE larder_replays SET answer = x'02000000c801'";
+    struct writer_fixture *it = *state;
+    char path[128];
+
+    for (int behind = 0; behind < 2; behind++) {
+        const char *key = behind ? "behind" : "through";
+        assert_int_equal(ask_at(it, ONE_MORE, key, "print", behind, NOW, NULL), ERR_OK);
+        behind_fixture_await_all(it);
+        behind_fixture_path(it, path, sizeof path);
+        fixture_execute(behind ? path : it->files->database, another);
+        assert_int_equal(ask_at(it, ONE_MORE, key, "print", behind, NOW, NULL), ERR_IO);
+        assert_non_null(strstr(it->why.p, "another version"));
+        assert_int_equal(ask_at(it, ONE_MORE, key, "other", behind, NOW, NULL), ERR_EXISTS);
+        behind_fixture_await_all(it);
+        assert_int_equal(behind_fixture_value(it, "a"), behind + 1);
+    }
+}
+
 /* Conditions: `SELECT value FROM counters WHERE name = 'a'` is what GET answers. */
 
 static const char reading[] = "SELECT value FROM counters WHERE name = 'a'";
@@ -362,6 +382,7 @@ int main(void)
         TEST(clients_with_one_key_in_one_group_write_once),
         TEST(a_key_counts_across_writes_through_and_behind),
         TEST(a_write_behind_keeps_its_receipt_under_its_key),
+        TEST(an_answer_of_another_version_is_not_known_and_writes_nothing_again),
         TEST(a_condition_decides_inside_the_transaction),
         TEST(where_there_is_nothing_only_creating_is_allowed),
         TEST(a_condition_that_cannot_be_computed_is_not_fulfilled),
