@@ -182,6 +182,7 @@ static enum err send_rows(struct import *import, struct writer_client *client, c
     struct buf why = {0};
     struct params_values values;
     uint64_t done = 0, failed_row = 0;
+    bool unknown = false;
     rewind_rows(import);
     enum err err = writer_client_batch_begin(client, script->sql, script->purge_count > 0, &why);
     while (err == ERR_OK && (err = read_row(import, &values)) == ERR_OK) {
@@ -192,11 +193,13 @@ static enum err send_rows(struct import *import, struct writer_client *client, c
     if (err == ERR_NOT_FOUND) {
         failed_row = UINT64_MAX;
         err = writer_client_batch_commit(client, script->purge, script->purge_count, &failed_row, outbox_id, &why);
+        unknown = err == ERR_IO || err == ERR_TIMEOUT;
         if (err != ERR_OK && failed_row != UINT64_MAX)
             buf_printf(&import->why, "%s:%u: ", import->file, line_of_row(import, failed_row));
     }
     if (err != ERR_OK)
-        buf_printf(&import->why, "%s; nothing was imported", why.p ? why.p : err_text(err));
+        buf_printf(&import->why, "%s; %s", why.p ? why.p : err_text(err),
+                   unknown ? "look whether the rows are in the database before you import them again" : "nothing was imported");
     buf_free(&why);
     return err;
 }
