@@ -281,7 +281,17 @@ static bool respond(const struct http *http)
     return sent;
 }
 
-/* Removes what a purge by pattern has left to a housekeeper, where there may be none, for a while. */
+/* Works on JOB until it is done. False: there is no more time, or it cannot be worked on. */
+static bool do_job(struct l2 *l2, uint64_t self, int64_t until_ms, struct l2_job *job)
+{
+    do
+        if (sys_monotonic_ms() >= until_ms || l2_job_step(l2, self, JOB_BATCH, job) != ERR_OK)
+            return false;
+    while (job->state != L2_JOB_DONE);
+    return true;
+}
+
+/* Removes what purges by pattern have left to a housekeeper, where there may be none, for a while. */
 static void remove_purged(struct cgi *cgi)
 {
     const int64_t until_ms = sys_monotonic_ms() + cgi->config->server.drain_timeout_ms;
@@ -291,11 +301,8 @@ static void remove_purged(struct cgi *cgi)
 
     sys_random(&self, sizeof self);
     self |= 1;
-    if (l2_job_take(l2, self, cgi->http.arena, &job) != ERR_OK)
-        return;
-    while (job.state != L2_JOB_DONE && sys_monotonic_ms() < until_ms)
-        if (l2_job_step(l2, self, JOB_BATCH, &job) != ERR_OK)
-            break;
+    while (l2_job_take(l2, self, cgi->http.arena, &job) == ERR_OK && do_job(l2, self, until_ms, &job))
+        ;
 }
 
 /* What nobody waits for. */
@@ -307,7 +314,8 @@ static void tidy(struct cgi *cgi)
         job->run(job, cgi->thread);
         job->done(job);
     }
-    if (cgi->thread && (cgi->http.method == HTTP_POST || cgi->http.method == HTTP_PURGE))
+    /* Any write may purge by pattern. */
+    if (cgi->thread && cgi->http.method != HTTP_GET && cgi->http.method != HTTP_HEAD)
         remove_purged(cgi);
 }
 

@@ -182,6 +182,7 @@ static enum err send_rows(struct import *import, struct writer_client *client, c
     struct buf why = {0};
     struct params_values values;
     uint64_t done = 0, failed_row = 0;
+    bool unknown = false;
     rewind_rows(import);
     enum err err = writer_client_batch_begin(client, script->sql, script->purge_count > 0, &why);
     while (err == ERR_OK && (err = read_row(import, &values)) == ERR_OK) {
@@ -192,27 +193,30 @@ static enum err send_rows(struct import *import, struct writer_client *client, c
     if (err == ERR_NOT_FOUND) {
         failed_row = UINT64_MAX;
         err = writer_client_batch_commit(client, script->purge, script->purge_count, &failed_row, outbox_id, &why);
+        unknown = err == ERR_IO || err == ERR_TIMEOUT;
         if (err != ERR_OK && failed_row != UINT64_MAX)
             buf_printf(&import->why, "%s:%u: ", import->file, line_of_row(import, failed_row));
     }
     if (err != ERR_OK)
-        buf_printf(&import->why, "%s; nothing was imported", why.p ? why.p : err_text(err));
+        buf_printf(&import->why, "%s; %s", why.p ? why.p : err_text(err),
+                   unknown ? "look whether the rows are in the database before you import them again" : "nothing was imported");
     buf_free(&why);
     return err;
 }
 
-/* Carries out the script's purge line. What cannot be told now stands in the outbox, and the server carries it out. */
-static void purge(const struct config *config, const struct resource *script, struct writer_client *client, int64_t outbox_id)
+/* Carries out the script's purge line. What cannot be told now stays in the outbox, and the server carries it out. */
+static void purge(const struct config *config, const struct resource *script, const struct command_writer *writer,
+                  struct writer_client *client, int64_t outbox_id)
 {
+    /* Then there is most likely no server, and so no cache that could hold anything old. */
+    const bool alone = str_equal(str_from(config->redis.url), STR("memory:")) && !command_writer_is_servers(writer);
     struct buf why = {0};
     uint64_t removed;
     enum err err = script->purge_count == 0 ? ERR_OK : cli_purge_items(config, script->purge, script->purge_count, &removed, &why);
-    if (err == ERR_UNAVAILABLE && str_equal(str_from(config->redis.url), STR("memory:")))
-        err = ERR_OK; /* no server, so no cache that could hold anything old */
-    if (err != ERR_OK)
+    if (err != ERR_OK && !(alone && err == ERR_UNAVAILABLE))
         fprintf(stderr, "larder: the rows are in the database; what they make old leaves the cache as soon as a server can tell it: %s\n",
                 why.p ? why.p : err_text(err));
-    else if (outbox_id != 0)
+    else if (err == ERR_OK && outbox_id != 0)
         (void)!writer_client_drained(client, &outbox_id, 1); /* a row that stays is only carried out once more */
     buf_free(&why);
 }
@@ -250,7 +254,7 @@ static enum err run(struct import *import, const struct config *config, const ch
     int64_t outbox_id = 0;
     err = send_rows(import, client, script, &outbox_id);
     if (err == ERR_OK)
-        purge(config, script, client, outbox_id);
+        purge(config, script, writer, client, outbox_id);
     writer_client_free(&client);
     command_writer_stop(&writer);
     return err;

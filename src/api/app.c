@@ -386,6 +386,8 @@ void app_refuse(struct http *http, int status, const char *detail)
 {
     struct exchange nobody = {.http = http}, *exchange = http->app ? http->app : &nobody;
 
+    if (exchange->abandon)
+        exchange->abandon(exchange);
     if (status == 503)
         app_unavailable(http, 1, detail);
     else

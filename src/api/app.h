@@ -61,6 +61,7 @@ struct exchange {
     const struct memo_meaning *meaning; /* of a URL that was asked for before; valid during the first step */
     struct router_match match;          /* set unless there is a meaning */
     enum http_step (*step)(struct exchange *exchange); /* the next step, after HTTP_HAND_OVER */
+    void (*abandon)(struct exchange *exchange);        /* gives back what that step was to have; NULL: nothing */
     void *state;                                       /* the route's own */
     enum metrics_outcome outcome;                      /* see app_counts */
     enum metrics_tier tier;
@@ -101,7 +102,8 @@ enum http_step app_handle(struct app_thread *thread, struct http *http);
  * after it. */
 void app_run(struct app_thread *thread, struct http *http);
 
-/* Answers a request that the application never sees, or that nobody may go on with: a problem, its line in the log. */
+/* Answers a request that the application never sees, or that nobody may go on with: a problem, its line in the log. On
+ * the event thread. */
 void app_refuse(struct http *http, int status, const char *detail);
 
 /* For routes. */

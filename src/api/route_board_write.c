@@ -285,6 +285,7 @@ static void answer_removed(struct writing *writing)
 
 enum http_step route_board_write_remove(struct exchange *exchange)
 {
+    const struct store_caller caller = route_resource_caller(exchange->http);
     struct params_values values = {.count = 2};
     struct board *board;
     struct writing *writing = writing_new(exchange, sizeof *board);
@@ -293,7 +294,8 @@ enum http_step route_board_write_remove(struct exchange *exchange)
     if (!writing)
         return HTTP_DONE;
     board = writing->state;
-    writing->ask = (struct writer_client_ask){.sql = STR(remove_sql), .shape = CATALOG_OBJECT, .values = &values};
+    writing->ask = (struct writer_client_ask){
+        .sql = STR(remove_sql), .shape = CATALOG_OBJECT, .values = &values, .caller = &caller};
     if (!find_board(exchange, board) || !route_board_take_member(exchange, &member) ||
         !terms_read(exchange, &writing->ask))
         return HTTP_DONE;

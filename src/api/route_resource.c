@@ -344,6 +344,14 @@ static void answer_last_resort(struct exchange *exchange, const struct entry *en
     }
 }
 
+/* Nobody will compute what was to be computed: whoever wants it next need not wait. */
+static void leave(struct exchange *exchange)
+{
+    const struct reading *reading = exchange->state;
+
+    cache_leave(exchange->thread->cache, &reading->found);
+}
+
 static enum http_step compute(struct exchange *exchange)
 {
     struct reading *reading = exchange->state;
@@ -351,7 +359,7 @@ static enum http_step compute(struct exchange *exchange)
     struct cache_answer computed;
 
     if (!bind_late(exchange)) {
-        cache_leave(exchange->thread->cache, &reading->found);
+        leave(exchange);
         app_unavailable(exchange->http, 1, no_memory);
         return HTTP_DONE;
     }
@@ -400,6 +408,7 @@ static void take_found(void *context, struct cache_found *found)
         break;
     case CACHE_COMPUTE:
         reading->found = *found;
+        exchange->abandon = leave;
         step = app_hand_over(exchange, compute);
         break;
     case CACHE_FAILED:

@@ -37,7 +37,8 @@ enum {
 /* A warming under way. */
 struct warming {
     struct app_thread *thread;
-    struct http http;                  /* the request inside; what its `in` says of the caller stays the same */
+    struct http http;                  /* the request inside */
+    struct http_variables in;          /* how each of them begins: what is said of the caller, and lives as long */
     int64_t until_ms;                  /* monotonic: no URL is begun that might not be done by then; 0: there is time */
     const volatile sig_atomic_t *stop; /* of a process of its own, which also pauses; else NULL */
     size_t computed, warmed, present, failed, rest;
@@ -48,9 +49,9 @@ static void init(struct warming *warming, struct app_thread *thread)
 {
     *warming = (struct warming){.thread = thread};
     warming->http.arena = arena_new(INSIDE_BYTES, INSIDE_BYTES_MAX);
-    warming->http.in.request_method = STR("GET");
+    warming->in.request_method = STR("GET");
     /* As it is kept: an entry need not be unpacked for nobody. */
-    warming->http.in.accept_encoding = STR("gzip");
+    warming->in.accept_encoding = STR("gzip");
 }
 
 static void fini(struct warming *warming)
@@ -135,7 +136,7 @@ static const struct resource *find(struct warming *warming, struct str url)
 
     arena_reset(http->arena);
     buf_clear(&http->headers);
-    *http = (struct http){.in = http->in, .arena = http->arena, .headers = http->headers};
+    *http = (struct http){.in = warming->in, .arena = http->arena, .headers = http->headers};
     http->in.request_uri = url;
     if (http_finish_request(http, &why) != ERR_OK) {
         fail(warming, url, 400, str_from(why));
@@ -277,11 +278,11 @@ static void init_inside(struct warming *warming, struct exchange *exchange)
     const struct http *http = exchange->http;
 
     init(warming, exchange->thread);
-    warming->http.in.authorization = http->in.authorization;
-    warming->http.in.remote_addr = http->in.remote_addr;
-    warming->http.in.mount = http->in.mount;
-    warming->http.in.request_id = http->in.request_id;
-    warming->http.in.traceparent = http->in.traceparent;
+    warming->in.authorization = http->in.authorization;
+    warming->in.remote_addr = http->in.remote_addr;
+    warming->in.mount = http->in.mount;
+    warming->in.request_id = http->in.request_id;
+    warming->in.traceparent = http->in.traceparent;
     int64_t limit_ms = exchange->thread->app->config->server.request_timeout_ms;
     warming->until_ms = http->started_us / 1000 + limit_ms - (limit_ms / 2 < RESERVE_MS ? limit_ms / 2 : RESERVE_MS);
 }
@@ -411,7 +412,7 @@ static void run_resource(struct app_thread *thread, const struct resource *resou
     int64_t began_ms = sys_monotonic_ms();
 
     init(&warming, thread);
-    warming.http.in.authorization = authorization;
+    warming.in.authorization = authorization;
     warming.stop = stop;
     if (warm_resource(&warming, resource, &why) != ERR_OK)
         log_event(LOG_LEVEL_WARNING, "warm_failed", LOG_STR("resource", resource->name), LOG_STR("why", buf_str(&why)));

@@ -44,20 +44,6 @@ bool settle_keep(struct app_thread *thread, const struct str *items, size_t coun
     return err == ERR_OK;
 }
 
-/* Purges that are in no outbox, for nobody knows whether their write was carried out. */
-static void keep_unkept(struct app_thread *thread, const struct settle_call *calls)
-{
-    struct buf why = {0};
-
-    for (const struct settle_call *call = calls; call; call = call->next) {
-        buf_clear(&why);
-        if (call->purges_count > 0 && call->outbox_id == 0 &&
-            !settle_keep(thread, call->purges, call->purges_count, &why))
-            log_event(LOG_LEVEL_WARNING, "purge_not_kept", LOG_STR("why", buf_str(&why)));
-    }
-    buf_free(&why);
-}
-
 /* A set of purges: each is told once, however many writes have left it. Open addressing. */
 struct distinct {
     struct str *items, *slots;
@@ -77,9 +63,29 @@ static void add_distinct(struct distinct *set, struct str item)
     set->items[set->count++] = item;
 }
 
-/* The purges of CALLS, of which there are COUNT together. */
-static void gather(const struct settle_call *calls, size_t count, struct distinct *set)
+/* Purges of CALL to be gathered. UNKEPT: unless an outbox has them. */
+static size_t purges_of(const struct settle_call *call, bool unkept)
 {
+    return unkept && call->outbox_id != 0 ? 0 : call->purges_count;
+}
+
+static size_t count_purges(const struct settle_call *calls, bool unkept)
+{
+    size_t count = 0;
+
+    for (const struct settle_call *call = calls; call; call = call->next)
+        count += purges_of(call, unkept);
+    return count;
+}
+
+/* The purges of CALLS; SET is to be emptied by distinct_fini. Returns how many there are, equal ones too. */
+static size_t gather(const struct settle_call *calls, bool unkept, struct distinct *set)
+{
+    const size_t count = count_purges(calls, unkept);
+
+    *set = (struct distinct){.count = 0};
+    if (count == 0)
+        return 0;
     sys_random(&set->seed, sizeof set->seed);
     set->mask = 1;
     while (set->mask < count * 2)
@@ -87,8 +93,28 @@ static void gather(const struct settle_call *calls, size_t count, struct distinc
     set->slots = sys_calloc(set->mask--, sizeof *set->slots);
     set->items = sys_calloc(count, sizeof *set->items);
     for (const struct settle_call *call = calls; call; call = call->next)
-        for (size_t i = 0; i < call->purges_count; i++)
+        for (size_t i = 0; i < purges_of(call, unkept); i++)
             add_distinct(set, call->purges[i]);
+    return count;
+}
+
+static void distinct_fini(struct distinct *set)
+{
+    free(set->items);
+    free(set->slots);
+}
+
+/* Purges that are in no outbox, for nobody knows whether their write was carried out. All together: a writer that does
+ * not answer is waited for once, however many they are. */
+static void keep_unkept(struct app_thread *thread, const struct settle_call *calls)
+{
+    struct distinct set;
+    struct buf why = {0};
+
+    if (gather(calls, true, &set) > 0 && !settle_keep(thread, set.items, set.count, &why))
+        log_event(LOG_LEVEL_WARNING, "purge_not_kept", LOG_STR("why", buf_str(&why)));
+    distinct_fini(&set);
+    buf_free(&why);
 }
 
 /* The rows of the outbox that hold purges of CALLS, once for each; to be freed. */
@@ -106,30 +132,13 @@ static int64_t *list_kept(const struct settle_call *calls, size_t *count)
     return ids;
 }
 
-static size_t count_purges(const struct settle_call *calls)
-{
-    size_t count = 0;
-
-    for (const struct settle_call *call = calls; call; call = call->next)
-        count += call->purges_count;
-    return count;
-}
-
-static void distinct_fini(struct distinct *set)
-{
-    free(set->items);
-    free(set->slots);
-}
-
 static void tell_purges(struct app_thread *thread, const struct settle_call *calls)
 {
-    struct distinct set = {.count = 0};
+    struct distinct set;
     struct purge_result result;
-    const size_t count = count_purges(calls);
 
-    if (count == 0)
+    if (gather(calls, false, &set) == 0)
         return;
-    gather(calls, count, &set);
     enum err err = purge_items(thread->cache, set.items, set.count, false, &result);
     distinct_fini(&set);
     if (err == ERR_UNAVAILABLE)
@@ -202,10 +211,7 @@ static void on_run(struct loop_job *job)
 /* Whether there are purges that could neither be told nor are kept. */
 static bool needs_pool(const struct settle *settle)
 {
-    for (const struct settle_call *call = settle->running; settle->unpurged && call; call = call->next)
-        if (call->purges_count > 0 && call->outbox_id == 0)
-            return true;
-    return false;
+    return settle->unpurged && count_purges(settle->running, true) > 0;
 }
 
 /* One of what was under way has been told, or cannot be. */
@@ -250,16 +256,14 @@ static void on_pushed(struct l2_boards_push_call *call)
 
 static void begin(struct settle *settle)
 {
-    struct distinct set = {.count = 0};
+    struct distinct set;
 
     settle->running = settle->waiting;
     settle->waiting = NULL;
     settle->end = &settle->waiting;
     settle->left = (struct telling){.call = settle->running};
     settle->under_way = 2;
-    const size_t count = count_purges(settle->running);
-    if (count > 0)
-        gather(settle->running, count, &set);
+    gather(settle->running, false, &set);
     purge_begin(settle->thread->cache, set.items, set.count, &settle->purging);
     distinct_fini(&set);
     push(settle);

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,7 +30,6 @@
 #include "store/writer_socket.h"
 
 enum {
-    PEERS_MAX = 512,
     TICK_MS = 1000, /* between looks at deadlines */
     ACCEPT_PAUSE_MS = 10,
     LOCK_RETRY_MS = 1000,
@@ -46,16 +46,28 @@ struct writer {
     int lock, listener, epoll;
     struct writer_db *db;
     struct writer_behind *behind;
-    struct writer_peer *peers[PEERS_MAX];
-    size_t peers_count;
+    struct writer_peer **peers; /* grown as needed: a reload may bring more processes and threads than there were */
+    size_t peers_count, peers_max;
     int64_t round_ms;                  /* when this round received what it works on; monotonic */
     struct writer_commit_item *items;  /* of the round; grown as needed */
     struct writer_commit_item **order; /* of these, as they are carried out */
     size_t items_count, items_max;
-    int64_t purged_ms;   /* when rows of the outbox are to be removed, if there are any; monotonic */
-    bool purged_failing; /* that this fails has been logged */
-    struct epoll_event events[PEERS_MAX + 1];
+    int64_t purged_ms;          /* when rows of the outbox are to be removed, if there are any; monotonic */
+    bool purged_failing;        /* that this fails has been logged */
+    struct epoll_event *events; /* one for each peer and the listener, so that a round hears all of them */
+    size_t events_max;
 };
+
+/* A client for each thread of each worker may be more than a process may have open at first. */
+static void raise_limit(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
 
 static void set_state(struct writer *writer, enum writer_state state, const char *reason)
 {
@@ -78,21 +90,30 @@ static void watch(struct writer *writer, struct writer_peer *peer)
     peer->events = events;
 }
 
+static void add_peer(struct writer *writer, int fd)
+{
+    enum { STEP = 64 };
+
+    if (writer->peers_count == writer->peers_max) {
+        writer->peers_max += STEP;
+        writer->peers = sys_realloc(writer->peers, writer->peers_max * sizeof *writer->peers);
+    }
+    struct writer_peer *peer = writer_peer_new(fd);
+    writer->peers[writer->peers_count++] = peer;
+    watch(writer, peer);
+}
+
 static void accept_peers(struct writer *writer)
 {
     int fd;
 
     while ((fd = accept4(writer->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-        if (writer->peers_count == PEERS_MAX || !writer_socket_trusts(fd)) {
-            log_event(
-                LOG_LEVEL_WARNING, "writer_client_refused",
-                LOG_TEXT("why", writer->peers_count == PEERS_MAX ? "too many clients" : "another user's process"));
-            close(fd);
+        if (writer_socket_trusts(fd)) {
+            add_peer(writer, fd);
             continue;
         }
-        struct writer_peer *peer = writer_peer_new(fd);
-        writer->peers[writer->peers_count++] = peer;
-        watch(writer, peer);
+        log_event(LOG_LEVEL_WARNING, "writer_client_refused", LOG_TEXT("why", "another user's process"));
+        close(fd);
     }
     /* Out of descriptors: the listener stays ready, and must not make the loop spin. */
     if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
@@ -101,7 +122,11 @@ static void accept_peers(struct writer *writer)
 
 static void receive(struct writer *writer, int timeout_ms)
 {
-    int count = epoll_pwait(writer->epoll, writer->events, PEERS_MAX + 1, timeout_ms, &writer->signals);
+    if (writer->events_max <= writer->peers_count) {
+        writer->events_max = writer->peers_max + 1;
+        writer->events = sys_realloc(writer->events, writer->events_max * sizeof *writer->events);
+    }
+    int count = epoll_pwait(writer->epoll, writer->events, (int)writer->events_max, timeout_ms, &writer->signals);
     int64_t now_ms = sys_monotonic_ms();
 
     writer->round_ms = now_ms;
@@ -474,6 +499,8 @@ static void finish(struct writer *writer)
         writer_peer_free(&writer->peers[i]);
     for (size_t i = 0; i < writer->items_max; i++)
         writer_commit_item_fini(&writer->items[i]);
+    free(writer->peers);
+    free(writer->events);
     free(writer->items);
     free(writer->order);
     writer_behind_free(&writer->behind);
@@ -497,6 +524,7 @@ int writer_run(const struct config *config, struct writer_shared *shared, const 
         (struct writer){.config = config, .shared = shared, .stop = stop, .lock = -1, .listener = -1, .epoll = -1};
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, &writer->signals);
+    raise_limit();
     /* A limit on file sizes is an error of one write, not the end of the process. */
     signal(SIGXFSZ, SIG_IGN);
     if (start(writer, &why)) {

@@ -491,7 +491,9 @@ int flow_ask(struct flow *flow, const struct flow_request *request)
             run_awaited(flow);
         }
     }
-    if (flow->step == HTTP_HAND_OVER) {
+    if (flow->step == HTTP_HAND_OVER && request->pool_is_full) {
+        app_refuse(http, 503, "The pool is full.");
+    } else if (flow->step == HTTP_HAND_OVER) {
         flow->handed_over = true;
         app_run(flow->pool, http);
     }

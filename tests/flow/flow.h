@@ -39,6 +39,7 @@ struct flow_request {
     const char *content_type;
     const char *token; /* NULL: none */
     const char *if_match, *if_none_match, *idempotency_key, *address;
+    bool pool_is_full; /* what is to be handed over is refused */
 };
 
 /* Asks; the answer stands in FLOW until the next request. Returns the status. */

@@ -31,6 +31,19 @@ static void the_first_answer_is_a_miss_and_the_second_a_hit(void **state)
     free(etag);
 }
 
+static void one_that_the_pool_has_no_place_for_keeps_nobody_waiting(void **state)
+{
+    struct flow *flow = *state;
+
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(flow_ask(flow, &(struct flow_request){.url = "/api/stocks/AAPL", .pool_is_full = true}), 503);
+        assert_false(flow_waited(flow));
+    }
+    assert_int_equal(flow_get(flow, "/api/stocks/AAPL"), 200);
+    assert_false(flow_waited(flow));
+    assert_string_equal(flow_header(flow, "Cache-Status"), "larder; fwd=miss; stored");
+}
+
 static void requests_that_mean_the_same_share_an_entry(void **state)
 {
     struct flow *flow = *state;
@@ -342,6 +355,8 @@ int main(void)
         BOTH(a_method_that_a_path_does_not_take_is_405_with_allow),
         BOTH(a_request_that_begins_in_the_pool_is_answered_alike),
         BOTH(errors_are_kept_by_nobody),
+        cmocka_unit_test_setup_teardown(one_that_the_pool_has_no_place_for_keeps_nobody_waiting, flow_setup_memory,
+                                        flow_teardown),
         cmocka_unit_test_setup_teardown(over_redis_the_event_thread_waits_without_blocking, flow_setup_redis,
                                         flow_teardown),
     };

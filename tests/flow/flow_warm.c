@@ -66,6 +66,18 @@ static void what_failed_is_told_with_its_reason(void **state)
     assert_int_equal(flow_count_keys(flow), 0);
 }
 
+static void one_that_fails_leaves_those_behind_it_alone(void **state)
+{
+    struct flow *flow = *state;
+
+    assert_int_equal(flow_admin(flow, "POST", "/api/cache/warm",
+                                "{\"urls\":[\"/api/notes/1?more=1\",\"/api/notes/1\",\"/api/notes/2\",\"/api/notes/3\","
+                                "\"/api/notes?stars=1\",\"/api/notes/x\",\"/api/notes?stars=2\"]}"),
+                     200);
+    flow_assert_body_has(flow, "{\"warmed\":5,\"present\":0,");
+    flow_assert_body_has(flow, "\"failed_count\":2,\"rest\":0");
+}
+
 static void only_the_first_failures_are_told_one_by_one(void **state)
 {
     struct flow *flow = *state;
@@ -149,6 +161,7 @@ int main(void)
         ON_REDIS(what_is_warmed_is_a_hit),
         CASE(what_is_not_there_is_kept_as_that),
         CASE(what_failed_is_told_with_its_reason),
+        CASE(one_that_fails_leaves_those_behind_it_alone),
         CASE(only_the_first_failures_are_told_one_by_one),
         CASE(nothing_is_warmed_that_the_caller_may_not_read),
         CASE(a_warm_line_names_what_is_filled),

@@ -3,12 +3,13 @@
 import concurrent.futures
 import csv
 import json
+import os
 import sqlite3
 
 import pytest
 import requests
 
-from conftest import assert_problem, copy_sql, data_file
+from conftest import assert_problem, copy_sql, data_file, wait_for
 from fcgi import Client
 
 ACME = {"name": "Acme", "sector": "Anvils", "price": 75.5, "week_52_low": 50, "week_52_high": 100, "market_cap": 10**15, "earnings_share": 7.55}
@@ -315,6 +316,15 @@ def test_import_of_the_real_data_over_the_sample(writable):
     assert writable.get("/api/stocks/BF.B").json()["name"] == "Brown–Forman"
     assert rows(writable, "SELECT count(*) FROM stocks WHERE ticker = 'BF.B' AND price IS NULL") == [(1,)]
     assert rows(writable, "SELECT count(*) FROM larder_scores") == rows(writable, "SELECT count(*) FROM stock_scores")
+
+
+def test_an_import_that_cannot_reach_the_server_leaves_the_purge_to_it(writable, tmp_path):
+    assert writable.larder("import", "stocks", write_csv(tmp_path / "old.csv", line("FAR", price="1"))).returncode == 0
+    assert writable.get("/api/stocks/FAR").json()["price"] == 1
+    unreachable = {"LARDER_SERVER_SOCKET": str(tmp_path / "elsewhere.sock"), "LARDER_REDIS_URL": "memory:"}
+    result = writable.larder("import", "stocks", write_csv(tmp_path / "new.csv", line("FAR", price="2")), env={**os.environ, **unreachable})
+    assert result.stdout == "1 rows imported\n" and "as soon as a server can tell it" in result.stderr
+    wait_for("the server has found the purge", lambda: writable.get("/api/stocks/FAR").json()["price"] == 2)
 
 
 @pytest.mark.parametrize("lines, number, words", [

@@ -502,6 +502,21 @@ def test_a_repeated_submission_is_counted_once(boards):
     assert ask(boards, "total/again").json()["score"] == before + 2
 
 
+def test_a_repeated_removal_leaves_a_newer_score_whoever_wrote_between(boards):
+    def remove():
+        return boards.request("DELETE", "/api/leaderboards/level/leaver", admin=True,
+                              headers={"Idempotency-Key": f"leaver-{boards.l2}"})
+
+    submit(boards, "level", {"member": "leaver", "score": 1})
+    first = remove()
+    for number in range(3):
+        submit(boards, "level", {"member": "other", "score": number}, headers={"Idempotency-Key": f"other-{boards.l2}-{number}"})
+    submit(boards, "level", {"member": "leaver", "score": 2})
+    second = remove()
+    assert first.json() == second.json() and second.headers["Idempotency-Replayed"] == "true"
+    assert ask(boards, "level/leaver").json()["score"] == 2
+
+
 # Processes that die.
 
 @pytest.mark.parametrize("role", ["worker", "housekeeper", "writer"])

@@ -56,6 +56,12 @@ def in_background(function, *arguments, count=1):
     assert len(results) == count
 
 
+def cpu_seconds(pid):
+    """What a process has used of the processors."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def heal(stack):
     """A reload forgets the deaths that tests have caused, and with them the back-off."""
     before = stack.children("worker")
@@ -147,6 +153,23 @@ def test_the_writer_killed_during_writes_loses_no_acknowledged_one(herd):
         stored = tickers(herd.database)
         assert {json.loads(body)["ticker"] for body in acknowledged} <= stored
         assert integrity(herd.database) == "ok"
+
+
+def test_an_import_whose_writer_dies_in_the_commit_does_not_say_that_nothing_was_imported(make_stack, tmp_path):
+    sql = copy_sql(tmp_path / "sql")
+    (sql / "import" / "slowly.sql").write_text(
+        "UPDATE stocks SET price = (WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000000) SELECT max(i) FROM n)"
+        " WHERE ticker = :ticker;")
+    (tmp_path / "a.csv").write_text("ticker\n" + "AAPL\n" * 50)
+    stack = make_stack("--sql", sql)
+    writer, = stack.children("writer")
+    idle = cpu_seconds(writer)
+    with in_background(lambda: stack.larder("import", "slowly", tmp_path / "a.csv", check=False)) as importing:
+        wait_for("the writer works on it", lambda: cpu_seconds(writer) > idle + 0.3)
+        os.kill(writer, signal.SIGKILL)
+    result, = importing
+    assert result.returncode == 1 and "not known" in result.stderr and "look whether" in result.stderr
+    assert "nothing was imported" not in result.stderr
 
 
 def test_a_stopped_writer_gets_an_honest_answer_in_time(make_stack):

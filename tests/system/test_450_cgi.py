@@ -13,6 +13,7 @@ import subprocess
 import time
 
 import pytest
+import redis
 
 from conftest import FAULTS, ROOT, wait_for
 from environments import TOKEN, short_directory, template  # noqa: F401
@@ -199,6 +200,22 @@ def test_a_purge_by_pattern_leaves_nothing_to_do(cgi):
     cgi.ask("/api/echo/one")
     job = cgi.ask("/api/cache/invalidate", "POST", {"pattern": "echo:*"}, TOKEN).json()["job"]
     assert cgi.ask(f"/api/cache/jobs/{job}", token=TOKEN).json()["state"] == "done"
+    assert outcome(cgi.ask("/api/echo/one")) == "MISS"
+
+
+def test_a_write_that_purges_by_patterns_leaves_nothing_to_do(cgi, template, tmp_path):
+    shutil.copytree(template.dir / "sql", tmp_path / "sql")
+    put = (ROOT / "sql" / "resources" / "stock-put.sql").read_text()
+    (tmp_path / "sql" / "resources" / "stock-put.sql").write_text(
+        put.replace("-- purge:", "-- purge: pattern:echo:* pattern:large:*", 1))
+    cgi.settings["LARDER_STORE_SQL"] = str(tmp_path / "sql")
+    cgi.ask("/api/echo/one")
+    with redis.Redis(unix_socket_path=str(template.redis_socket)) as server:
+        def kept():
+            return list(server.scan_iter(f"{cgi.dir.name}:*echo:*")), server.hget(f"{cgi.dir.name}:1:purged", "bans")
+        assert len(kept()[0]) == 1
+        assert cgi.put("AAPL", 1).status_code == 200
+        assert kept() == ([], None)
     assert outcome(cgi.ask("/api/echo/one")) == "MISS"
 
 

@@ -275,6 +275,32 @@ static void a_busy_database_is_told_as_busy(void **state)
     writer_fixture_must_write(it, "INSERT INTO counters VALUES ('a', 0)");
 }
 
+static void as_many_clients_as_there_are_files_are_all_heard(void **state)
+{
+    enum { CLIENTS = 600, FILES_AT_FIRST = 128 };
+    struct writer_fixture *it = *state;
+    const char add[] = "UPDATE counters SET value = value + 1";
+    struct rlimit usual, few;
+    int fds[CLIENTS];
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    assert_true(usual.rlim_max > CLIENTS * 2);
+    few = (struct rlimit){.rlim_cur = FILES_AT_FIRST, .rlim_max = usual.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    writer_fixture_start(it);
+    usual.rlim_cur = usual.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    writer_fixture_must_write(it, "INSERT INTO counters VALUES ('a', 0)");
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = writer_raw_connect(it);
+        writer_raw_send(fds[i], WRITER_FRAME_WRITE, add, WRITER_PROCESS_PATIENCE_MS);
+        assert_int_equal(writer_raw_receive(fds[i]), ERR_OK);
+    }
+    assert_int_equal(fixture_integer(it->files->database, "SELECT value FROM counters"), CLIENTS);
+    for (int i = 0; i < CLIENTS; i++)
+        close(fds[i]);
+}
+
 static void a_path_too_long_for_a_socket_is_no_hindrance(void **state)
 {
     struct writer_fixture *it = *state;
@@ -311,6 +337,7 @@ int main(void)
         WITH_WRITER(a_damaged_database_is_an_error_and_not_the_end),
         WITH_WRITER(the_wal_keeps_to_its_limit),
         WITH_WRITER(a_busy_database_is_told_as_busy),
+        WITHOUT_WRITER(as_many_clients_as_there_are_files_are_all_heard),
         WITHOUT_WRITER(a_path_too_long_for_a_socket_is_no_hindrance),
     };
 
