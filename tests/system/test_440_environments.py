@@ -157,7 +157,7 @@ def test_administration_is_for_the_machine_itself(place):
     token = ("Authorization", f"Bearer {TOKEN}")
     asked = [("GET", "/api/cache/status"), ("GET", "/api/%63ache/status"), ("DELETE", "/api/cache/key/x")]
     asked += [("PURGE", "/api/echo/x")] if place.purge_method else []
-    asked += [("GET", path) for path in ("/stats", "/metrics")] if place.is_watched else []
+    asked += [("GET", path) for path in ("/stats", "/metrics", "/status", "/status/")] if place.is_watched else []
     for method, path in asked:
         here, there = (raw.ask(place.port, place.mount + path, method, [token, *other]) for other in ([], [(FROM, "203.0.113.9")]))
         assert (here.status_code, there.status_code) == (200, 403), (method, path)
