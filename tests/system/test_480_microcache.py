@@ -35,6 +35,12 @@ SELECT ticker, price FROM stocks WHERE ticker = :ticker;
 -- shape: value
 WITH RECURSIVE counter (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < 1000000 + :n) SELECT max(n) AS n FROM counter;
 """,
+    "wordy": """-- name: wordy
+-- route: GET /api/wordy
+""" + "".join(f"-- param: p{n} text 0..1024 ?\n" for n in range(6)) + """-- key: wordy:{*}:{p0}{p1}{p2}{p3}{p4}{p5}
+-- ttl: 1h
+SELECT length(:p0) AS length;
+""",
     "mine": """-- name: mine
 -- route: GET /api/mine
 -- key: mine
@@ -253,6 +259,14 @@ def test_what_is_not_for_everybody_is_not_kept(plain):
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PURGE"):
         answer = plain.request(method, "/api/counted/AAPL")
         assert "nginx; hit" not in status(answer) and answer.status_code != 200, method
+
+
+def test_a_key_too_long_for_a_head_is_answered_and_not_kept(plain):
+    path = "/api/wordy?" + "&".join(f"p{n}={str(n) * 1020}" for n in range(6))
+    answer = twice(plain, path)
+    assert (answer.status_code, answer.json(), answer.headers["X-Cache"]) == (200, {"length": 1020}, "HIT")
+    assert not plain.kept(path) and "nginx; hit" not in status(answer)
+    plain.keep("/api/wordy?p0=" + "0" * 1020)
 
 
 def at_once(front, path, count):
