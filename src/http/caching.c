@@ -308,6 +308,7 @@ void caching_headers(struct http *http, const struct caching_state *state)
     if (http->in.microcache.len > 0)
         add_lifetime(out, STR("X-Cache-Control"), state->is_private, client_ms);
     add_status(state, from_cache, kept, out);
+    http->kept = kept;
     if (kept)
         add_microcache(http, state, out);
     if (http->in.microcache.len == 0)
@@ -331,7 +332,7 @@ void caching_conditional(struct http *http, struct str etag)
     if (etag.len == 0 || http->status != 200 || (http->method != HTTP_GET && http->method != HTTP_HEAD))
         return;
     http_header(http, "ETag", etag);
-    if (http->in.if_none_match.len == 0 || !caching_none_match(http->in.if_none_match, etag))
+    if (http->kept || http->in.if_none_match.len == 0 || !caching_none_match(http->in.if_none_match, etag))
         return;
     http->status = 304;
     http->content_type = STR("");

@@ -213,6 +213,10 @@ def test_head_and_conditions_are_answered_from_what_is_kept(plain):
     assert plain.get("/api/counted/AAPL", If_None_Match=tag).status_code == 304
     assert plain.get("/api/counted/AAPL").status_code == 200
     # Nor is a condition lost where nothing is kept.
+    for path in ("/api/mine", "/api/uncached"):
+        for method in ("GET", "HEAD"):
+            assert plain.request(method, path, If_None_Match=plain.get(path).headers["ETag"]).status_code == 304, path
+            assert plain.request(method, path, If_None_Match='"other"').status_code == 200, path
     token = {"Authorization": f"Bearer {plain.stack.admin_token}"}
     tag = plain.get("/api/counted/AAPL", **token).headers["ETag"]
     assert plain.get("/api/counted/AAPL", If_None_Match=tag, **token).status_code == 304

@@ -317,6 +317,24 @@ static void other_answers_are_sent_whole(void **state)
     }
 }
 
+static void a_microcache_gets_whole_what_it_keeps_and_nothing_else(void **state)
+{
+    (void)state;
+    for (int marked = 0; marked <= 1; marked++) {
+        struct http http = {.status = 200,
+                            .in = {.microcache = STR("gzip"), .if_none_match = STR("\"a\"")},
+                            .content_type = STR("application/json"),
+                            .out = STR("{}")};
+        const struct caching_state it = {
+            .outcome = CACHING_HIT, .ttl_ms = 2000, .mark = marked ? STR("1.2 k") : STR("")};
+
+        caching_headers(&http, &it);
+        caching_conditional(&http, STR("\"a\""));
+        assert_int_equal(http.status, marked ? 200 : 304);
+        buf_free(&http.headers);
+    }
+}
+
 static void gzip_goes_to_who_accepts_it_and_does_not_prefer_it_plain(void **state)
 {
     static const struct {
@@ -524,6 +542,7 @@ int main(void)
         cmocka_unit_test(what_the_client_has_is_compared_weakly),
         cmocka_unit_test(a_copy_that_is_still_good_is_not_sent_again),
         cmocka_unit_test(other_answers_are_sent_whole),
+        cmocka_unit_test(a_microcache_gets_whole_what_it_keeps_and_nothing_else),
         cmocka_unit_test(gzip_goes_to_who_accepts_it_and_does_not_prefer_it_plain),
         cmocka_unit_test(a_media_type_has_the_weight_that_accept_gives_it),
         cmocka_unit_test(a_client_gets_the_representation_it_can_read_with_its_own_etag),
