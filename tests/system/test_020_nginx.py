@@ -1,8 +1,12 @@
 """The nginx files that are shipped: what nginx refuses by itself looks like all other refusals."""
 
+import http.client
+import json
 import os
 import signal
+import socket
 
+import pytest
 import requests
 
 from conftest import ROOT, wait_for
@@ -28,6 +32,29 @@ def test_the_socket_stands_many_times_and_never_fails():
 
 def test_a_body_over_the_outer_bound_is_413(stack):
     assert is_problem(stack.request("PUT", "/api/stocks/AAPL", data=b" " * (9 << 20)), 413)
+
+
+@pytest.mark.parametrize("status, line, rest", [
+    (400, "GET /api/stocks/AAPL HTTP/1.1", ""), (400, "GET /api/%zz HTTP/1.1", "Host: x\r\n"), (400, "nonsense", ""),
+    (400, "PUT /api/stocks/AAPL HTTP/1.1", "Host: x\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n"),
+    (405, "TRACE /api/stocks/AAPL HTTP/1.1", "Host: x\r\n"),
+    (414, f"GET /api/stocks/{'A' * 9000} HTTP/1.1", "Host: x\r\n"),
+    (431, "GET /api/stocks/AAPL HTTP/1.1", f"Host: x\r\nCookie: {'c' * 9000}\r\n"),
+    (501, "PUT /api/stocks/AAPL HTTP/1.1", "Host: x\r\nTransfer-Encoding: gzip\r\n"),
+    (505, "GET /api/stocks/AAPL HTTP/3.0", "Host: x\r\n")])
+def test_what_nginx_cannot_read_or_take_is_refused_in_larders_form(stack, status, line, rest):
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=20) as connection:
+        connection.sendall(f"{line}\r\n{rest}\r\n".encode())
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        assert response.status == status
+        assert response.headers["Content-Type"] == "application/problem+json"
+        problem = json.loads(response.read())
+        assert problem["status"] == status and problem["detail"]
+
+
+def test_pages_for_refusals_are_not_to_be_asked_for(stack):
+    assert stack.get("/.larder/400").status_code == 404
 
 
 def test_administration_is_for_the_machine_itself(make_stack):
