@@ -5,11 +5,12 @@ import json
 import os
 import signal
 import socket
+import threading
 
 import pytest
 import requests
 
-from conftest import ROOT, wait_for
+from conftest import ROOT, assert_problem, wait_for
 
 
 def is_problem(answer, status):
@@ -83,5 +84,34 @@ def test_without_larder_there_is_a_503_to_try_again(make_stack):
     stack = make_stack("--l2", "memory")
     os.kill(stack.larder_pid, signal.SIGTERM)
     wait_for("larder has ended", lambda: stack.get("/healthz").status_code == 503)
-    answer = stack.get("/api/stocks/AAPL")
-    assert is_problem(answer, 503) and answer.headers["Retry-After"] == "1"
+    for method in ("GET", "PUT", "POST"):
+        answer = stack.request(method, "/api/stocks/AAPL")
+        assert_problem(answer, 503, "is not running")
+        assert answer.headers["Retry-After"] == "1"
+    # In its place, one that takes requests and is lost then.
+    path, tries = stack.dir / "larder.sock", []
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        path.chmod(0o777)
+        listening.listen(16)
+
+        def lose():
+            while True:
+                try:
+                    with listening.accept()[0] as connection:
+                        tries.append(connection.recv(65536))
+                except OSError:
+                    return
+        threading.Thread(target=lose, daemon=True).start()
+        for method, times in (("GET", 4), ("PUT", 4), ("POST", 1), ("PATCH", 1)):
+            tries.clear()
+            answer = stack.request(method, "/api/stocks/AAPL")
+            assert len(tries) == times, method
+            if method == "GET":
+                assert_problem(answer, 503, "is not running")
+                assert answer.headers["Retry-After"] == "1"
+            else:
+                assert_problem(answer, 503, "is not known", "the same one")
+                assert "Retry-After" not in answer.headers
+        listening.shutdown(socket.SHUT_RDWR)
