@@ -274,6 +274,13 @@ void app_unavailable(struct http *http, unsigned retry_after_s, const char *deta
     http_header(http, "Retry-After", str_from(seconds));
 }
 
+void app_not_matched(struct http *http)
+{
+    app_problem(http, 412,
+                "What is here now is not what If-Match names. Leave the field out to read it, whatever it is. Its ETag "
+                "also depends on Accept-Encoding.");
+}
+
 void app_json(struct http *http, int status, struct str body)
 {
     if (arena_overflowed(http->arena)) {

@@ -136,6 +136,8 @@ bool app_bind_query(struct exchange *exchange, const struct params_spec *specs, 
                     struct params_values *values);
 /* 503 with Retry-After. */
 void app_unavailable(struct http *http, unsigned retry_after_s, const char *detail);
+/* 412, for a read whose If-Match names another representation than what there is. */
+void app_not_matched(struct http *http);
 /* A JSON response that nobody may keep; BODY in the arena, or empty. */
 void app_json(struct http *http, int status, struct str body);
 

@@ -204,7 +204,8 @@ static void answer(const struct exchange *exchange, const struct l2_boards_answe
     http->status = 200;
     http->content_type = STR("application/json");
     caching_headers(http, &(struct caching_state){.outcome = outcome, .detail = detail});
-    caching_answer(http, &body);
+    if (!caching_answer(http, &body))
+        app_not_matched(http);
 }
 
 /* SQL's answer in L2's words. */

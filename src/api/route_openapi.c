@@ -41,6 +41,7 @@ enum http_step route_openapi_get(struct exchange *exchange)
         return HTTP_DONE;
     buf_clear(&http->headers);
     http_cache_control(http, STR("no-cache"));
-    caching_conditional(http, etag);
+    if (!caching_conditional(http, etag))
+        app_not_matched(http);
     return HTTP_DONE;
 }

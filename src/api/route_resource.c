@@ -242,7 +242,8 @@ static void answer(const struct exchange *exchange, const struct entry *entry, s
         state->mark = front_mark(exchange->thread->cache, &reading->ask, reading->stamp, http->arena);
     state->if_error_ms = resource->stale_if_error_ms;
     caching_headers(http, state);
-    caching_answer(http, &body);
+    if (!caching_answer(http, &body))
+        app_not_matched(http);
 }
 
 static void answer_found(struct exchange *exchange, const struct cache_found *found)

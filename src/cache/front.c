@@ -32,9 +32,10 @@ enum {
     NAME_LEN = 32,  /* of a file: an MD5 */
     LEVELS_MAX = 3, /* of directories, as nginx has them */
     HEAD_MAX = 32 << 10,
-    BATCH = 100,     /* files before others have their turn */
-    SETTLE_MS = 250, /* longer than an answer is on its way from larder into a file */
-    REST_MS = 5      /* between two walks; never less than the last one took */
+    MARK_MAX = 4 << 10, /* nginx takes no head over 16 KiB, and others' fields stand in it too */
+    BATCH = 100,        /* files before others have their turn */
+    SETTLE_MS = 250,    /* longer than an answer is on its way from larder into a file */
+    REST_MS = 5         /* between two walks; never less than the last one took */
 };
 
 struct front {
@@ -61,7 +62,8 @@ struct str front_mark(struct cache *cache, struct cache_ask *ask, uint64_t stamp
         buf_printf(&text, ".%" PRIx32, purged_tag_place(ask->tags[i]));
     buf_add_char(&text, ' ');
     buf_add_str(&text, ask->key);
-    struct str mark = front_is_old(purged, buf_str(&text)) ? STR("") : arena_copy(arena, buf_str(&text));
+    const bool none = text.len > MARK_MAX || front_is_old(purged, buf_str(&text));
+    struct str mark = none ? STR("") : arena_copy(arena, buf_str(&text));
     buf_free(&text);
     return arena_overflowed(arena) ? STR("") : mark;
 }

@@ -14,7 +14,7 @@
 #define FRONT_HEADER "X-Larder-Entry"
 
 /* The mark of what ASK was answered with, in ARENA. STAMP: purged_now from before the asking. Empty when it has been
- * purged since, or there is no memory: then nobody is to keep the answer. */
+ * purged since, the mark would be over 4 KiB, or there is no memory: then nobody is to keep the answer. */
 struct str front_mark(struct cache *cache, struct cache_ask *ask, uint64_t stamp, struct arena *arena);
 /* Whether a copy with MARK is to be removed: something that covers it has been purged since, hard or soft; or it is of
  * other tables, those of an earlier start; or the mark cannot be read. */

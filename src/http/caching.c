@@ -194,6 +194,20 @@ bool caching_none_match(struct str if_none_match, struct str etag)
     return false;
 }
 
+/* Whether IF_MATCH names ETAG by strong comparison (RFC 9110, section 13.1.1); `*` names whatever is there. */
+static bool is_match(struct str if_match, struct str etag)
+{
+    struct str list = str_trim(if_match), tag;
+    bool weak;
+
+    if (str_equal(list, STR("*")))
+        return true;
+    while ((tag = caching_next_tag(&list, &weak)).len > 0)
+        if (!weak && str_equal(tag, etag))
+            return true;
+    return false;
+}
+
 static bool is_from_cache(const struct caching_state *state)
 {
     return state->outcome == CACHING_HIT || state->outcome == CACHING_STALE ||
@@ -308,6 +322,7 @@ void caching_headers(struct http *http, const struct caching_state *state)
     if (http->in.microcache.len > 0)
         add_lifetime(out, STR("X-Cache-Control"), state->is_private, client_ms);
     add_status(state, from_cache, kept, out);
+    http->kept = kept;
     if (kept)
         add_microcache(http, state, out);
     if (http->in.microcache.len == 0)
@@ -325,25 +340,33 @@ void caching_headers(struct http *http, const struct caching_state *state)
     }
 }
 
-void caching_conditional(struct http *http, struct str etag)
+bool caching_conditional(struct http *http, struct str etag)
 {
     /* RFC 9110, section 13.2.1: a condition counts only where the answer would be a success without it. */
     if (etag.len == 0 || http->status != 200 || (http->method != HTTP_GET && http->method != HTTP_HEAD))
-        return;
+        return true;
     http_header(http, "ETag", etag);
+    if (http->kept)
+        return true;
+    /* Section 13.2.2: If-Match comes first. */
+    if (http->in.if_match.len > 0 && !is_match(http->in.if_match, etag))
+        return false;
     if (http->in.if_none_match.len == 0 || !caching_none_match(http->in.if_none_match, etag))
-        return;
+        return true;
     http->status = 304;
     http->content_type = STR("");
     http->out = STR("");
+    return true;
 }
 
-void caching_answer(struct http *http, const struct caching_body *body)
+bool caching_answer(struct http *http, const struct caching_body *body)
 {
     http->out = body->body;
     if (body->varies)
         buf_add_str(&http->headers, STR("Vary: Accept-Encoding\r\n"));
-    caching_conditional(http, body->etag);
+    if (!caching_conditional(http, body->etag))
+        return false;
     if (body->gzip && http->status != 304)
         buf_add_str(&http->headers, STR("Content-Encoding: gzip\r\n"));
+    return true;
 }

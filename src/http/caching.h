@@ -53,14 +53,15 @@ struct str caching_next_tag(struct str *list, bool *weak);
 bool caching_none_match(struct str if_none_match, struct str etag);
 /* Adds X-Cache, Cache-Status, Age (to what came from the cache or from another request), Cache-Control,
  * CDN-Cache-Control and X-Accel-Expires; and for a microcache, where it may keep the answer, what is to be done with it
- * and, as X-Cache-Control in place of Cache-Control, what it is to tell clients. To be called when the status is set: of an error nothing
- * is kept. */
+ * and, as X-Cache-Control in place of Cache-Control, what it is to tell clients. To be called when the status is set:
+ * of an error nothing is kept. */
 void caching_headers(struct http *http, const struct caching_state *state);
 /* To be called last: adds ETAG to a 200 of GET or HEAD, and makes it a 304 without body and Content-Type where
- * If-None-Match matches. The other headers stay (RFC 9110, section 15.4.5). An empty ETAG changes nothing. */
-void caching_conditional(struct http *http, struct str etag);
+ * If-None-Match matches, but for what a microcache keeps. The other headers stay (RFC 9110, section 15.4.5). False
+ * where If-Match does not: the answer is to be a 412. An empty ETAG changes nothing. */
+bool caching_conditional(struct http *http, struct str etag) ERR_CHECKED;
 /* Instead of it, likewise last: answers with BODY, whose bytes must be there. Adds Vary, also to a 304, where there is
  * a choice, and Content-Encoding where there is content. */
-void caching_answer(struct http *http, const struct caching_body *body);
+bool caching_answer(struct http *http, const struct caching_body *body) ERR_CHECKED;
 
 #endif

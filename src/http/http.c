@@ -248,14 +248,12 @@ static enum err read_target(const struct http_variables *in, struct arena *arena
     return ERR_OK;
 }
 
-/* A microcache asks for the whole answer in the form that it keeps; HEAD and what the client has already are its
- * affair. */
+/* A microcache asks in the form that it keeps; HEAD is its affair, and so are conditions once it keeps the answer. */
 static void ask_for_copy(struct http *http)
 {
     if (http->in.authorization.len > 0 || (http->method != HTTP_GET && http->method != HTTP_HEAD))
         return;
     http->method = HTTP_GET;
-    http->in.if_none_match = STR("");
     http->in.accept_encoding = http->in.microcache;
 }
 

@@ -73,6 +73,7 @@ struct http {
     int status;
     struct str content_type; /* empty: no body and no Content-Type */
     struct buf headers;      /* whole lines `Name: value\r\n`; see http_header. Kept and cleared between requests */
+    bool kept;               /* a microcache keeps it, and judges conditions itself: it has to be whole */
     struct str out;          /* the body; for HEAD the gateway leaves it out but announces its length */
 
     /* Whose step comes next. */
@@ -94,7 +95,7 @@ void http_set_variable(struct http *http, struct str name, struct str value);
  * in whole segments. The query is that of REQUEST_URI, else QUERY_STRING. ERR_SYNTAX with *WHY (static text) for
  * what no honest client sends: control characters, a length that is no number, a path over 8 KiB, a target that is
  * no path. An unknown method is no error. LARDER_MICROCACHE, whose value is an Accept-Encoding, makes of a GET or HEAD
- * without Authorization a GET that accepts this and has no condition. */
+ * without Authorization a GET that accepts this. */
 enum err http_finish_request(struct http *http, const char **why) ERR_CHECKED;
 
 /* Adds a response header. A value with a control character is dropped: nothing can be injected. */

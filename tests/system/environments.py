@@ -20,6 +20,8 @@ MODULES = pathlib.Path("/usr/lib/apache2/modules")
 AS_ROOT = os.geteuid() == 0
 # Apache's children never run as root. Whoever they run as must be let in by everything here.
 USER = "www-data"
+# A request is taken for one from the address that this header names.
+FROM = "X-Forwarded-For"
 
 ECHO = """-- name:  echo
 -- doc:   What was given.
@@ -88,6 +90,7 @@ class Environment:
     """One that runs between `start` and `stop`."""
 
     purge_method = True # whether the web server lets PURGE through
+    is_watched = True   # whether /stats, /metrics and /status are there
     parallel = 8        # requests at once that it is asked
 
     def __init__(self, template, directory, mount):
@@ -189,6 +192,7 @@ class Nginx(Environment):
         (self.dir / "nginx.conf").write_text(
             f"daemon off;\npid {self.dir}/nginx.pid;\nerror_log {self.dir}/error.log;\nworker_processes 1;\n"
             + ("user root;\n" if AS_ROOT else "") + "events {}\nhttp {\n    access_log off;\n"
+            + f"    set_real_ip_from 127.0.0.1;\n    real_ip_header {FROM};\n"
             + "".join(f"    {kind}_temp_path {self.dir}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
             + f"    include {upstream};\n"
             + f"    server {{\n        listen 127.0.0.1:{self.port};\n        include {served};\n    }}\n}}\n")
@@ -229,12 +233,13 @@ class Apache(Environment):
 
     def start_servers(self):
         defines = {"LARDER_MOUNT": self.mount, **self.defines()}
-        modules = ("mpm_event", "authz_core", "authz_host", "env", "alias", *self.modules)
+        modules = ("mpm_event", "authz_core", "authz_host", "env", "alias", "remoteip", *self.modules)
         (self.dir / "apache.conf").write_text(
             f'ServerRoot "{self.dir}"\nPidFile apache.pid\nListen 127.0.0.1:{self.port}\nServerName localhost\n'
             f'ErrorLog "{self.dir}/error.log"\nLogLevel warn\nMutex "file:{self.dir}" default\n'
             + (f"User {USER}\nGroup {USER}\n" if AS_ROOT else "")
             + "".join(f"LoadModule {name}_module {MODULES}/mod_{name}.so\n" for name in modules)
+            + f"RemoteIPHeader {FROM}\nRemoteIPInternalProxy 127.0.0.1\n"
             + self.own_directives()
             + f"<VirtualHost *:{self.port}>\n"
             + "".join(f'    Define {name} "{value}"\n' for name, value in defines.items() if value)
@@ -308,7 +313,7 @@ class ApacheFcgid(Apache):
 class ApacheCgi(Apache):
     """mod_cgid: a process for each request."""
 
-    file, modules = "larder-cgi.conf", ("cgid",)
+    file, modules, is_watched = "larder-cgi.conf", ("cgid",), False
 
     def defines(self):
         return {"LARDER_PROGRAM": self.template.program, "LARDER_CONFIG": self.config}
@@ -329,7 +334,8 @@ class Lighttpd(Environment):
         (self.dir / "lighttpd.conf").write_text(
             f'server.document-root = "{self.dir}/www"\nserver.bind = "127.0.0.1"\nserver.port = {self.port}\n'
             f'server.errorlog = "{self.dir}/error.log"\nserver.upload-dirs = ("{self.dir}")\n'
-            f'include "{sample}"\n')
+            f'server.modules += ("mod_extforward")\nextforward.forwarder = ("127.0.0.1" => "trust")\n'
+            f'extforward.headers = ("{FROM}")\ninclude "{sample}"\n')
         self.before()
         self.run("/usr/sbin/lighttpd", "-D", "-f", self.dir / "lighttpd.conf")
 
@@ -362,7 +368,7 @@ class LighttpdBinPath(Lighttpd):
 class LighttpdCgi(Lighttpd):
     """mod_cgi: a process for each request."""
 
-    file = "larder-cgi.conf"
+    file, is_watched = "larder-cgi.conf", False
 
     def paths(self):
         return {"/usr/sbin/larder": self.template.program, "/etc/larder/larder.conf": self.config}

@@ -1,11 +1,16 @@
 """The nginx files that are shipped: what nginx refuses by itself looks like all other refusals."""
 
+import http.client
+import json
 import os
 import signal
+import socket
+import threading
 
+import pytest
 import requests
 
-from conftest import ROOT, wait_for
+from conftest import ROOT, assert_problem, wait_for
 
 
 def is_problem(answer, status):
@@ -28,6 +33,29 @@ def test_the_socket_stands_many_times_and_never_fails():
 
 def test_a_body_over_the_outer_bound_is_413(stack):
     assert is_problem(stack.request("PUT", "/api/stocks/AAPL", data=b" " * (9 << 20)), 413)
+
+
+@pytest.mark.parametrize("status, line, rest", [
+    (400, "GET /api/stocks/AAPL HTTP/1.1", ""), (400, "GET /api/%zz HTTP/1.1", "Host: x\r\n"), (400, "nonsense", ""),
+    (400, "PUT /api/stocks/AAPL HTTP/1.1", "Host: x\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n"),
+    (405, "TRACE /api/stocks/AAPL HTTP/1.1", "Host: x\r\n"),
+    (414, f"GET /api/stocks/{'A' * 9000} HTTP/1.1", "Host: x\r\n"),
+    (431, "GET /api/stocks/AAPL HTTP/1.1", f"Host: x\r\nCookie: {'c' * 9000}\r\n"),
+    (501, "PUT /api/stocks/AAPL HTTP/1.1", "Host: x\r\nTransfer-Encoding: gzip\r\n"),
+    (505, "GET /api/stocks/AAPL HTTP/3.0", "Host: x\r\n")])
+def test_what_nginx_cannot_read_or_take_is_refused_in_larders_form(stack, status, line, rest):
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=20) as connection:
+        connection.sendall(f"{line}\r\n{rest}\r\n".encode())
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        assert response.status == status
+        assert response.headers["Content-Type"] == "application/problem+json"
+        problem = json.loads(response.read())
+        assert problem["status"] == status and problem["detail"]
+
+
+def test_pages_for_refusals_are_not_to_be_asked_for(stack):
+    assert stack.get("/.larder/400").status_code == 404
 
 
 def test_administration_is_for_the_machine_itself(make_stack):
@@ -56,5 +84,34 @@ def test_without_larder_there_is_a_503_to_try_again(make_stack):
     stack = make_stack("--l2", "memory")
     os.kill(stack.larder_pid, signal.SIGTERM)
     wait_for("larder has ended", lambda: stack.get("/healthz").status_code == 503)
-    answer = stack.get("/api/stocks/AAPL")
-    assert is_problem(answer, 503) and answer.headers["Retry-After"] == "1"
+    for method in ("GET", "PUT", "POST"):
+        answer = stack.request(method, "/api/stocks/AAPL")
+        assert_problem(answer, 503, "is not running")
+        assert answer.headers["Retry-After"] == "1"
+    # In its place, one that takes requests and is lost then.
+    path, tries = stack.dir / "larder.sock", []
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        path.chmod(0o777)
+        listening.listen(16)
+
+        def lose():
+            while True:
+                try:
+                    with listening.accept()[0] as connection:
+                        tries.append(connection.recv(65536))
+                except OSError:
+                    return
+        threading.Thread(target=lose, daemon=True).start()
+        for method, times in (("GET", 4), ("PUT", 4), ("POST", 1), ("PATCH", 1)):
+            tries.clear()
+            answer = stack.request(method, "/api/stocks/AAPL")
+            assert len(tries) == times, method
+            if method == "GET":
+                assert_problem(answer, 503, "is not running")
+                assert answer.headers["Retry-After"] == "1"
+            else:
+                assert_problem(answer, 503, "is not known", "the same one")
+                assert "Retry-After" not in answer.headers
+        listening.shutdown(socket.SHUT_RDWR)

@@ -297,6 +297,18 @@ def test_conditional_requests(fresh):
     assert fresh.get("/api/stocks/NOSUCH", headers={"If-None-Match": "*"}).status_code == 404
 
 
+def test_a_read_that_asks_for_what_is_not_there_any_more(fresh):
+    for path in ("/api/stocks/AAPL", "/api/leaderboards/momentum/top", "/openapi.json"):
+        etag = fresh.get(path, headers={"Accept-Encoding": "identity"}).headers["ETag"]
+        for method in ("GET", "HEAD"):
+            for given, expected in ((etag, 200), (f'"other", {etag}', 200), ("*", 200), ('"other"', 412), (f"W/{etag}", 412)):
+                answer = fresh.request(method, path, headers={"If-Match": given, "Accept-Encoding": "identity"})
+                assert answer.status_code == expected, (path, method, given)
+        assert_problem(fresh.get(path, headers={"If-Match": '"other"', "If-None-Match": etag}), 412, "If-Match")
+        assert fresh.get(path, headers={"If-Match": etag, "If-None-Match": etag, "Accept-Encoding": "identity"}).status_code == 304
+    assert fresh.get("/api/stocks/NOSUCH", headers={"If-Match": '"other"'}).status_code == 404
+
+
 def test_an_etag_stays_while_the_content_does(fresh):
     first = fresh.get("/api/stocks/AAPL").headers["ETag"]
     fresh.invalidate(all=True)

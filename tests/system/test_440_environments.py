@@ -7,8 +7,9 @@ import shutil
 import pytest
 import requests
 
+import raw
 from conftest import assert_problem
-from environments import ENVIRONMENTS, MOUNT, TOKEN, ApacheSite, short_directory, template  # noqa: F401
+from environments import ENVIRONMENTS, FROM, MOUNT, TOKEN, ApacheSite, short_directory, template  # noqa: F401
 
 
 @pytest.fixture(scope="module", params=ENVIRONMENTS)
@@ -139,6 +140,18 @@ def test_the_method_purge(place):
     else:
         assert answer.status_code == 501
         assert outcome(place.get("/api/echo/method")) == "HIT"
+
+
+def test_administration_is_for_the_machine_itself(place):
+    """Not even the token helps whoever asks from elsewhere, however the path is spelled."""
+    token = ("Authorization", f"Bearer {TOKEN}")
+    asked = [("GET", "/api/cache/status"), ("GET", "/api/%63ache/status"), ("DELETE", "/api/cache/key/x")]
+    asked += [("PURGE", "/api/echo/x")] if place.purge_method else []
+    asked += [("GET", path) for path in ("/stats", "/metrics", "/status", "/status/")] if place.is_watched else []
+    for method, path in asked:
+        here, there = (raw.ask(place.port, place.mount + path, method, [token, *other]) for other in ([], [(FROM, "203.0.113.9")]))
+        assert (here.status_code, there.status_code) == (200, 403), (method, path)
+    assert place.get("/api/echo/x", headers={FROM: "203.0.113.9"}).status_code == 200
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])

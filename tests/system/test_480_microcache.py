@@ -13,7 +13,7 @@ import time
 import pytest
 import requests
 
-from conftest import ROOT, copy_sql, free_port, wait_for
+from conftest import ROOT, assert_problem, copy_sql, free_port, wait_for
 
 # The stock as one number, and how long it was in the making.
 RESOURCES = {
@@ -34,6 +34,12 @@ SELECT ticker, price FROM stocks WHERE ticker = :ticker;
 -- ttl: 1h
 -- shape: value
 WITH RECURSIVE counter (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < 1000000 + :n) SELECT max(n) AS n FROM counter;
+""",
+    "wordy": """-- name: wordy
+-- route: GET /api/wordy
+""" + "".join(f"-- param: p{n} text 0..1024 ?\n" for n in range(6)) + """-- key: wordy:{*}:{p0}{p1}{p2}{p3}{p4}{p5}
+-- ttl: 1h
+SELECT length(:p0) AS length;
 """,
     "mine": """-- name: mine
 -- route: GET /api/mine
@@ -206,7 +212,16 @@ def test_head_and_conditions_are_answered_from_what_is_kept(plain):
     early()
     assert plain.get("/api/counted/AAPL", If_None_Match=tag).status_code == 304
     assert plain.get("/api/counted/AAPL").status_code == 200
+    # If-Match of what is kept is nginx's to judge, of the rest larder's.
+    for path in ("/api/counted/AAPL", "/api/uncached"):
+        tag = plain.get(path).headers["ETag"]
+        assert plain.get(path, If_Match=tag).status_code == 200
+        assert_problem(plain.get(path, If_Match='"other"'), 412, "If-Match")
     # Nor is a condition lost where nothing is kept.
+    for path in ("/api/mine", "/api/uncached"):
+        for method in ("GET", "HEAD"):
+            assert plain.request(method, path, If_None_Match=plain.get(path).headers["ETag"]).status_code == 304, path
+            assert plain.request(method, path, If_None_Match='"other"').status_code == 200, path
     token = {"Authorization": f"Bearer {plain.stack.admin_token}"}
     tag = plain.get("/api/counted/AAPL", **token).headers["ETag"]
     assert plain.get("/api/counted/AAPL", If_None_Match=tag, **token).status_code == 304
@@ -253,6 +268,14 @@ def test_what_is_not_for_everybody_is_not_kept(plain):
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PURGE"):
         answer = plain.request(method, "/api/counted/AAPL")
         assert "nginx; hit" not in status(answer) and answer.status_code != 200, method
+
+
+def test_a_key_too_long_for_a_head_is_answered_and_not_kept(plain):
+    path = "/api/wordy?" + "&".join(f"p{n}={str(n) * 1020}" for n in range(6))
+    answer = twice(plain, path)
+    assert (answer.status_code, answer.json()["items"], answer.headers["X-Cache"]) == (200, [{"length": 1020}], "HIT")
+    assert not plain.kept(path) and "nginx; hit" not in status(answer)
+    plain.keep("/api/wordy?p0=" + "0" * 1020)
 
 
 def at_once(front, path, count):

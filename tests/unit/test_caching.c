@@ -273,7 +273,7 @@ static void a_copy_that_is_still_good_is_not_sent_again(void **state)
 
         http_header(&http, "Cache-Control", STR("no-cache"));
         http_header(&http, "Vary", STR("Accept-Encoding"));
-        caching_conditional(&http, STR("\"a\""));
+        assert_true(caching_conditional(&http, STR("\"a\"")));
         assert_int_equal(http.status, 304);
         assert_int_equal(http.out.len, 0);
         http_format_head(&http, &head);
@@ -309,10 +309,58 @@ static void other_answers_are_sent_whole(void **state)
                             .content_type = STR("application/json"),
                             .out = STR("{}")};
 
-        caching_conditional(&http, str_from(cases[i].etag));
+        assert_true(caching_conditional(&http, str_from(cases[i].etag)));
         assert_int_equal(http.status, cases[i].status);
         assert_int_equal(http.out.len, 2);
         assert_true(str_equal(buf_str(&http.headers), str_from(cases[i].headers)));
+        buf_free(&http.headers);
+    }
+}
+
+static void a_read_whose_if_match_does_not_hold_is_refused(void **state)
+{
+    static const struct {
+        enum http_method method;
+        int status;
+        const char *match, *none_match;
+        bool holds;
+        int answered;
+    } cases[] = {
+        {HTTP_GET, 200, "\"a\"", "", true, 200},       {HTTP_HEAD, 200, "\"b\", \"a\"", "", true, 200},
+        {HTTP_GET, 200, "*", "", true, 200},           {HTTP_GET, 200, "\"a\"", "\"a\"", true, 304},
+        {HTTP_GET, 200, "\"b\"", "\"a\"", false, 200}, {HTTP_GET, 200, "\"b\"", "", false, 200},
+        {HTTP_HEAD, 200, "\"b\"", "", false, 200},     {HTTP_GET, 200, "W/\"a\"", "", false, 200},
+        {HTTP_GET, 200, "a", "", false, 200},          {HTTP_GET, 404, "*", "", true, 404},
+        {HTTP_PUT, 200, "\"b\"", "", true, 200},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct http http = {
+            .method = cases[i].method,
+            .status = cases[i].status,
+            .in = {.if_match = str_from(cases[i].match), .if_none_match = str_from(cases[i].none_match)}};
+
+        if (caching_conditional(&http, STR("\"a\"")) != cases[i].holds || http.status != cases[i].answered)
+            fail_msg("If-Match: %s, If-None-Match: %s", cases[i].match, cases[i].none_match);
+        buf_free(&http.headers);
+    }
+}
+
+static void a_microcache_gets_whole_what_it_keeps_and_nothing_else(void **state)
+{
+    (void)state;
+    for (int marked = 0; marked <= 1; marked++) {
+        struct http http = {.status = 200,
+                            .in = {.microcache = STR("gzip"), .if_none_match = STR("\"a\"")},
+                            .content_type = STR("application/json"),
+                            .out = STR("{}")};
+        const struct caching_state it = {
+            .outcome = CACHING_HIT, .ttl_ms = 2000, .mark = marked ? STR("1.2 k") : STR("")};
+
+        caching_headers(&http, &it);
+        assert_true(caching_conditional(&http, STR("\"a\"")));
+        assert_int_equal(http.status, marked ? 200 : 304);
         buf_free(&http.headers);
     }
 }
@@ -431,7 +479,7 @@ static void ask_for_either(struct http *http, enum http_method method, struct st
     http->in.accept_encoding = accept_encoding;
     http->in.if_none_match = if_none_match;
     body = caching_choose(http, plain_bytes, gzip_bytes, STR("\"a\""));
-    caching_answer(http, &body);
+    assert_true(caching_answer(http, &body));
 }
 
 static void a_client_gets_the_representation_it_can_read_with_its_own_etag(void **state)
@@ -475,7 +523,7 @@ static void what_is_never_compressed_does_not_vary(void **state)
     struct caching_body body = caching_choose(&http, plain_bytes, no_bytes, STR("\"a\""));
 
     (void)state;
-    caching_answer(&http, &body);
+    assert_true(caching_answer(&http, &body));
     assert_true(str_equal(buf_str(&http.headers), STR("ETag: \"a\"\r\n")));
     assert_true(str_equal(http.out, plain_bytes));
     buf_free(&http.headers);
@@ -524,6 +572,8 @@ int main(void)
         cmocka_unit_test(what_the_client_has_is_compared_weakly),
         cmocka_unit_test(a_copy_that_is_still_good_is_not_sent_again),
         cmocka_unit_test(other_answers_are_sent_whole),
+        cmocka_unit_test(a_read_whose_if_match_does_not_hold_is_refused),
+        cmocka_unit_test(a_microcache_gets_whole_what_it_keeps_and_nothing_else),
         cmocka_unit_test(gzip_goes_to_who_accepts_it_and_does_not_prefer_it_plain),
         cmocka_unit_test(a_media_type_has_the_weight_that_accept_gives_it),
         cmocka_unit_test(a_client_gets_the_representation_it_can_read_with_its_own_etag),

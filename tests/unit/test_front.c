@@ -70,6 +70,18 @@ static void what_was_purged_while_it_was_read_gets_no_mark(void **state)
     assert_int_equal(mark_of(fixture, "books:list:1", stamp).len, 0);
 }
 
+static void a_key_that_no_head_has_room_for_gets_no_mark(void **state)
+{
+    char key[4500];
+
+    memset(key, 'k', sizeof key);
+    key[4000] = '\0';
+    assert_true(mark_now(*state, key).len > 4000);
+    key[4000] = 'k';
+    key[4400] = '\0';
+    assert_int_equal(mark_now(*state, key).len, 0);
+}
+
 static void a_mark_of_other_tables_or_of_no_sense_is_old(void **state)
 {
     static const char *const nonsense[] = {"", " ", "1", "1.2.3", "x.1.1 k", "1..1 k", "11111111111111111.1.1 k"};
@@ -269,6 +281,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_copy_is_old_by_any_purge_that_covers_it, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(what_was_purged_while_it_was_read_gets_no_mark, fixture_setup,
                                         fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_key_that_no_head_has_room_for_gets_no_mark, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_mark_of_other_tables_or_of_no_sense_is_old, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(files_that_a_purge_covers_are_removed_and_no_others, fixture_setup,
                                         fixture_teardown),

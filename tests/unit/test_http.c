@@ -211,13 +211,13 @@ static void a_microcache_asks_for_the_whole_answer_in_its_form(void **state)
     static const struct {
         const char *method, *authorization, *microcache;
         enum http_method asked;
-        const char *none_match, *encoding;
+        const char *encoding;
     } cases[] = {
-        {"GET", "", "gzip", HTTP_GET, "", "gzip"},
-        {"HEAD", "", "identity", HTTP_GET, "", "identity"},
-        {"HEAD", "Bearer x", "gzip", HTTP_HEAD, "\"x\"", "br"},
-        {"PUT", "", "gzip", HTTP_PUT, "\"x\"", "br"},
-        {"HEAD", "", "", HTTP_HEAD, "\"x\"", "br"},
+        {"GET", "", "gzip", HTTP_GET, "gzip"},
+        {"HEAD", "", "identity", HTTP_GET, "identity"},
+        {"HEAD", "Bearer x", "gzip", HTTP_HEAD, "br"},
+        {"PUT", "", "gzip", HTTP_PUT, "br"},
+        {"HEAD", "", "", HTTP_HEAD, "br"},
     };
 
     (void)state;
@@ -232,7 +232,7 @@ static void a_microcache_asks_for_the_whole_answer_in_its_form(void **state)
         set(&it.http, "LARDER_MICROCACHE", cases[i].microcache);
         assert_int_equal(finish(&it), ERR_OK);
         assert_int_equal(it.http.method, cases[i].asked);
-        assert_view(it.http.in.if_none_match, cases[i].none_match);
+        assert_view(it.http.in.if_none_match, "\"x\"");
         assert_view(it.http.in.accept_encoding, cases[i].encoding);
         end(&it);
     }
