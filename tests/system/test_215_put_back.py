@@ -1,0 +1,43 @@
+"""A database that root makes for the service's user."""
+
+import os
+
+import pytest
+
+from conftest import copy_sql
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files for others")
+OWNER = 12345
+
+
+@pytest.fixture
+def service(stack, tmp_path):
+    """A directory of the service's user, and a function that runs a command of root's on the database in it."""
+    os.chown(tmp_path, OWNER, OWNER)
+    config = tmp_path / "larder.conf"
+    config.write_text(f"[store]\ndatabase = {tmp_path}/larder.db\nsql = {copy_sql(tmp_path / 'sql')}\n")
+    return tmp_path, lambda *arguments, **options: stack.larder("--config", config, *arguments, **options)
+
+
+@needs_root
+def test_what_root_makes_the_services_user_can_write(service):
+    directory, larder = service
+    larder("migrate", "--sample")
+    for name in ("larder.db", "larder.db-larder.lock"):
+        status = os.stat(directory / name)
+        assert (status.st_uid, status.st_gid) == (OWNER, OWNER), name
+    for path in directory.glob("larder.db*"):
+        assert path.stat().st_uid == OWNER, path
+
+
+@needs_root
+@pytest.mark.parametrize("make", [os.symlink, os.link])
+def test_root_gives_away_no_file_that_a_name_leads_to(service, make):
+    directory, larder = service
+    (directory / "secret").write_text("root's alone\n")
+    os.chmod(directory / "secret", 0o600)
+    make(directory / "secret", directory / "larder.db-larder.lock")
+    result = larder("migrate", check=False)
+    assert result.returncode == 1 and "larder.db-larder.lock" in result.stderr and "remove it" in result.stderr
+    status = os.stat(directory / "secret")
+    assert (status.st_uid, status.st_size) == (0, 13)
