@@ -1,10 +1,26 @@
-"""A database that root makes for the service's user."""
+"""A database that is reached by a link, or that root makes for the service's user."""
 
 import os
 
 import pytest
 
 from conftest import copy_sql
+
+
+def test_who_comes_by_a_link_meets_the_same_writer(make_stack, tmp_path):
+    stack = make_stack()
+    beside = tmp_path / "elsewhere"
+    beside.mkdir()
+    (beside / "link.db").symlink_to(stack.database)
+    (beside / "directory").symlink_to(stack.dir)
+    text = (stack.dir / "larder.conf").read_text()
+    for path in (beside / "link.db", beside / "directory" / "larder.db"):
+        (beside / "larder.conf").write_text(text.replace(stack.database, str(path)))
+        told = stack.larder("--config", beside / "larder.conf", "migrate").stdout
+        assert "a server is running" in told, told
+        assert f"database = {path}" in stack.larder("--config", beside / "larder.conf", "check", "--print").stdout
+    assert sorted(entry.name for entry in beside.iterdir()) == ["directory", "larder.conf", "link.db"]
+
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files for others")
 OWNER = 12345
