@@ -1,10 +1,65 @@
-"""A database that is reached by a link, or that root makes for the service's user."""
+"""A database that is put back while larder runs, that is reached by a link, or that root makes for the service's user."""
 
 import os
+import sqlite3
+import subprocess
 
 import pytest
 
-from conftest import copy_sql
+from conftest import copy_sql, wait_for
+
+MEMBERS = [f"m{number}" for number in range(40)]
+
+
+def shell(database, command):
+    subprocess.run(["sqlite3", "-cmd", ".timeout 10000", database, command], check=True, timeout=60, stdout=subprocess.DEVNULL)
+
+
+def back_up(stack):
+    shell(stack.database, f".backup {stack.dir}/copy.db")
+
+
+def put_in_its_place(stack):
+    for ending in ("-wal", "-shm"):
+        os.unlink(stack.database + ending)
+    os.rename(stack.dir / "copy.db", stack.database)
+
+
+def restore(stack):
+    shell(stack.database, f".restore {stack.dir}/copy.db")
+
+
+def submit(stack, scores):
+    body = {"scores": [{"member": member, "score": score} for member, score in scores]}
+    assert stack.request("POST", "/api/leaderboards/game/scores", admin=True, json=body).status_code == 200
+
+
+@pytest.mark.parametrize("put_back", [put_in_its_place, restore])
+def test_boards_are_those_of_the_database_that_was_put_back_however_much_it_changes_at_once(make_stack, put_back):
+    stack = make_stack("--set", "board.game.mode=last")
+    submit(stack, [(member, 1) for member in MEMBERS[:5]])
+    back_up(stack)
+    submit(stack, [(member, 100 + number) for number, member in enumerate(MEMBERS[10:20])])
+
+    def answer(path="top?limit=1000"):
+        return stack.get(f"/api/leaderboards/game/{path}")
+
+    wait_for("they are read from Redis", lambda: "detail=L2" in answer().headers["Cache-Status"])
+    put_back(stack)
+    # More than had come since the copy was made, before anybody looks again.
+    submit(stack, [(member, 50 + number) for number, member in enumerate(MEMBERS[20:35])])
+    db = sqlite3.connect(stack.database)
+    expected = db.execute("SELECT member, score FROM larder_scores WHERE board = 'game' ORDER BY score DESC, reached").fetchall()
+    db.close()
+    assert len(expected) == 20
+
+    def agree():
+        found = answer()
+        return [(item["member"], item["score"]) for item in found.json()["items"]] == expected and \
+            "detail=L2" in found.headers["Cache-Status"]
+
+    wait_for("Redis says what the database says", agree, 5)
+    assert answer(MEMBERS[10]).status_code == 404
 
 
 def test_who_comes_by_a_link_meets_the_same_writer(make_stack, tmp_path):
