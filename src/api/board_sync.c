@@ -3,10 +3,12 @@
  *
  * L2 stands at a level: it has been told in order of every change up to that number. A step tells it of the next batch;
  * what it has been told of is of no more use and leaves the log. All boards are copied anew, a batch a step so that no
- * purge is delayed, when there is no level, when the log does not reach back to it, when it is above all numbers that
- * were ever drawn (the database was put back), when a reader has met a board that is not whole, and when the copies
- * were made for other boards than those that are configured. Copying begins with noting where the log stands: what
- * changes meanwhile is followed from there.
+ * purge is delayed, when there is no level, when the log does not reach back to it, when the database was put back,
+ * when a reader has met a board that is not whole, and when the copies were made for other boards than those that are
+ * configured. Copying begins with noting where the log stands: what changes meanwhile is followed from there.
+ *
+ * That the database was put back, scores_was_replaced tells; to a housekeeper that has just begun, only a level above
+ * all numbers that were ever drawn.
  *
  * What is not in L2 at all counts as empty there. So which boards were copied is kept beside them, as a board of its
  * own whose name no board can have (its one member is called by their print), and readers ask L2 only when that is of
@@ -58,6 +60,7 @@ struct board_sync {
     _Atomic uint64_t *print; /* of the boards that the copies are of, for the host's readers */
     char member[20];         /* the print of those that are configured, as it stands in L2 */
     bool must_copy;
+    bool put_back; /* the database, which L2 has not forgotten the numbers of yet */
     bool knows_level;
     uint64_t level;
     int64_t look_ms; /* when L2 is to be asked for its level again */
@@ -277,10 +280,11 @@ static bool check_mark(struct board_sync *sync)
 /* The database was put back to where it once was. Its numbers will come again, for other changes. */
 static void start_over(struct board_sync *sync, uint64_t newest)
 {
-    if (l2_boards_forget(sync->l2) == ERR_OK)
-        begin_copying(sync, newest, "the database is older than the copy");
-    else
+    sync->put_back = l2_boards_forget(sync->l2) != ERR_OK;
+    if (sync->put_back)
         lose_level(sync);
+    else
+        begin_copying(sync, newest, "the database was put back");
 }
 
 /* Finds out where L2 stands. False when that cannot be known now. */
@@ -363,6 +367,7 @@ bool board_sync_step(struct board_sync *sync, bool in_contact)
     buf_free(&why);
     if (err != ERR_OK)
         return false;
+    sync->put_back |= scores_was_replaced(sync->scores);
     if (!l2_boards_exist(sync->l2_shared)) {
         forget(sync, oldest > 0 ? newest : 0);
         return false;
@@ -373,7 +378,9 @@ bool board_sync_step(struct board_sync *sync, bool in_contact)
         forget(sync, oldest > 0 && newest - oldest >= BOARD_SYNC_LOG_MAX ? newest : 0);
         return false;
     }
-    if (!sync->copying.active && !look(sync, oldest, newest))
+    if (sync->put_back)
+        start_over(sync, newest);
+    if (!sync->copying.active && (sync->put_back || !look(sync, oldest, newest)))
         return false;
     if (sync->copying.active)
         return copy_on(sync);

@@ -30,6 +30,7 @@
 
 #define STAT_LIMIT 4096
 #define READ_STEP 4096
+#define RESOLVE_STEPS 64
 
 static int64_t read_clock(clockid_t clock, int64_t per_second)
 {
@@ -209,6 +210,50 @@ enum err sys_read_file(const char *path, size_t limit, struct buf *out)
         out->p[out->len] = '\0';
     close(fd);
     return err;
+}
+
+/* Appends what PATH names. False: it leads nowhere, or in a circle. */
+static bool resolve(const char *path, unsigned steps, struct buf *out)
+{
+    char *real = realpath(path, NULL), target[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    struct buf next = {0};
+    bool found = real;
+
+    if (real)
+        buf_add_str(out, str_from(real));
+    free(real);
+    if (found || steps == 0)
+        return found;
+    if (slash && slash > path)
+        buf_add(&next, path, (size_t)(slash - path));
+    else
+        buf_add_str(&next, slash ? STR("/") : STR("."));
+    const ssize_t len = readlink(path, target, sizeof target);
+    if (len > 0) {
+        if (target[0] == '/')
+            buf_clear(&next);
+        else
+            buf_add_char(&next, '/');
+        buf_add(&next, target, (size_t)len);
+        found = resolve(next.p, steps - 1, out);
+    } else {
+        found = resolve(next.p, steps - 1, out);
+        if (found && out->p[out->len - 1] != '/')
+            buf_add_char(out, '/');
+        buf_add_str(out, str_from(slash ? slash + 1 : path));
+    }
+    buf_free(&next);
+    return found;
+}
+
+char *sys_resolve_path(const char *path)
+{
+    struct buf real = {0};
+    char *resolved = sys_copy(resolve(path, RESOLVE_STEPS, &real) ? buf_str(&real) : str_from(path));
+
+    buf_free(&real);
+    return resolved;
 }
 
 int sys_open_memory(struct str bytes)

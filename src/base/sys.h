@@ -41,6 +41,10 @@ void sys_base64(struct str bytes, struct buf *out);
 /* Appends the whole file. ERR_LIMIT over LIMIT bytes, ERR_NOT_FOUND, ERR_DENIED, ERR_IO. */
 enum err sys_read_file(const char *path, size_t limit, struct buf *out) ERR_CHECKED;
 
+/* The absolute path that PATH names in the end, without links in it; what is missing of it is taken for what is going
+ * to be made there, also where a link leads. PATH itself where that cannot be told. The caller frees it. */
+char *sys_resolve_path(const char *path);
+
 /* BYTES as a file in memory, read from its start; the caller closes it. -1 when there is no memory for it. */
 int sys_open_memory(struct str bytes);
 

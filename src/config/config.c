@@ -477,6 +477,9 @@ enum err config_load(const char *path, struct report *report, struct config **ou
         err = ERR_USAGE;
     } else {
         err = config_parse(buf_str(&text), path ? path : "", environ, report, out);
+        /* Whoever comes by a link has to find the same lock, writer and journal: SQLite resolves links as well. */
+        (*out)->store.named = (*out)->store.database;
+        (*out)->store.database = sys_resolve_path((*out)->store.named);
     }
     if (text.p)
         explicit_bzero(text.p, text.len);
@@ -497,6 +500,7 @@ void config_free(struct config **config)
         free(*field);
     }
     config_board_free(&(*config)->boards);
+    free((*config)->store.named);
     free(*config);
     *config = NULL;
 }
@@ -526,8 +530,10 @@ static void print_setting(const struct setting *setting, const void *field, cons
 
 void config_print(const struct config *config, struct buf *out)
 {
-    struct config *fallback = make_default();
+    struct config *fallback = make_default(), shown = *config;
 
+    if (shown.store.named)
+        shown.store.database = shown.store.named;
     buf_add_str(
         out,
         STR("# larder.conf: what is commented out stands at its default. A comment behind a value begins with ` ;`.\n"
@@ -535,7 +541,7 @@ void config_print(const struct config *config, struct buf *out)
     for (size_t i = 0; i < COUNT; i++) {
         if (i == 0 || strcmp(settings[i].section, settings[i - 1].section) != 0)
             buf_printf(out, "\n[%s]\n", settings[i].section);
-        print_setting(&settings[i], (const char *)config + settings[i].offset,
+        print_setting(&settings[i], (const char *)&shown + settings[i].offset,
                       (const char *)fallback + settings[i].offset, out);
     }
     config_board_print(&config->boards, out);

@@ -31,7 +31,8 @@ struct config {
         char *mount; /* path prefix under which larder is served */
     } server;
     struct {
-        char *database; /* path of the SQLite file */
+        char *database; /* path of the SQLite file: what it resolves to, when loaded from a file */
+        char *named;    /* the path as it was configured, then; else NULL */
         char *sql;      /* directory with resources/, migrations/, import/ */
         int64_t busy_timeout_ms, write_timeout_ms;
         int64_t write_queue;    /* writes waiting at most */

@@ -5,9 +5,13 @@
  * counts as changed: tables may have been made anew without their triggers, views may read other tables. A resource
  * whose statement cannot be prepared depends on everything.
  *
- * Invariant: the counts are only compared for being different, so a database that was put back from a copy is noticed
- * too, and a count is noted only after what it stood for has been purged. It refuses to write: that a count has been
- * dealt with is for the writer to keep (writer_client_changed).
+ * A database that was put back is noticed while somebody looks: as another file at the path, or, restored into the file
+ * by SQLite itself (`.restore`), as another schema, whose number that always moves. The counts alone do not tell it:
+ * larder's own writes, which are taken back with the rest, do not move them. Bytes that are copied over the file of an
+ * open database nobody notices, SQLite included.
+ *
+ * Invariant: the counts are only compared for being different, and a count is noted only after what it stood for has
+ * been purged. It refuses to write: that a count has been dealt with is for the writer to keep (writer_client_changed).
  */
 #include "store/changes.h"
 
@@ -30,6 +34,7 @@ struct changes {
     struct tables *tables; /* of each resource */
     bool *unclear;         /* of each resource: it may depend on any table */
     bool is_mapped;
+    bool is_other;  /* another file was met since it was mapped */
     int64_t schema; /* to which `tables` belong */
     bool is_new[2]; /* by enum changes_whom: the schema is one that it has not been told of */
     struct count *counts;
@@ -82,7 +87,7 @@ static enum err map(struct changes *changes, sqlite3 *db, struct buf *why)
     int64_t schema = 0;
     enum err err = read_schema(db, &schema, why);
 
-    if (err != ERR_OK || (changes->is_mapped && schema == changes->schema))
+    if (err != ERR_OK || (changes->is_mapped && schema == changes->schema && !changes->is_other))
         return err;
     for (size_t i = 0; i < changes->catalog->count; i++) {
         tables_free(&changes->tables[i]);
@@ -92,6 +97,7 @@ static enum err map(struct changes *changes, sqlite3 *db, struct buf *why)
     }
     changes->is_new[CHANGES_HERE] = changes->is_new[CHANGES_L2] = changes->is_mapped;
     changes->is_mapped = true;
+    changes->is_other = false;
     changes->schema = schema;
     buf_free(&ignored);
     return ERR_OK;
@@ -207,6 +213,7 @@ enum err changes_read(struct changes *changes, struct outbox *outbox, enum chang
     enum err err = outbox_connection(outbox, &db, why);
 
     *out = (struct changes_found){.items = NULL};
+    changes->is_other |= outbox_was_replaced(outbox);
     if (err == ERR_NOT_FOUND)
         return ERR_OK;
     if (err == ERR_OK)

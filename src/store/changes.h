@@ -26,7 +26,7 @@ struct changes_found {
     size_t items_count;
     struct params_values *tables; /* of writer_client_changed: what has changed, in pieces of PARAMS_MAX */
     size_t tables_count;          /* pieces */
-    bool new_schema;              /* another one than at the last look: the triggers may be gone */
+    bool new_schema;              /* another one than at the last look, or another file: the triggers may be gone */
     bool unwatched;               /* a table that a resource depends on is not counted */
 };
 

@@ -13,7 +13,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <libgen.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,6 +20,7 @@
 #include "base/log.h"
 #include "base/report.h"
 #include "base/sys.h"
+#include "store/beside.h"
 #include "store/rows.h"
 #include "store/schema.h"
 #include "store/statement.h"
@@ -225,18 +225,6 @@ out:
     return err;
 }
 
-/* What a command of root's makes must not be root's alone: the file goes to whoever has the directory, the server's
- * user. */
-static void give_to_owner(const char *path)
-{
-    char *copy = sys_copy(str_from(path));
-    struct stat owner;
-
-    if (geteuid() == 0 && stat(dirname(copy), &owner) == 0 && lchown(path, owner.st_uid, owner.st_gid) != 0)
-        errno = 0; /* then root is all that can use it */
-    free(copy);
-}
-
 /* SQLite opens a file that may not be written all the same, to read it. */
 static enum err refuse_read_only(const char *path, sqlite3 *db, struct buf *why)
 {
@@ -254,7 +242,9 @@ static enum err refuse_read_only(const char *path, sqlite3 *db, struct buf *why)
 static enum err open_database(const char *path, sqlite3 **db, struct buf *why)
 {
     struct stat status;
-    bool is_there = stat(path, &status) == 0, is_new = !is_there || status.st_size == 0;
+    bool is_new = stat(path, &status) != 0 || status.st_size == 0;
+
+    beside_prepare(path, path);
     int code = sqlite3_open_v2(path, db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
 
     if (code != SQLITE_OK) {
@@ -266,8 +256,6 @@ static enum err open_database(const char *path, sqlite3 **db, struct buf *why)
     }
     sqlite3_extended_result_codes(*db, 1);
     sqlite3_busy_timeout(*db, BUSY_TIMEOUT_MS);
-    if (!is_there)
-        give_to_owner(path);
     enum err err = refuse_read_only(path, *db, why);
     return err == ERR_OK && is_new ? execute(*db, "PRAGMA journal_mode = WAL", why) : err;
 }

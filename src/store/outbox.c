@@ -22,8 +22,9 @@ enum { BUSY_TIMEOUT_MS = 1000, LENGTH_BYTES = 4 };
 
 struct outbox {
     char *path;
-    sqlite3 *db; /* NULL: to be opened by the next question */
-    struct rows_file file;
+    sqlite3 *db;                    /* NULL: to be opened by the next question */
+    struct rows_file file;          /* that was opened last, and has been there since; zero: none */
+    bool replaced;                  /* since that was last asked */
     sqlite3_stmt *version, *oldest; /* NULL: to be prepared */
     bool is_read;                   /* seen_version holds */
     int64_t seen_version;
@@ -69,9 +70,13 @@ static enum err fail(struct outbox *outbox, struct buf *why)
 /* A connection to the file that stands at the path now. ERR_NOT_FOUND without one. */
 static enum err begin(struct outbox *outbox, struct buf *why)
 {
-    if (outbox->db && rows_file_stands(outbox->path, &outbox->file))
+    if (outbox->file.inode != 0 && !rows_file_stands(outbox->path, &outbox->file)) {
+        disconnect(outbox);
+        outbox->file = (struct rows_file){.inode = 0};
+        outbox->replaced = true;
+    }
+    if (outbox->db)
         return ERR_OK;
-    disconnect(outbox);
     enum err err = rows_open(outbox->path, &outbox->db, &outbox->file);
     if (err != ERR_OK)
         return err == ERR_NOT_FOUND ? err : fail(outbox, why);
@@ -106,6 +111,14 @@ bool outbox_changed(struct outbox *outbox)
         return true;
     }
     return version != outbox->seen_version;
+}
+
+bool outbox_was_replaced(struct outbox *outbox)
+{
+    const bool replaced = outbox->replaced;
+
+    outbox->replaced = false;
+    return replaced;
 }
 
 enum err outbox_connection(struct outbox *outbox, sqlite3 **db, struct buf *why)

@@ -39,6 +39,10 @@ enum err outbox_count(struct outbox *outbox, uint64_t *count) ERR_CHECKED;
  * function of this module, and with no statement left behind. ERR_NOT_FOUND where there is no file. */
 enum err outbox_connection(struct outbox *outbox, struct sqlite3 **db, struct buf *why) ERR_CHECKED;
 
+/* Whether since the last call another file was met at the path than before, or none. Every function that reads looks.
+ */
+bool outbox_was_replaced(struct outbox *outbox);
+
 /* The first item of *REST, which is moved behind it. False at the end, and at what is no list: then something is left
  * of *REST. Pure. */
 bool outbox_next(struct str *rest, struct str *item);

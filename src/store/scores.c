@@ -20,7 +20,7 @@
 #include "store/giveway.h"
 #include "store/rows.h"
 
-enum { TIMEOUT_MS = 2000, REPLACED_CHECK_MS = 1000, PROGRESS_STEPS = 2000, SAMPLE_SIZE = 64 };
+enum { TIMEOUT_MS = 2000, PROGRESS_STEPS = 2000, SAMPLE_SIZE = 64 };
 
 /* X(name, SQL). ?1 is the board throughout. */
 #define STATEMENTS(X)                                                                                                  \
@@ -51,6 +51,7 @@ enum { TIMEOUT_MS = 2000, REPLACED_CHECK_MS = 1000, PROGRESS_STEPS = 2000, SAMPL
               "AND members > 0 ORDER BY board DESC LIMIT ?2 OFFSET ?3")                                                \
     X(OLDEST, "SELECT coalesce(min(seq), 0) FROM larder_score_log")                                                    \
     X(NEWEST, "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'larder_score_log'), 0)")                 \
+    X(SCHEMA, "PRAGMA schema_version")                                                                                 \
     X(LOG, "SELECT member, score, seq, board FROM larder_score_log WHERE seq > ?2 ORDER BY seq LIMIT ?3")              \
     X(COPY, "SELECT member, score, reached FROM larder_scores WHERE board = ?1 AND member > ?2 ORDER BY member "       \
             "LIMIT ?3")
@@ -62,9 +63,10 @@ enum which { STATEMENTS(NAME) COUNT };
 struct scores {
     char *path;
     int64_t busy_timeout_ms;
-    sqlite3 *db; /* NULL: to be opened by the next question */
-    struct rows_file file;
-    int64_t replaced_check_ms; /* monotonic */
+    sqlite3 *db;           /* NULL: to be opened by the next question */
+    struct rows_file file; /* that was opened last, and has been there since; zero: none */
+    uint64_t schema;       /* its, when the log was asked for last; 0: it has not been */
+    bool replaced;         /* since that was last asked */
     struct giveway giveway;
     sqlite3_stmt *prepared[COUNT];
 };
@@ -128,7 +130,6 @@ static enum err connect_database(struct scores *scores, struct buf *why)
         return fail(scores, why);
     sqlite3_busy_timeout(scores->db, (int)scores->busy_timeout_ms);
     sqlite3_progress_handler(scores->db, PROGRESS_STEPS, check_deadline, scores);
-    scores->replaced_check_ms = sys_monotonic_ms() + REPLACED_CHECK_MS;
     return ERR_OK;
 }
 
@@ -173,20 +174,31 @@ static enum err find_tables(struct scores *scores, struct buf *why)
     return fail(scores, why);
 }
 
+/* A connection to the file that stands at the path now. */
+static enum err look(struct scores *scores, struct buf *why)
+{
+    if (scores->file.inode != 0 && !rows_file_stands(scores->path, &scores->file)) {
+        disconnect(scores);
+        scores->file = (struct rows_file){.inode = 0};
+        scores->schema = 0;
+        scores->replaced = true;
+    }
+    return scores->db ? ERR_OK : connect_database(scores, why);
+}
+
+bool scores_was_replaced(struct scores *scores)
+{
+    const bool replaced = scores->replaced;
+
+    scores->replaced = false;
+    return replaced;
+}
+
 /* Opens a read transaction. ERR_NOT_FOUND: there are no such tables; no transaction then. */
 static enum err begin(struct scores *scores, struct buf *why)
 {
-    int64_t now_ms = sys_monotonic_ms();
-    enum err err = ERR_OK;
-
     giveway_begin(&scores->giveway, sys_monotonic_us(), TIMEOUT_MS);
-    if (scores->db && now_ms >= scores->replaced_check_ms) {
-        scores->replaced_check_ms = now_ms + REPLACED_CHECK_MS;
-        if (!rows_file_stands(scores->path, &scores->file))
-            disconnect(scores);
-    }
-    if (!scores->db)
-        err = connect_database(scores, why);
+    enum err err = look(scores, why);
     if (err == ERR_OK)
         err = find_tables(scores, why);
     if (err != ERR_OK)
@@ -437,6 +449,19 @@ enum err scores_boards(struct scores *scores, struct str prefix, uint64_t offset
     return end(scores, it ? take_boards(it, limit, arena, boards, count) : ERR_STATEMENT, why);
 }
 
+/* SQLite moves the schema's number when it restores a database from a copy. */
+static enum err look_at_schema(struct scores *scores)
+{
+    uint64_t schema;
+    enum err err = take_number(statement(scores, SCHEMA), &schema);
+
+    if (err != ERR_OK)
+        return err;
+    scores->replaced |= scores->schema != 0 && schema != scores->schema;
+    scores->schema = schema;
+    return ERR_OK;
+}
+
 enum err scores_log_bounds(struct scores *scores, uint64_t *oldest, uint64_t *newest, struct buf *why)
 {
     enum err err = begin(scores, why);
@@ -449,6 +474,8 @@ enum err scores_log_bounds(struct scores *scores, uint64_t *oldest, uint64_t *ne
     err = take_number(statement(scores, OLDEST), oldest);
     if (err == ERR_OK)
         err = take_number(statement(scores, NEWEST), newest);
+    if (err == ERR_OK)
+        err = look_at_schema(scores);
     return end(scores, err, why);
 }
 

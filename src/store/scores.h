@@ -15,6 +15,9 @@ struct scores;
 /* DATABASE is opened by the first question, read-only, and again after trouble or when another file stands there. */
 struct scores *scores_open(const char *database, int64_t busy_timeout_ms);
 void scores_close(struct scores **scores);
+/* Whether since the last call another file was met at the path than before, or none, or scores_log_bounds met another
+ * schema, as one has that SQLite restored: then its numbers need not continue those from before. */
+bool scores_was_replaced(struct scores *scores);
 
 struct scores_place {
     struct str member;

@@ -21,7 +21,6 @@
 #include "store/statement.h"
 
 enum {
-    REPLACED_CHECK_MS = 1000,
     PING_TIMEOUT_MS = 2000,
     PROGRESS_STEPS = 2000, /* of SQLite's virtual machine between two looks at the clock: some tens of microseconds */
     ANSWER_BYTES_MAX = 64 << 20,
@@ -38,7 +37,6 @@ struct store {
     int64_t busy_timeout_ms;
     sqlite3 *db; /* NULL: to be opened by the next read */
     struct rows_file file;
-    int64_t replaced_check_ms;       /* when the file is to be looked at again */
     struct giveway giveway;          /* of the statement that runs */
     struct scoreboard_thread *board; /* may be NULL */
     struct prepared *prepared;       /* by resource->index, which `warm` statements have too */
@@ -175,22 +173,17 @@ static enum err connect_database(struct store *store, struct buf *why)
         disconnect(store);
         return err;
     }
-    store->replaced_check_ms = sys_monotonic_ms() + REPLACED_CHECK_MS;
     return ERR_OK;
 }
 
-/* A connection to the file that stands at the path now, with TIMEOUT_MS to use it. */
+/* A connection to the file that stands at the path now, with TIMEOUT_MS to use it. It is looked at each time: once the
+ * caches were purged because it is another one, nothing may come from the old one any more. */
 static enum err begin(struct store *store, int64_t timeout_ms, struct buf *why)
 {
-    int64_t now_ms = sys_monotonic_ms();
-
     giveway_begin(&store->giveway, sys_monotonic_us(), timeout_ms);
     scoreboard_phase(store->board, SCOREBOARD_STATEMENT);
-    if (store->db && now_ms >= store->replaced_check_ms) {
-        store->replaced_check_ms = now_ms + REPLACED_CHECK_MS;
-        if (!rows_file_stands(store->path, &store->file))
-            disconnect(store);
-    }
+    if (store->db && !rows_file_stands(store->path, &store->file))
+        disconnect(store);
     return store->db ? ERR_OK : connect_database(store, why);
 }
 

@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "store/beside.h"
 #include "store/rows.h"
 #include "store/schema.h"
 #include "store/statement.h"
@@ -220,7 +221,8 @@ enum err writer_journal_open(struct writer_journal *journal, bool make, struct b
     }
     if (!make && stat(journal->path.p, &status) != 0)
         return ERR_NOT_FOUND;
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    beside_prepare(journal->path.p, journal->config->store.database);
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW;
     int code = sqlite3_open_v2(journal->path.p, &journal->db, flags, NULL);
     if (!journal->db)
         return ERR_LIMIT;

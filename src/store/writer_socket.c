@@ -22,8 +22,9 @@
 #include <unistd.h>
 
 #include "base/sys.h"
+#include "store/beside.h"
 
-enum { BACKLOG = 512, SOCKET_MODE = 0600, LOCK_MODE = 0644, TURN_RETRY_US = 500 };
+enum { BACKLOG = 512, SOCKET_MODE = 0600, TURN_RETRY_US = 500 };
 
 /* The part of PATH that names its directory, up to and with the last slash. */
 static void add_directory(const char *path, struct buf *out)
@@ -36,34 +37,20 @@ static void add_directory(const char *path, struct buf *out)
         buf_add_str(out, STR("./"));
 }
 
-/* A command run by root must not leave a lock that the server's user cannot take: the file goes to the data's owner. */
-static void give_to_owner(const char *database, int fd)
-{
-    struct buf directory = {0};
-    struct stat owner;
-
-    if (geteuid() != 0)
-        return;
-    add_directory(database, &directory);
-    if ((stat(database, &owner) == 0 || stat(directory.p, &owner) == 0) && fchown(fd, owner.st_uid, owner.st_gid) != 0)
-        errno = 0; /* then root is all that can use it, as before */
-    buf_free(&directory);
-}
-
 enum err writer_socket_lock(const char *database, int *fd, int64_t *holder, struct buf *why)
 {
     struct buf path = {0};
     char pid[24] = "";
 
     buf_printf(&path, "%s-larder.lock", database);
-    int lock = open(path.p, O_RDWR | O_CREAT | O_CLOEXEC, LOCK_MODE);
-    enum err err = lock < 0 || flock(lock, LOCK_EX | LOCK_NB) != 0 ? err_from_errno(errno) : ERR_OK;
-    if (err != ERR_OK && lock >= 0 && errno == EWOULDBLOCK) {
-        err = ERR_BUSY;
-        *holder = pread(lock, pid, sizeof pid - 1, 0) > 0 ? strtoll(pid, NULL, 10) : 0;
-    } else if (err != ERR_OK) {
-        buf_printf(why, "%s: %s; `database` in [store] needs a directory that uid %u may write", path.p,
-                   strerror(errno), (unsigned)geteuid());
+    int lock = -1;
+    enum err err = beside_open(path.p, database, &lock, why);
+    if (err == ERR_OK && flock(lock, LOCK_EX | LOCK_NB) != 0) {
+        err = errno == EWOULDBLOCK ? ERR_BUSY : err_from_errno(errno);
+        if (err == ERR_BUSY)
+            *holder = pread(lock, pid, sizeof pid - 1, 0) > 0 ? strtoll(pid, NULL, 10) : 0;
+        else
+            buf_printf(why, "%s: %s", path.p, strerror(errno));
     }
     buf_free(&path);
     if (err != ERR_OK) {
@@ -71,9 +58,10 @@ enum err writer_socket_lock(const char *database, int *fd, int64_t *holder, stru
             close(lock);
         return err;
     }
-    give_to_owner(database, lock);
     int len = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
-    if (ftruncate(lock, 0) != 0 || pwrite(lock, pid, (size_t)len, 0) != len)
+    bool emptied = ftruncate(lock, 0) == 0;
+    beside_give(lock, database);
+    if (!emptied || pwrite(lock, pid, (size_t)len, 0) != len)
         errno = 0; /* the pid is a courtesy: a full disk must not keep the writer from starting */
     *fd = lock;
     return ERR_OK;
@@ -85,21 +73,20 @@ enum err writer_socket_take_turn(const char *database, int64_t wait_ms, int *fd,
     struct buf path = {0};
 
     buf_printf(&path, "%s-larder.turn", database);
-    int turn = open(path.p, O_RDWR | O_CREAT | O_CLOEXEC, LOCK_MODE);
-    bool taken = turn >= 0 && flock(turn, LOCK_EX | LOCK_NB) == 0;
-    while (turn >= 0 && !taken && errno == EWOULDBLOCK && sys_monotonic_ms() < until_ms) {
+    int turn = -1;
+    enum err err = beside_open(path.p, database, &turn, why);
+    bool taken = err == ERR_OK && flock(turn, LOCK_EX | LOCK_NB) == 0;
+    while (err == ERR_OK && !taken && errno == EWOULDBLOCK && sys_monotonic_ms() < until_ms) {
         nanosleep(&(struct timespec){.tv_nsec = TURN_RETRY_US * 1000}, NULL);
         taken = flock(turn, LOCK_EX | LOCK_NB) == 0;
     }
-    enum err err = taken ? ERR_OK : turn >= 0 && errno == EWOULDBLOCK ? ERR_BUSY : err_from_errno(errno);
-    if (err == ERR_OK)
+    if (taken) {
         *fd = turn;
-    else
+    } else if (err == ERR_OK) {
+        err = errno == EWOULDBLOCK ? ERR_BUSY : err_from_errno(errno);
         buf_printf(why, "%s: %s", path.p, err == ERR_BUSY ? "others have been writing all the time" : strerror(errno));
-    if (err != ERR_OK && turn >= 0)
         close(turn);
-    if (err == ERR_OK)
-        give_to_owner(database, turn);
+    }
     buf_free(&path);
     return err;
 }

@@ -470,6 +470,40 @@ static void a_file_that_cannot_be_read_is_reported(void **state)
     report_free(&report);
 }
 
+static void a_database_behind_a_link_is_the_one_that_it_leads_to(void **state)
+{
+    char dir[] = "/tmp/larder-test-XXXXXX";
+    struct report *report = report_new();
+    struct config *config = NULL;
+    struct buf link = {0}, real = {0}, file = {0}, shown = {0};
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    buf_printf(&link, "%s/link.db", dir);
+    buf_printf(&real, "%s/real.db", dir);
+    buf_printf(&file, "%s/larder.conf", dir);
+    assert_int_equal(symlink("real.db", link.p), 0);
+    FILE *out = fopen(file.p, "w");
+    fprintf(out, "[store]\ndatabase = %s\n", link.p);
+    fclose(out);
+    /* It need not be there yet. */
+    assert_int_equal(config_load(file.p, report, &config), ERR_OK);
+    assert_string_equal(config->store.database, real.p);
+    /* Shown is what can be put into the file again. */
+    config_print(config, &shown);
+    expect_in(shown.p, link.p);
+    assert_null(strstr(shown.p, real.p));
+    config_free(&config);
+    report_free(&report);
+    assert_int_equal(unlink(link.p), 0);
+    assert_int_equal(unlink(file.p), 0);
+    assert_int_equal(rmdir(dir), 0);
+    buf_free(&link);
+    buf_free(&real);
+    buf_free(&file);
+    buf_free(&shown);
+}
+
 static void a_misspelt_word_is_recognised_and_a_strange_one_is_not(void **state)
 {
     static const char *const words[] = {"ttl", "tags", "stale", "stale_if_error", "timeout"};
@@ -510,6 +544,7 @@ int main(void)
         cmocka_unit_test(secrets_are_not_printed),
         cmocka_unit_test(the_sample_is_the_default),
         cmocka_unit_test(a_file_that_cannot_be_read_is_reported),
+        cmocka_unit_test(a_database_behind_a_link_is_the_one_that_it_leads_to),
         cmocka_unit_test(a_misspelt_word_is_recognised_and_a_strange_one_is_not),
     };
 

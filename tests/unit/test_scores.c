@@ -275,6 +275,61 @@ static void a_database_that_is_no_longer_one_is_an_error_and_its_successor_is_fo
     assert_string_equal(top(fixture, "b", 0, 1), "0/0");
 }
 
+static bool replaced(struct board_fixture *fixture)
+{
+    uint64_t oldest, newest;
+
+    if (scores_log_bounds(fixture->scores, &oldest, &newest, &fixture->why) != ERR_OK)
+        buf_clear(&fixture->why);
+    return scores_was_replaced(fixture->scores);
+}
+
+/* What a copy of the database gives back, into the file that is there. */
+static void restore(struct board_fixture *fixture, const char *copy)
+{
+    sqlite3 *to = fixture_open(fixture->files->database), *from = fixture_open(copy);
+    sqlite3_backup *backup = sqlite3_backup_init(to, "main", from, "main");
+
+    assert_non_null(backup);
+    assert_int_equal(sqlite3_backup_step(backup, -1), SQLITE_DONE);
+    assert_int_equal(sqlite3_backup_finish(backup), SQLITE_OK);
+    sqlite3_close(from);
+    sqlite3_close(to);
+}
+
+static void a_database_that_was_put_back_is_told_at_once_and_once(void **state)
+{
+    struct board_fixture *fixture = *state;
+    char copy[128], away[128], vacuum[160];
+
+    execute(fixture, "INSERT INTO larder_scores (board, member, score) VALUES ('b', 'x', 1)");
+    snprintf(copy, sizeof copy, "%s-copy", fixture->files->database);
+    snprintf(away, sizeof away, "%s-away", fixture->files->database);
+    snprintf(vacuum, sizeof vacuum, "VACUUM INTO '%s'", copy);
+    execute(fixture, vacuum);
+    assert_false(replaced(fixture));
+    execute(fixture, "UPDATE larder_scores SET score = 2");
+    assert_false(replaced(fixture));
+    /* Into the file. */
+    restore(fixture, copy);
+    assert_true(replaced(fixture));
+    assert_false(replaced(fixture));
+    assert_string_equal(top(fixture, "b", 0, 1), "1/0 x=1");
+    /* In its place, and as many changes as there had been. */
+    execute(fixture, "UPDATE larder_scores SET score = 3");
+    assert_false(replaced(fixture));
+    assert_int_equal(rename(copy, fixture->files->database), 0);
+    execute(fixture, "UPDATE larder_scores SET score = 4");
+    assert_true(replaced(fixture));
+    assert_false(replaced(fixture));
+    assert_string_equal(top(fixture, "b", 0, 1), "1/0 x=4");
+    /* Or not at once: the same inode may be another file's by then. */
+    assert_int_equal(rename(fixture->files->database, away), 0);
+    assert_true(replaced(fixture));
+    assert_int_equal(rename(away, fixture->files->database), 0);
+    assert_false(replaced(fixture));
+}
+
 /* An open read transaction would keep the writer from emptying the WAL. */
 static void nothing_is_left_open(void **state)
 {
@@ -307,6 +362,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(without_a_database_there_is_an_error_and_without_tables_nobody, set_up,
                                         tear_down),
         TEST(a_database_that_is_no_longer_one_is_an_error_and_its_successor_is_found),
+        TEST(a_database_that_was_put_back_is_told_at_once_and_once),
         TEST(nothing_is_left_open),
     };
 

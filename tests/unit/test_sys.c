@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -326,6 +327,55 @@ static void without_its_preparation_a_title_leaves_the_arguments_alone(void **st
     assert_int_equal(status, 0);
 }
 
+static void expect_resolved(const char *path, const char *expected)
+{
+    char *resolved = sys_resolve_path(path);
+
+    assert_string_equal(resolved, expected);
+    free(resolved);
+}
+
+static void a_path_is_resolved_whatever_of_it_is_missing(void **state)
+{
+    char dir[] = "/tmp/larder-test-XXXXXX", *before = getcwd(NULL, 0);
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(chdir(dir), 0);
+    assert_int_equal(mkdir("real", 0700), 0);
+    assert_int_equal(close(creat("real/file", 0600)), 0);
+    assert_int_equal(symlink("real", "dir"), 0);
+    assert_int_equal(symlink("../dir/file", "real/link"), 0);
+    assert_int_equal(symlink("later/../new", "real/dangling"), 0);
+    assert_int_equal(symlink("circle", "circle"), 0);
+    struct buf there = {0}, path = {0};
+    buf_printf(&there, "%s/real", dir);
+    assert_int_equal(symlink(there.p, "absolute"), 0);
+    const char *const table[][2] = {
+        {"real/file", "/file"},    {"dir/file", "/file"},
+        {"dir/link", "/file"},     {"absolute/a", "/a"},
+        {"dir/absent", "/absent"}, {"dir/no/absent", "/no/absent"},
+        {"./real/../dir", ""},     {"dir/dangling", "/later/../new"},
+        {"dir//file", "/file"},
+    };
+    for (size_t i = 0; i < COUNT(table); i++) {
+        buf_clear(&path);
+        buf_printf(&path, "%s%s", there.p, table[i][1]);
+        expect_resolved(table[i][0], path.p);
+    }
+    expect_resolved("circle", "circle");
+    expect_resolved("/", "/");
+    expect_resolved("/no-such-directory/x", "/no-such-directory/x");
+    static const char *const made[] = {"real/dangling", "real/link", "real/file", "real", "dir", "circle", "absolute"};
+    for (size_t i = 0; i < COUNT(made); i++)
+        assert_int_equal(remove(made[i]), 0);
+    assert_int_equal(chdir(before), 0);
+    assert_int_equal(rmdir(dir), 0);
+    free(before);
+    buf_free(&there);
+    buf_free(&path);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -340,6 +390,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(files_are_read_whole_up_to_the_limit, make_file, remove_file),
         cmocka_unit_test(a_file_without_end_is_read_to_the_limit_only),
         cmocka_unit_test_setup_teardown(what_cannot_be_read_says_why, make_file, remove_file),
+        cmocka_unit_test(a_path_is_resolved_whatever_of_it_is_missing),
         cmocka_unit_test(a_title_shows_in_the_list_of_processes),
         cmocka_unit_test(without_its_preparation_a_title_leaves_the_arguments_alone),
     };
