@@ -86,7 +86,7 @@ def test_without_larder_there_is_a_503_to_try_again(make_stack):
     wait_for("larder has ended", lambda: stack.get("/healthz").status_code == 503)
     for method in ("GET", "PUT", "POST"):
         answer = stack.request(method, "/api/stocks/AAPL")
-        assert_problem(answer, 503, "is not running")
+        assert_problem(answer, 503, "cannot be reached")
         assert answer.headers["Retry-After"] == "1"
     # In its place, one that takes requests and is lost then.
     path, tries = stack.dir / "larder.sock", []
@@ -109,7 +109,7 @@ def test_without_larder_there_is_a_503_to_try_again(make_stack):
             answer = stack.request(method, "/api/stocks/AAPL")
             assert len(tries) == times, method
             if method == "GET":
-                assert_problem(answer, 503, "is not running")
+                assert_problem(answer, 503, "cannot be reached")
                 assert answer.headers["Retry-After"] == "1"
             else:
                 assert_problem(answer, 503, "is not known", "the same one")

@@ -43,14 +43,14 @@ def state(stack):
 @pytest.fixture
 def unharmed(target):
     """The stack, of which the test must leave everything as it was, that is, as the test before left it."""
-    before = getattr(target, "left", None) or state(target)
+    before = getattr(target, "left_as", None) or state(target)
     yield target
     assert target.get("/healthz").status_code == 200
     assert target.get("/api/stocks/AAPL").status_code == 200
     target.invalidate(key="stocks:detail:AAPL")
     before["keys"] = [key for key in before["keys"] if key != "stocks:detail:AAPL"]
-    target.left = state(target)
-    assert target.left == before
+    target.left_as = state(target)
+    assert target.left_as == before
 
 
 @pytest.fixture(params=["nginx", "fastcgi"])
