@@ -120,7 +120,7 @@ static bool convert_bracket(struct walk *walk)
     return true;
 }
 
-/* What `\` makes of the character behind it; some of that is GNU's. */
+/* A character without its meaning. */
 static bool convert_escape(struct walk *walk)
 {
     char c = walk->rest.len > 1 ? walk->rest.p[1] : '\0';
@@ -128,21 +128,12 @@ static bool convert_escape(struct walk *walk)
     if (c == '\0')
         return false;
     skip(walk, 2);
-    walk->repeatable = !strchr("bB<>`'", c);
-    if (strchr("wWsSbB", c)) {
-        buf_add_char(walk->out, '\\');
-        buf_add_char(walk->out, c);
-    } else if (c == '<' || c == '>') {
-        buf_add_str(walk->out, STR("\\b"));
-    } else if (c == '`' || c == '\'') {
-        buf_add_char(walk->out, c == '`' ? '^' : '$');
-    } else {
-        add_literal(c, walk->out);
-    }
+    walk->repeatable = true;
+    add_literal(c, walk->out);
     return true;
 }
 
-/* `{2}`, `{2,}`, `{2,5}`, or GNU's `{,5}`. False for anything else. */
+/* `{2}`, `{2,}` or `{2,5}`. False for anything else. */
 static bool convert_interval(struct walk *walk)
 {
     const char *end = memchr(walk->rest.p, '}', walk->rest.len);
@@ -150,10 +141,9 @@ static bool convert_interval(struct walk *walk)
     struct str least = str_cut(&most, ',');
     int64_t number;
 
-    if (!end || (least.len > 0 && str_to_int64(least, &number) != ERR_OK) ||
-        (most.len > 0 && str_to_int64(most, &number) != ERR_OK) || inside.len == 0)
+    if (!end || str_to_int64(least, &number) != ERR_OK || (most.len > 0 && str_to_int64(most, &number) != ERR_OK))
         return false;
-    buf_add_str(walk->out, least.len > 0 ? STR("{") : STR("{0"));
+    buf_add_char(walk->out, '{');
     buf_add_str(walk->out, inside);
     buf_add_char(walk->out, '}');
     skip(walk, inside.len + 2);
@@ -216,7 +206,7 @@ bool openapi_pattern_convert(struct str expression, struct buf *out)
     struct walk walk = {.rest = expression, .out = &converted};
     bool converts = true;
 
-    /* The C library compares bytes, and there are more than one of them in any other character. */
+    /* Bytes are compared here, and there are more than one of them in any other character. */
     for (size_t i = 0; i < expression.len; i++)
         converts &= (unsigned char)expression.p[i] < 0x80;
     while (converts && walk.rest.len > 0)

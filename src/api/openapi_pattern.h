@@ -7,7 +7,7 @@
 
 #include "base/str.h"
 
-/* Appends what matches the same ASCII text as EXPRESSION, which the C library compiles; it may be used with the flags
+/* Appends what matches the same ASCII text as EXPRESSION, which pattern_compile takes; it may be used with the flags
  * `u` and `v` of ECMA-262, or without. False, with OUT as it was, for what cannot be said there. */
 bool openapi_pattern_convert(struct str expression, struct buf *out);
 

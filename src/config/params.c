@@ -119,7 +119,7 @@ static enum err check_text(const struct params_spec *spec, struct str raw, struc
     text = (struct str){copy, raw.len};
     if (!in_choices(spec, text))
         return refuse(spec, ERR_RANGE, why);
-    if (spec->pattern_text.len > 0 && regexec(&spec->pattern, copy, 0, NULL, 0) != 0)
+    if (spec->pattern && !pattern_matches(spec->pattern, text))
         return refuse(spec, ERR_RANGE, why);
     value->text = text;
     return ERR_OK;

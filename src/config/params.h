@@ -7,9 +7,8 @@
 #ifndef LARDER_PARAMS_H
 #define LARDER_PARAMS_H
 
-#include <regex.h>
-
 #include "base/arena.h"
+#include "config/pattern.h"
 
 enum params_type { PARAMS_TEXT, PARAMS_INTEGER, PARAMS_NUMBER, PARAMS_BOOLEAN };
 enum params_case { PARAMS_CASE_AS_IS, PARAMS_CASE_UPPER, PARAMS_CASE_LOWER };
@@ -28,7 +27,7 @@ struct params_spec {
     const struct str *choices; /* `in a,b,c` */
     size_t choices_count;
     struct str pattern_text; /* `~ regex`, POSIX extended; empty without */
-    regex_t pattern;
+    struct pattern *pattern; /* NULL without */
     struct str default_text; /* normalised */
     int64_t default_integer;
     double default_number;
@@ -56,8 +55,8 @@ struct params_raw {
 
 /* Parses one `param:` line of front matter: NAME TYPE then any of upper, lower, 1..200 (or 1.. or ..200), `in a,b`, `~
  * regex`, `= default`, `?`, in any order, each at most once; choices, regex and default are single words. The spec's
- * views and regex are owned by SPEC; free with params_spec_fini. On error WHY says what, for a person, and SPEC needs
- * no fini. */
+ * views and expression are owned by SPEC; free with params_spec_fini. On error WHY says what, for a person, and SPEC
+ * needs no fini. */
 enum err params_spec_parse(struct str line, struct params_spec *spec, struct buf *why) ERR_CHECKED;
 void params_spec_fini(struct params_spec *spec);
 

@@ -6,9 +6,6 @@
  * Invariant: a spec that was parsed contradicts itself nowhere: its attributes suit its type, its choices fit its range
  * and its expression, and its default passes every check that a client's value would have to pass. So binding need not
  * ask.
- *
- * It refuses expressions that the C library would expand without bound, or match by trying (back-references): the
- * line comes from the operator, but the values that it is matched against come from anybody.
  */
 #include "config/params.h"
 
@@ -16,7 +13,7 @@
 
 #include "base/sys.h"
 
-enum { NAME_MAX_LEN = 64, PATTERN_MAX = 256, DEPTH_MAX = 16, EXPANDED_MAX = 1024, SCRATCH = 4096, SCRATCH_MAX = 65536 };
+enum { NAME_MAX_LEN = 64, SCRATCH = 4096, SCRATCH_MAX = 65536 };
 
 /* What a line says, before it is made into a spec. */
 struct line {
@@ -176,118 +173,10 @@ static enum err parse_attribute(struct line *line, struct str word, struct param
     return ERR_SYNTAX;
 }
 
-/* Bytes that the bracket expression at the start of TEXT takes, its brackets included; all of TEXT when it is not
- * closed. */
-static size_t measure_bracket(struct str text)
-{
-    size_t i = 1;
-
-    if (i < text.len && text.p[i] == '^')
-        i++;
-    if (i < text.len && text.p[i] == ']')
-        i++;
-    while (i < text.len && text.p[i] != ']') {
-        char kind = text.p[i] == '[' && i + 1 < text.len ? text.p[i + 1] : '\0';
-
-        i++;
-        if (kind == ':' || kind == '.' || kind == '=') {
-            i++;
-            while (i + 1 < text.len && !(text.p[i] == kind && text.p[i + 1] == ']'))
-                i++;
-            i += 2;
-        }
-    }
-    return i < text.len ? i + 1 : text.len;
-}
-
-/* How often the interval at the start of TEXT, `{2,10}`, repeats what stands before it; *LEN gets its bytes. */
-static size_t measure_interval(struct str text, size_t *len)
-{
-    size_t number = 0, highest = 1, i = 1;
-
-    for (; i < text.len && text.p[i] != '}'; i++) {
-        number = is_digit(text.p[i]) ? number * 10 + (size_t)(text.p[i] - '0') : 0;
-        if (number > EXPANDED_MAX)
-            number = EXPANDED_MAX;
-        if (number > highest)
-            highest = number;
-    }
-    *len = i < text.len ? i + 1 : i;
-    return highest + 1;
-}
-
-/*
- * The size of PATTERN once the C library has written out its repetitions: each `{m,n}` copies what it repeats, and they
- * multiply where they nest. Bounded by EXPANDED_MAX + 1, which stands for too large, or nested too deep.
- */
-static size_t measure_pattern(struct str pattern)
-{
-    size_t totals[DEPTH_MAX] = {0};
-    size_t depth = 0, last = 0, len;
-
-    for (size_t i = 0; i < pattern.len; i += len) {
-        struct str rest = {pattern.p + i, pattern.len - i};
-
-        len = 1;
-        switch (rest.p[0]) {
-        case '(':
-            if (++depth == DEPTH_MAX)
-                return EXPANDED_MAX + 1;
-            totals[depth] = last = 1;
-            continue;
-        case ')':
-            last = totals[depth];
-            if (depth > 0)
-                totals[--depth] += last;
-            break;
-        case '{':
-        case '+':
-        case '*':
-        case '?': {
-            size_t times = rest.p[0] == '{' ? measure_interval(rest, &len) : 2;
-
-            totals[depth] += last * (times - 1);
-            last *= times;
-            break;
-        }
-        default:
-            if (rest.p[0] == '[')
-                len = measure_bracket(rest);
-            else if (rest.p[0] == '\\' && rest.len > 1)
-                len = 2;
-            totals[depth] += 1;
-            last = 1;
-        }
-        if (last > EXPANDED_MAX || totals[depth] > EXPANDED_MAX)
-            return EXPANDED_MAX + 1;
-    }
-    return totals[0];
-}
-
-static enum err screen_pattern(struct str pattern, struct buf *why)
-{
-    for (size_t i = 0; i + 1 < pattern.len; i++) {
-        if (pattern.p[i] != '\\')
-            continue;
-        if (is_digit(pattern.p[++i])) {
-            buf_add_str(why, STR("the expression has a back-reference; POSIX extended expressions have none"));
-            return ERR_SYNTAX;
-        }
-    }
-    if (pattern.len > PATTERN_MAX || measure_pattern(pattern) > EXPANDED_MAX) {
-        buf_printf(why, "the expression is too large; at most %d bytes, and its repetitions must not multiply",
-                   PATTERN_MAX);
-        return ERR_SYNTAX;
-    }
-    return ERR_OK;
-}
-
 static enum err compile_pattern(const struct line *line, struct params_spec *spec, struct buf *why)
 {
-    char text[256];
-    struct str owned;
+    struct buf reason = {0};
     enum err err;
-    int failed;
 
     if (!line->has_pattern)
         return ERR_OK;
@@ -295,19 +184,15 @@ static enum err compile_pattern(const struct line *line, struct params_spec *spe
         buf_add_str(why, STR("`~` is for text only"));
         return ERR_SYNTAX;
     }
-    err = screen_pattern(line->pattern, why);
-    if (err)
-        return err;
-    owned = own(line->pattern);
-    failed = regcomp(&spec->pattern, owned.p, REG_EXTENDED | REG_NOSUB);
-    if (failed) {
-        regerror(failed, &spec->pattern, text, sizeof(text));
-        buf_printf(why, "`%s` is no POSIX extended regular expression: %s", owned.p, text);
-        free((char *)owned.p);
-        return ERR_SYNTAX;
-    }
-    spec->pattern_text = owned; /* tells params_spec_fini that there is a compiled expression */
-    return ERR_OK;
+    err = pattern_compile(line->pattern, &spec->pattern, &reason);
+    if (err == ERR_OK)
+        spec->pattern_text = own(line->pattern);
+    else
+        buf_printf(why, "`%.*s` is %s: %.*s", STR_ARG(line->pattern),
+                   err == ERR_LIMIT ? "too large an expression" : "no POSIX extended regular expression",
+                   STR_ARG(buf_str(&reason)));
+    buf_free(&reason);
+    return err ? ERR_SYNTAX : ERR_OK;
 }
 
 /* Checks VALUE as if a client had sent it; *OUT then holds it, its text in ARENA. */
@@ -410,8 +295,7 @@ void params_spec_fini(struct params_spec *spec)
     for (size_t i = 0; i < spec->choices_count; i++)
         free((char *)spec->choices[i].p);
     free((struct str *)spec->choices);
-    if (spec->pattern_text.len > 0)
-        regfree(&spec->pattern);
+    pattern_free(&spec->pattern);
     free((char *)spec->pattern_text.p);
     free((char *)spec->name.p);
     free((char *)spec->default_text.p);

@@ -22,9 +22,6 @@ static void an_expression_says_the_same_in_the_other_words(void **state)
         {"^[[:alpha:]_][[:alnum:]_]*$", "^[A-Za-z_][A-Za-z0-9_]*$"},
         {"[[.-.]a]", "[\\-a]"},
         {"a\\.b\\-c\\/d", "a\\.b-c/d"},
-        {"\\<word\\>", "\\bword\\b"},
-        {"\\w+@\\S+", "\\w+@\\S+"},
-        {"x{,5}", "x{0,5}"},
         {"x{2}y{3,}", "x{2}y{3,}"},
         {"a]b}", "a\\]b\\}"},
         {"", ""},
@@ -44,7 +41,8 @@ static void an_expression_says_the_same_in_the_other_words(void **state)
 static void what_cannot_be_said_there_is_left_out(void **state)
 {
     /* A reluctant repetition, one of nothing, names of characters, an interval that is none, bytes of a character. */
-    static const char *const cases[] = {"a+?", "a**", "*a", "(*)", "[[.space.]]", "[[:word:]]", "x{a}", "[\xc3\xa9]"};
+    static const char *const cases[] = {"a+?",        "a**",  "*a",    "(*)",       "[[.space.]]",
+                                        "[[:word:]]", "x{a}", "x{,5}", "[\xc3\xa9]"};
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
