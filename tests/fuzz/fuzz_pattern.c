@@ -3,6 +3,7 @@
  *
  * What is accepted here is accepted there. The answers are compared for small inputs without anchors: the C library
  * keeps all that it finds out, and answers wrongly where `^` or `$` stands in a repetition, as in `(^a|b){2}` on `aa`.
+ * It is not asked where a repetition may stand in another: it writes out also what is empty, to gigabytes.
  */
 #include "config/pattern.h"
 
@@ -17,6 +18,15 @@ static void require(bool holds)
 {
     if (!holds)
         abort();
+}
+
+static bool is_compared(struct str text, struct str value)
+{
+    const char *brace = text.len > 0 ? memchr(text.p, '{', text.len) : NULL;
+    const size_t behind = brace ? text.len - (size_t)(brace + 1 - text.p) : 0;
+
+    return text.len <= SMALL_PATTERN && !(text.len > 0 && memchr(text.p, '\0', text.len)) &&
+           !(value.len > 0 && memchr(value.p, '\0', value.len)) && !(behind > 0 && memchr(brace + 1, '{', behind));
 }
 
 static char *copy(struct str text)
@@ -54,8 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         bool matches = pattern_matches(pattern, value);
 
         require(why.len == 0);
-        if (text.len <= SMALL_PATTERN && !(text.len > 0 && memchr(text.p, '\0', text.len)) &&
-            !(value.len > 0 && memchr(value.p, '\0', value.len)))
+        if (is_compared(text, value))
             compare(text, value, matches);
         pattern_free(&pattern);
     } else {
