@@ -65,6 +65,10 @@ static void become_writer(const char *config_path, struct writer_shared *shared,
     char number[16], program[PROGRAM_MAX], *const arguments[] = {program_invocation_name, NULL};
     /* By its path and not as /proc/self/exe, which is another program's under some debuggers. */
     ssize_t len = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[len > 0 ? len : 0] = '\0';
+    /* Without /proc, as it may be in a web server's chroot: as this process was started. */
+    if (len <= 0)
+        snprintf(program, sizeof program, "%s", program_invocation_name);
     /* Whoever reads what the command prints must not wait for the writer's end too. */
     sys_leave_streams();
     /* Nobody else would end a writer whose command was killed. The parent may have died before this took effect. */
@@ -74,9 +78,8 @@ static void become_writer(const char *config_path, struct writer_shared *shared,
     snprintf(number, sizeof number, "%d", fd);
     set_variable(variable, number);
     set_variable("LARDER_CONFIG", config_path);
-    program[len > 0 ? len : 0] = '\0';
     if (fcntl(fd, F_SETFD, 0) == 0 && (kept < 0 || fcntl(kept, F_SETFD, 0) == 0))
-        (void)execv(program, arguments);
+        (void)execvp(program, arguments);
     snprintf(program + strlen(program), sizeof program - strlen(program), " cannot be started: %s", strerror(errno));
     say_failed(shared, program);
 }
