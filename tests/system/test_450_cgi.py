@@ -136,7 +136,7 @@ def test_a_writer_has_its_own_locks_on_the_database(cgi):
     cgi.settings["LARDER_STORE_SQL"] = str(cgi.dir / "sql")
     (cgi.dir / "sql/resources/slow.sql").write_text(
         "-- name: slow\n-- route: PUT /api/slow/{ticker}\n-- param: ticker text 1..10\n-- shape: object\n-- purge: tag:slow\n"
-        "-- timeout: 1m\nWITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000)\n"
+        "-- timeout: 1m\nWITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)\n"
         "UPDATE stocks SET price = (SELECT max(i) FROM n) WHERE ticker = :ticker RETURNING price;\n")
     assert cgi.put("AAPL", 1).status_code == 200
     database, seen = cgi.dir / "larder.db", set()
@@ -151,6 +151,7 @@ def test_a_writer_has_its_own_locks_on_the_database(cgi):
                 writer, user = holder(database, write_lock), holder(database, in_use)
                 if writer and writer == holder(database, write_lock):
                     seen.add(user != 0)
+            time.sleep(0.001)
         assert writing.result().status_code == 200, cgi.errors
     assert seen == {True}
 
