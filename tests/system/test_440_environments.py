@@ -173,6 +173,12 @@ def test_many_requests_over_several_connections(place):
     assert sum(outcome(answer) == "HIT" for answer in answers) >= 100
 
 
+def test_the_description_of_all_routes(place):
+    described = place.get("/openapi.json").json()
+    assert "/api/echo/{word}" in described["paths"]
+    assert described["servers"][0]["url"] == (place.mount or "/")
+
+
 def test_outside_of_the_mount_there_is_no_larder(place):
     root = place.url[:len(place.url) - len(place.mount)]
     other = requests.get(root + ("/api/echo/x" if place.mount else f"{MOUNT}/api/echo/x"), timeout=30)
