@@ -138,12 +138,12 @@ int cli_migrate(const struct cli *cli)
         return 2;
     /* A writer migrates as it starts. */
     enum err err = command_writer_start(config, cli_config_path(cli), -1, &writer, &why);
+    if (err == ERR_OK && cli->sample)
+        err = load_sample(config, &why);
     if (err == ERR_OK && command_writer_is_servers(writer) && !cli->sample)
         printf("a server is running on %s: it applies migrations when it starts and on SIGHUP\n",
                config->store.database);
-    if (err == ERR_OK && cli->sample)
-        err = load_sample(config, &why);
-    if (err == ERR_OK)
+    else if (err == ERR_OK)
         printf("%s is up to date%s\n", config->store.database, cli->sample ? ", with the sample in it" : "");
     command_writer_stop(&writer);
     if (err != ERR_OK)

@@ -20,6 +20,7 @@
 #include "base/sys.h"
 #include "server/supervisor.h"
 #include "store/check.h"
+#include "store/migrate.h"
 #include "store/writer.h"
 
 /* The shared half of the cache, as long as a generation uses it. */
@@ -34,6 +35,8 @@ struct loaded {
     struct app_shared shared;
     struct shared_cache *cache;
     struct app *app;
+    unsigned migrations; /* the number of the last: those that are put there later are the next generation's */
+    bool on_trial;       /* loaded while a writer worked: if its own cannot, it is given up */
 };
 
 struct serve {
@@ -232,6 +235,7 @@ static enum err load_generation(struct serve *serve, struct report *report, stru
                                          .scoreboard = serve->scoreboard,
                                          .slow = serve->slow,
                                          .started_ms = serve->started_ms};
+    loaded->migrations = migrate_last(loaded->files.config->store.sql);
     struct supervisor_generation generation = {.config = loaded->files.config, .app = loaded};
     err = app_new(loaded->files.config, loaded->files.catalog, &loaded->shared, report, &loaded->app);
     if (err != ERR_OK) {
@@ -250,16 +254,26 @@ static void set_log(const struct config *config)
     log_set_rate((uint32_t)config->log.rate);
 }
 
+static void take_up(void *context, const struct supervisor_generation *generation)
+{
+    struct serve *serve = context;
+    const struct loaded *loaded = generation->app;
+    set_log(generation->config);
+    serve->cache = loaded->cache;
+    /* Workers wait for the writer of their generation, which may have migrations to apply. */
+    atomic_store(&serve->writer->state, WRITER_STARTING);
+    atomic_store(&serve->housekeeper->state, HOUSEKEEPER_STARTING);
+}
+
 static bool reload(void *context, struct supervisor_generation *out)
 {
     struct serve *serve = context;
     struct report *report = report_new();
+    const int state = atomic_load(&serve->writer->state);
     bool loaded = load_generation(serve, report, out) == ERR_OK;
     if (loaded) {
-        set_log(out->config);
-        /* Workers of the new generation wait for its writer, which may have migrations to apply. */
-        atomic_store(&serve->writer->state, WRITER_STARTING);
-        atomic_store(&serve->housekeeper->state, HOUSEKEEPER_STARTING);
+        ((struct loaded *)out->app)->on_trial = state == WRITER_STARTING || state == WRITER_READY;
+        take_up(serve, out);
         atomic_store(&serve->housekeeper->warmed, false);
     } else {
         log_report(LOG_LEVEL_ERROR, "wrong_file", report);
@@ -279,10 +293,13 @@ static unsigned count_workers(const struct supervisor_generation *generation)
     return (unsigned)generation->config->server.workers;
 }
 
-static bool writer_settled(const struct supervisor_generation *generation)
+static enum supervisor_progress writer_progress(const struct supervisor_generation *generation)
 {
     const struct loaded *loaded = generation->app;
-    return atomic_load(&loaded->shared.writer->state) != WRITER_STARTING;
+    const int state = atomic_load(&loaded->shared.writer->state);
+    if (state == WRITER_STARTING)
+        return SUPERVISOR_SETTLING;
+    return state == WRITER_FAILED && loaded->on_trial ? SUPERVISOR_UNFIT : SUPERVISOR_SETTLED;
 }
 
 static int run_writer(const struct supervisor_generation *generation, const struct supervisor_child *child)
@@ -290,13 +307,14 @@ static int run_writer(const struct supervisor_generation *generation, const stru
     const struct loaded *loaded = generation->app;
     /* Whoever holds the listener keeps a successor of a killed supervisor from its place. */
     close(child->listener);
-    return writer_run(generation->config, loaded->shared.writer, child->stop);
+    return writer_run(generation->config, loaded->migrations, loaded->shared.writer, child->stop);
 }
 
-static bool housekeeper_settled(const struct supervisor_generation *generation)
+static enum supervisor_progress housekeeper_progress(const struct supervisor_generation *generation)
 {
     const struct loaded *loaded = generation->app;
-    return atomic_load(&loaded->shared.housekeeper->state) != HOUSEKEEPER_STARTING;
+    return atomic_load(&loaded->shared.housekeeper->state) == HOUSEKEEPER_STARTING ? SUPERVISOR_SETTLING
+                                                                                   : SUPERVISOR_SETTLED;
 }
 
 static int run_housekeeper(const struct supervisor_generation *generation, const struct supervisor_child *child)
@@ -381,8 +399,8 @@ static int run_worker(const struct supervisor_generation *generation, const stru
 int serve_run(const char *config_path, char **program)
 {
     static const struct supervisor_role roles[] = {
-        {.name = "writer", .exclusive = true, .count = one, .run = run_writer, .settled = writer_settled},
-        {.name = "housekeeper", .exclusive = true, .count = one, .run = run_housekeeper, .settled = housekeeper_settled,
+        {.name = "writer", .exclusive = true, .count = one, .run = run_writer, .progress = writer_progress},
+        {.name = "housekeeper", .exclusive = true, .count = one, .run = run_housekeeper, .progress = housekeeper_progress,
          .ended = end_housekeeper},
         {.name = "worker", .serves = true, .count = count_workers, .run = run_worker},
         {.name = "warmer", .count = count_warmers, .run = run_warmer},
@@ -410,7 +428,8 @@ int serve_run(const char *config_path, char **program)
     set_log(first.config);
     log_role("supervisor");
     const struct supervisor_ops ops = {
-        .roles = roles, .context = &serve, .scoreboard = serve.scoreboard, .program = program, .load = reload, .unload = unload};
+        .roles = roles, .context = &serve, .scoreboard = serve.scoreboard, .program = program, .load = reload,
+        .take_up = take_up, .unload = unload};
     code = supervisor_run(&ops, &first);
 out:
     recent_free(&serve.slow);

@@ -5,6 +5,7 @@
  *
  * - a role's missing children are started, once the roles before it have settled and its back-off has passed;
  * - children of an older generation are told to end when all of the current one's are there, exclusive ones at once;
+ * - where the current one turns out to be unfit before that, the last one that was complete is current again;
  * - a child that was told to end and does not, or that has worked on one thing past request_timeout, is killed.
  *
  * How another supervisor takes over is supervisor_upgrade's.
@@ -343,6 +344,26 @@ static bool may_start(const struct supervisor *supervisor, const struct supervis
            !(role->exclusive && supervisor_count(supervisor, role, true) > 0);
 }
 
+/* To the last generation that was complete, whose workers serve still. False when there is none. */
+static bool go_back(struct supervisor *supervisor)
+{
+    struct generation **at = &supervisor->current;
+    if (supervisor->current->complete)
+        return false;
+    while (*at && !(*at)->complete)
+        at = &(*at)->next;
+    struct generation *back = *at;
+    if (!back)
+        return false;
+    *at = back->next;
+    back->next = supervisor->current;
+    supervisor->current = back;
+    memset(supervisor->backoff, 0, sizeof supervisor->backoff);
+    supervisor->ops->take_up(supervisor->ops->context, &back->it);
+    log_event(LOG_LEVEL_ERROR, "reload_refused", LOG_TEXT("effect", "what ran before goes on"));
+    return true;
+}
+
 /* Starts what is missing. True when everything of the current generation is there. */
 static bool converge(struct supervisor *supervisor)
 {
@@ -350,12 +371,17 @@ static bool converge(struct supervisor *supervisor)
     bool complete = true;
     for (const struct supervisor_role *role = supervisor->ops->roles; role->name; role++) {
         unsigned wanted = supervisor_upgrade_allows(supervisor, role) ? role->count(&supervisor->current->it) : 0;
+        enum supervisor_progress progress =
+            role->progress ? role->progress(&supervisor->current->it) : SUPERVISOR_SETTLED;
+        if (progress == SUPERVISOR_UNFIT && go_back(supervisor))
+            return false;
         while (supervisor_count(supervisor, role, false) < wanted && may_start(supervisor, role))
             start_child(supervisor, role);
         complete &= supervisor_count(supervisor, role, false) >= wanted;
-        if (role->settled && !role->settled(&supervisor->current->it))
+        if (progress == SUPERVISOR_SETTLING)
             return false;
     }
+    supervisor->current->complete |= complete;
     if (complete)
         supervisor_end_children(supervisor, false, false);
     return complete;

@@ -1,8 +1,8 @@
 /*
  * supervisor: the parent: sockets, children by roles, their death and return, reload, and the end.
  *
- * The application hands over a table of roles and how to load a generation (configuration and everything made from it). The
- * supervisor knows neither HTTP nor SQL, opens no database, and has no thread.
+ * The application hands over a table of roles and how to load a generation (configuration and everything made from it).
+ * The supervisor knows neither HTTP nor SQL, opens no database, and has no thread.
  */
 #ifndef LARDER_SUPERVISOR_H
 #define LARDER_SUPERVISOR_H
@@ -18,13 +18,20 @@ struct supervisor_child {
     const struct handover *handover;
     struct scoreboard_process *row;
     unsigned number; /* of the row; no two that live have the same */
-    const volatile sig_atomic_t *stop, *hold; /* as struct worker_options has them; for the others STOP, not 0, means: end */
+    /* As struct worker_options has them; for the others STOP, not 0, means: end. */
+    const volatile sig_atomic_t *stop, *hold;
 };
 
 /* What runs with one state of the configuration; the application's. CONFIG points into it. */
 struct supervisor_generation {
     const struct config *config;
     void *app;
+};
+
+enum supervisor_progress {
+    SUPERVISOR_SETTLING,
+    SUPERVISOR_SETTLED,
+    SUPERVISOR_UNFIT /* what was loaded cannot work here */
 };
 
 struct supervisor_role {
@@ -37,8 +44,9 @@ struct supervisor_role {
     unsigned (*count)(const struct supervisor_generation *generation);
     /* In the child; returns its exit code. */
     int (*run)(const struct supervisor_generation *generation, const struct supervisor_child *child);
-    /* NULL, or whether this role has got as far that the roles after it may start. */
-    bool (*settled)(const struct supervisor_generation *generation);
+    /* NULL, or how far this role is: those after it start when it has settled. Where it is unfit, what ran before is
+     * taken up again, unless there is none any more. */
+    enum supervisor_progress (*progress)(const struct supervisor_generation *generation);
     /* NULL, or what is to be done in the parent as soon as one of them has ended; ORDERLY: with exit code 0. */
     void (*ended)(const struct supervisor_generation *generation, bool orderly);
 };
@@ -50,10 +58,13 @@ struct supervisor_ops {
     char **program; /* the command line, to start a successor with */
     /* Loads a generation afresh; false when something is wrong, which has been logged: what runs is kept. */
     bool (*load)(void *context, struct supervisor_generation *out);
+    /* Makes an earlier one the current one again. */
+    void (*take_up)(void *context, const struct supervisor_generation *generation);
     void (*unload)(void *context, struct supervisor_generation *generation);
 };
 
-/* Runs FIRST until SIGTERM or SIGINT, or until a successor that SIGUSR2 had it start has taken over; unloads it in the end. Returns the exit code: 0 after an orderly end, 1 when the start failed. */
+/* Runs FIRST until SIGTERM or SIGINT, or until a successor that SIGUSR2 had it start has taken over; unloads it in the
+ * end. Returns the exit code: 0 after an orderly end, 1 when the start failed. */
 int supervisor_run(const struct supervisor_ops *ops, const struct supervisor_generation *first);
 
 /* For supervisor_upgrade. */

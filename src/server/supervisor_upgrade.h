@@ -12,6 +12,7 @@
 struct generation {
     struct supervisor_generation it;
     unsigned children;
+    bool complete;           /* everything of it was there once */
     struct generation *next; /* older */
 };
 

@@ -80,7 +80,6 @@ static enum err open_twin(const char *path, const char *sql_dir, struct report *
 {
     sqlite3 *db = NULL, *origin = NULL;
     struct buf why = {0};
-    unsigned applied = 0;
     enum err err = ERR_LIMIT;
 
     if (sqlite3_open_v2(":memory:", &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
@@ -101,7 +100,8 @@ static enum err open_twin(const char *path, const char *sql_dir, struct report *
     if (err == ERR_OK && (err = schema_make(db, &why)) != ERR_OK)
         report_add(report, path, 0, 0, "larder's own tables cannot be made: %s", why.p);
     if (err == ERR_OK)
-        err = migrate_pending(db, path, sql_dir, &applied, report, NULL, NULL);
+        err = migrate_pending(
+            db, &(struct migrate){.path = path, .sql_dir = sql_dir, .last = MIGRATE_ALL, .report = report});
 out:
     sqlite3_close(origin);
     buf_free(&why);

@@ -1,13 +1,13 @@
 /*
  * migrate: brings a database to the version of the files in SQL_DIR/migrations.
  *
- * The files are listed and their numbers proved to be 1, 2, 3 … before anything runs. Each is then run statement by
- * statement inside BEGIN IMMEDIATE … PRAGMA user_version = N; COMMIT.
+ * The files are listed and their numbers proved to be 1, 2, 3 … before anything runs. Those to apply are then run
+ * statement by statement inside BEGIN IMMEDIATE … PRAGMA user_version = N; COMMIT.
  *
  * Invariant: user_version is N if and only if the files 1 to N, whole, are in the database. A file that fails leaves
- * the database as the file before it left it. Files cannot break out of their transaction: the guard refuses BEGIN,
- * COMMIT, ROLLBACK and ATTACH. There is no way back: a database is never taken to a lower version, and one that is
- * newer than the files is refused untouched.
+ * the database as it was before the first of them, so that what used it goes on. Files cannot break out of the
+ * transaction: the guard refuses BEGIN, COMMIT, ROLLBACK and ATTACH. There is no way back: a database is never taken to
+ * a lower version, and one that is newer than the files is refused untouched.
  */
 #include "store/migrate.h"
 
@@ -141,88 +141,142 @@ static enum err run_text(sqlite3 *db, struct str text, const char **point, struc
     return err;
 }
 
-/* One file in one transaction. */
-static enum err apply_file(sqlite3 *db, const char *path, unsigned number, struct report *report)
+static enum err apply_file(sqlite3 *db, const char *path, struct report *report)
 {
-    struct buf text = {0}, why = {0}, version = {0};
+    struct buf text = {0}, why = {0};
     const char *point = NULL;
     unsigned line = 0, column = 0;
     enum err err = sys_read_file(path, FILE_BYTES_MAX, &text);
 
-    if (err != ERR_OK) {
-        buf_printf(&why, "cannot be read: %s", err_text(err));
-        goto out;
-    }
-    err = execute(db, "BEGIN IMMEDIATE", &why);
     if (err != ERR_OK)
-        goto out;
-    err = run_text(db, buf_str(&text), &point, &why);
+        buf_printf(&why, "cannot be read: %s", err_text(err));
+    else
+        err = run_text(db, buf_str(&text), &point, &why);
     if (point)
         statement_place(buf_str(&text), 1, point, &line, &column);
-    buf_printf(&version, "PRAGMA user_version = %u", number);
-    if (err == ERR_OK)
-        err = execute(db, version.p, &why);
-    /* What was answered before may be answered otherwise now: a view reads other tables, a column is gone. */
-    if (err == ERR_OK)
-        err = watch_count_all(db, &why);
-    if (err == ERR_OK)
-        err = execute(db, "COMMIT", &why);
-    if (err != ERR_OK && !sqlite3_get_autocommit(db))
-        sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
-out:
     if (err != ERR_OK)
         report_add(report, path, line, column, "%s", why.p);
     buf_free(&text);
     buf_free(&why);
-    buf_free(&version);
     return err == ERR_STATEMENT || err == ERR_CONSTRAINT || err == ERR_SYNTAX ? ERR_USAGE : err;
 }
 
-enum err migrate_pending(sqlite3 *db, const char *path, const char *sql_dir, unsigned *applied, struct report *report,
-                         migrate_progress_fn *progress, void *context)
+/* Ends what failed with ERR for the reason WHY, which is freed, with a line in the report. */
+static enum err told(const struct migrate *migrate, enum err err, struct buf *why)
 {
-    struct buf dir = {0}, why = {0};
+    if (err != ERR_OK)
+        report_add(migrate->report, migrate->path, 0, 0, "%s", why->p);
+    buf_free(why);
+    return err;
+}
+
+static enum err control(sqlite3 *db, const char *sql, const struct migrate *migrate)
+{
+    struct buf why = {0};
+    enum err err = execute(db, sql, &why);
+
+    return told(migrate, err, &why);
+}
+
+static enum err mark(sqlite3 *db, const struct migrate *migrate, unsigned version)
+{
+    struct buf sql = {0}, why = {0};
+
+    buf_printf(&sql, "PRAGMA user_version = %u", version);
+    enum err err = execute(db, sql.p, &why);
+    buf_free(&sql);
+    /* What was answered before may be answered otherwise now: a view reads other tables, a column is gone. */
+    if (err == ERR_OK)
+        err = watch_count_all(db, &why);
+    return told(migrate, err, &why);
+}
+
+/* FILES of DIR from number FIRST to LAST, in one transaction. */
+static enum err apply(sqlite3 *db, const struct migrate *migrate, const char *dir, const struct files *files,
+                      unsigned first, unsigned last)
+{
+    enum err err = control(db, "BEGIN IMMEDIATE", migrate);
+
+    for (unsigned number = first; number <= last && err == ERR_OK; number++) {
+        const char *name = files->entries[number - 1]->d_name;
+        struct buf file = {0};
+        buf_printf(&file, "%s/%s", dir, name);
+        if (migrate->progress)
+            migrate->progress(migrate->context, name);
+        err = apply_file(db, file.p, migrate->report);
+        buf_free(&file);
+    }
+    if (err == ERR_OK)
+        err = mark(db, migrate, last);
+    if (err == ERR_OK)
+        err = control(db, "COMMIT", migrate);
+    if (err != ERR_OK && !sqlite3_get_autocommit(db))
+        sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+    return err;
+}
+
+/* *VERSION of a database that these files may be applied to. */
+static enum err fitting_version(sqlite3 *db, const struct migrate *migrate, const char *dir, const struct files *files,
+                                int64_t *version)
+{
+    struct buf why = {0};
+    enum err err = read_version(db, version, &why);
+
+    if (err == ERR_OK && (*version < 0 || *version > files->count)) {
+        buf_printf(&why,
+                   "the database has version %lld, but %s ends at %d: a newer release has used it; install that "
+                   "release, or go back to a copy made before it",
+                   (long long)*version, dir, files->count);
+        err = ERR_VERSION;
+    }
+    return told(migrate, err, &why);
+}
+
+static enum err make_own_tables(sqlite3 *db, const struct migrate *migrate)
+{
+    struct buf why = {0}, reason = {0};
+    enum err err = schema_make(db, &reason);
+
+    if (err != ERR_OK)
+        buf_printf(&why, "larder's own tables cannot be made: %s", reason.p);
+    buf_free(&reason);
+    return told(migrate, err, &why);
+}
+
+enum err migrate_pending(sqlite3 *db, const struct migrate *migrate)
+{
+    struct buf dir = {0};
     struct files files = {0};
     int64_t version = 0;
 
-    *applied = 0;
-    buf_printf(&dir, "%s/migrations", sql_dir);
-    enum err err = list_files(dir.p, &files, report);
-    if (err != ERR_OK || files.count == 0) {
-        err = err == ERR_NOT_FOUND ? ERR_OK : err;
-        goto out;
+    buf_printf(&dir, "%s/migrations", migrate->sql_dir);
+    enum err err = list_files(dir.p, &files, migrate->report);
+    unsigned last = migrate->last < (unsigned)files.count ? migrate->last : (unsigned)files.count;
+    if (err == ERR_OK && files.count > 0)
+        err = fitting_version(db, migrate, dir.p, &files, &version);
+    if (err == ERR_OK && version < last) {
+        /* Files may put scores on boards. */
+        err = make_own_tables(db, migrate);
+        if (err == ERR_OK)
+            err = apply(db, migrate, dir.p, &files, (unsigned)version + 1, last);
     }
-    err = read_version(db, &version, &why);
-    if (err != ERR_OK) {
-        report_add(report, path, 0, 0, "%s", why.p);
-        goto out;
-    }
-    if (version < 0 || version > files.count) {
-        report_add(
-            report, path, 0, 0,
-            "the database has version %lld, but %s ends at %d: a newer release has used it; install that release, "
-            "or go back to a copy made before it",
-            (long long)version, dir.p, files.count);
-        err = ERR_VERSION;
-        goto out;
-    }
-    /* Files may put scores on boards. */
-    if (version < files.count && (err = schema_make(db, &why)) != ERR_OK)
-        report_add(report, path, 0, 0, "larder's own tables cannot be made: %s", why.p);
-    for (int i = (int)version; i < files.count && err == ERR_OK; i++) {
-        struct buf file = {0};
-        buf_printf(&file, "%s/%s", dir.p, files.entries[i]->d_name);
-        if (progress)
-            progress(context, files.entries[i]->d_name);
-        err = apply_file(db, file.p, (unsigned)i + 1, report);
-        *applied += err == ERR_OK;
-        buf_free(&file);
-    }
-out:
     fini_files(&files);
     buf_free(&dir);
-    buf_free(&why);
-    return err;
+    return err == ERR_NOT_FOUND ? ERR_OK : err;
+}
+
+unsigned migrate_last(const char *sql_dir)
+{
+    struct report *report = report_new();
+    struct buf dir = {0};
+    struct files files = {0};
+
+    buf_printf(&dir, "%s/migrations", sql_dir);
+    unsigned last = list_files(dir.p, &files, report) == ERR_OK ? (unsigned)files.count : 0;
+    fini_files(&files);
+    buf_free(&dir);
+    report_free(&report);
+    return last;
 }
 
 /* SQLite opens a file that may not be written all the same, to read it. */
@@ -270,20 +324,18 @@ static void watch(sqlite3 *db, const char *sql_dir)
     buf_free(&why);
 }
 
-enum err migrate_run(const char *path, const char *sql_dir, unsigned *applied, struct report *report,
-                     migrate_progress_fn *progress, void *context)
+enum err migrate_run(const struct migrate *migrate)
 {
     sqlite3 *db = NULL;
     struct buf why = {0};
-    enum err err = open_database(path, &db, &why);
+    enum err err = open_database(migrate->path, &db, &why);
 
-    *applied = 0;
     if (err == ERR_OK)
-        err = migrate_pending(db, path, sql_dir, applied, report, progress, context);
+        err = migrate_pending(db, migrate);
     else
-        report_add(report, path, 0, 0, "cannot be opened: %s", why.p ? why.p : err_text(err));
+        report_add(migrate->report, migrate->path, 0, 0, "cannot be opened: %s", why.p ? why.p : err_text(err));
     if (err == ERR_OK)
-        watch(db, sql_dir);
+        watch(db, migrate->sql_dir);
     sqlite3_close(db);
     buf_free(&why);
     return err;
@@ -295,11 +347,11 @@ static void tell_log(void *context, const char *file)
     log_event(LOG_LEVEL_NOTICE, "migrating", LOG_TEXT("file", file));
 }
 
-enum err migrate_and_log(const char *path, const char *sql_dir, struct buf *why)
+enum err migrate_and_log(const char *path, const char *sql_dir, unsigned last, struct buf *why)
 {
     struct report *report = report_new();
-    unsigned applied;
-    enum err err = migrate_run(path, sql_dir, &applied, report, tell_log, NULL);
+    enum err err = migrate_run(
+        &(struct migrate){.path = path, .sql_dir = sql_dir, .last = last, .report = report, .progress = tell_log});
 
     for (size_t i = 0; err != ERR_OK && i < report_count(report); i++)
         buf_printf(why, "%s%s", i > 0 ? "; " : "", report_line(report, i));

@@ -40,6 +40,7 @@ enum {
 
 struct writer {
     const struct config *config;
+    unsigned migrations;
     struct writer_shared *shared;
     const volatile sig_atomic_t *stop;
     sigset_t signals; /* the mask while waiting */
@@ -434,7 +435,7 @@ static bool start(struct writer *writer, struct buf *why)
     if (!take_lock(writer, why))
         return false;
     set_state(writer, WRITER_STARTING, "");
-    if (writer_db_open(writer->config, &writer->db, why) != ERR_OK ||
+    if (writer_db_open(writer->config, writer->migrations, &writer->db, why) != ERR_OK ||
         writer_socket_listen(database, &writer->listener, why) != ERR_OK)
         return false;
     writer->behind = writer_behind_new(writer->config, writer->db, writer->shared);
@@ -513,15 +514,21 @@ static void finish(struct writer *writer)
         close(writer->lock);
 }
 
-int writer_run(const struct config *config, struct writer_shared *shared, const volatile sig_atomic_t *stop)
+int writer_run(const struct config *config, unsigned migrations, struct writer_shared *shared,
+               const volatile sig_atomic_t *stop)
 {
     struct writer *writer = sys_calloc(1, sizeof *writer);
     struct buf why = {0};
     sigset_t all;
     int code = 0;
 
-    *writer =
-        (struct writer){.config = config, .shared = shared, .stop = stop, .lock = -1, .listener = -1, .epoll = -1};
+    *writer = (struct writer){.config = config,
+                              .migrations = migrations,
+                              .shared = shared,
+                              .stop = stop,
+                              .lock = -1,
+                              .listener = -1,
+                              .epoll = -1};
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, &writer->signals);
     raise_limit();

@@ -42,9 +42,10 @@ struct writer_shared {
     char reason[256];              /* of WRITER_LOCKED_OUT and WRITER_FAILED; written before `state` */
 };
 
-/* The process: lock, migrate, listen, write until *STOP, then commit and answer what was received, checkpoint and
- * return. 0, or 1 when it must be started again. SHARED may be NULL. Signals only set *STOP: they are blocked but while
- * it waits. SIGXFSZ is ignored from then on. */
-int writer_run(const struct config *config, struct writer_shared *shared, const volatile sig_atomic_t *stop);
+/* The process: lock, apply MIGRATIONS (the number of the last; MIGRATE_ALL), listen, write until *STOP, then commit and
+ * answer what was received, checkpoint and return. 0, or 1 when it must be started again. SHARED may be NULL. Signals
+ * only set *STOP: they are blocked but while it waits. SIGXFSZ is ignored from then on. */
+int writer_run(const struct config *config, unsigned migrations, struct writer_shared *shared,
+               const volatile sig_atomic_t *stop);
 
 #endif

@@ -47,6 +47,7 @@ static const char *const control_texts[CONTROLS] = {
 
 struct writer_db {
     const struct config *config;
+    unsigned migrations;
     sqlite3 *db; /* NULL: to be opened by the next transaction */
     bool doubtful;
     struct rows_file file;
@@ -159,7 +160,7 @@ static enum err connect_database(struct writer_db *db, struct buf *why)
 {
     const char *path = db->config->store.database;
     struct stat status = {0};
-    enum err err = migrate_and_log(path, db->config->store.sql, why);
+    enum err err = migrate_and_log(path, db->config->store.sql, db->migrations, why);
 
     if (err != ERR_OK)
         return err;
@@ -178,11 +179,12 @@ static enum err connect_database(struct writer_db *db, struct buf *why)
     return err;
 }
 
-enum err writer_db_open(const struct config *config, struct writer_db **out, struct buf *why)
+enum err writer_db_open(const struct config *config, unsigned migrations, struct writer_db **out, struct buf *why)
 {
     struct writer_db *db = sys_calloc(1, sizeof *db);
 
     db->config = config;
+    db->migrations = migrations;
     db->scripts = writer_script_new(check_deadline, db);
     db->outbox = writer_outbox_new();
     db->replay = writer_replay_new();

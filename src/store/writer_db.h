@@ -29,9 +29,10 @@ struct writer_db_outcome {
 
 void writer_db_outcome_clear(struct writer_db_outcome *outcome);
 
-/* Migrates the configured database, which is made where there is none, and opens it: WAL, synchronous=FULL, no
- * automatic checkpoints. The caller holds the writer's lock. CONFIG must outlive it. */
-enum err writer_db_open(const struct config *config, struct writer_db **out, struct buf *why) ERR_CHECKED;
+/* Migrates the configured database up to MIGRATIONS (migrate.h), which is made where there is none, and opens it: WAL,
+ * synchronous=FULL, no automatic checkpoints. The caller holds the writer's lock. CONFIG must outlive it. */
+enum err writer_db_open(const struct config *config, unsigned migrations, struct writer_db **out,
+                        struct buf *why) ERR_CHECKED;
 /* Copies the whole WAL into the database, where no reader keeps it from it, and closes. NULL is a no-op. */
 void writer_db_close(struct writer_db **db);
 

@@ -93,11 +93,11 @@ static void print_report(struct report **report, enum err err)
 static void make_database(struct flow *flow)
 {
     char path[512];
-    unsigned applied;
     struct report *report = report_new();
 
     snprintf(path, sizeof path, "%s/sql", flow->files->dir);
-    print_report(&report, migrate_run(flow->files->database, path, &applied, report, NULL, NULL));
+    print_report(&report, migrate_run(&(struct migrate){
+                              .path = flow->files->database, .sql_dir = path, .last = MIGRATE_ALL, .report = report}));
     flow_execute(flow,
                  "CREATE TABLE notes (id INTEGER PRIMARY KEY, title TEXT NOT NULL UNIQUE, stars INTEGER, weight REAL,"
                  "                    done INTEGER, CONSTRAINT five_stars_at_most CHECK (stars <= 5));"
@@ -341,7 +341,7 @@ static _Noreturn void run_writer(const struct flow *flow)
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     sigaction(SIGTERM, &action, NULL);
-    _exit(writer_run(flow->config, flow->shared.writer, &writer_stop));
+    _exit(writer_run(flow->config, MIGRATE_ALL, flow->shared.writer, &writer_stop));
 }
 
 void flow_start_writer(struct flow *flow)

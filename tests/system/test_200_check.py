@@ -367,6 +367,43 @@ def test_a_wrong_migration_on_reload_keeps_what_ran(served, sql):
         (sql / "migrations" / "0005-wrong.sql").unlink()
 
 
+def test_a_migration_that_fails_on_the_data_keeps_what_ran(served, sql):
+    """It passes the check, which has the schema alone; that it fails is the new writer's to find."""
+    def put(ticker, name="Twins"):
+        return served.request("PUT", f"/api/stocks/{ticker}", admin=True, json={"name": name, "sector": "Afters"}).status_code
+
+    def colours():
+        assert served.request("POST", "/api/cache/invalidate", admin=True, json={"pattern": "colours"}).status_code == 200
+        return served.get("/api/colours").json().get("items")
+
+    migrations, resource = sql / "migrations", sql / "resources" / "colours.sql"
+    assert put("TWIN1") == put("TWIN2") == 200
+    before = served.get("/api/stocks/AAPL").json()
+    workers = two_workers(served)
+    (migrations / "0005-drop.sql").write_text("ALTER TABLE colours RENAME TO paints;\n")
+    (migrations / "0006-one-name.sql").write_text("-- each name once\nCREATE UNIQUE INDEX stocks_one_name ON stocks (name);\n")
+    resource.write_text(resource.read_text().replace("name FROM colours", "name, 1 AS paint FROM paints"))
+    try:
+        assert served.larder("check").returncode == 0
+        said = reload(served, "reload_refused")
+        assert "0006-one-name.sql:2:1: UNIQUE constraint failed: stocks.name" in said
+        wait_for("a writer", lambda: put("AFTER", "After") == 200)
+        assert set(served.children("worker")) == set(workers)
+        assert served.get("/api/stocks/AAPL").json() == before
+        # All of the migrations or none of them: what ran before finds the tables it knows.
+        assert colours() == [{"name": "green"}, {"name": "red"}]
+        # Nor does a writer that is started again, for whatever reason, try what the reload did not bring.
+        os.kill(served.children("writer")[0], signal.SIGKILL)
+        wait_for("another writer", lambda: put("AFTER", "After") == 200)
+
+        assert served.request("DELETE", "/api/stocks/TWIN2", admin=True).status_code in (200, 204)
+        reload(served, "reloading")
+        wait_for("the new resource", lambda: colours() == [{"name": "green", "paint": 1}, {"name": "red", "paint": 1}])
+        assert put("TWIN1") == 200 and put("TWIN3") == 409
+    finally:
+        two_workers(served)
+
+
 def test_reloads_drop_no_request(served):
     answers = []
     for _ in range(3):

@@ -2,59 +2,77 @@
 
 #include "store/migrate.h"
 
-static enum err migrate(const struct fixture *fixture, unsigned *applied, struct report *report)
+static void keep_name(void *context, const char *file)
 {
-    return migrate_run(fixture->database, fixture->dir, applied, report, NULL, NULL);
+    buf_printf(context, "%s ", file);
+}
+
+/* Up to LAST. NAMES: of the files that were run. */
+static enum err migrate(const struct fixture *fixture, unsigned last, struct report *report, struct buf *names)
+{
+    return migrate_run(&(struct migrate){.path = fixture->database,
+                                         .sql_dir = fixture->dir,
+                                         .last = last,
+                                         .report = report,
+                                         .progress = keep_name,
+                                         .context = names});
 }
 
 /* Migrates and expects ERR with these lines in the report. */
 static void expect_failure(const struct fixture *fixture, enum err expected, const char *const *lines, size_t count)
 {
     struct report *report = report_new();
-    unsigned applied = 0;
-    enum err err = migrate(fixture, &applied, report);
+    struct buf names = {0};
+    enum err err = migrate(fixture, MIGRATE_ALL, report, &names);
 
     fixture_expect_report(report, lines, count);
     assert_int_equal(err, expected);
     report_free(&report);
+    buf_free(&names);
 }
 
-static void expect_success(const struct fixture *fixture, unsigned expected)
+/* Migrates up to LAST and expects that these files are run, each with a space behind it. */
+static void expect_run(const struct fixture *fixture, unsigned last, const char *files)
 {
     struct report *report = report_new();
-    unsigned applied = 99;
-    enum err err = migrate(fixture, &applied, report);
+    struct buf names = {0};
+    enum err err = migrate(fixture, last, report, &names);
 
     fixture_expect_report(report, NULL, 0);
     assert_int_equal(err, ERR_OK);
-    assert_int_equal(applied, expected);
+    assert_string_equal(names.p ? names.p : "", files);
     report_free(&report);
-}
-
-static void keep_name(void *context, const char *file)
-{
-    buf_printf(context, "%s ", file);
+    buf_free(&names);
 }
 
 static void files_are_applied_once_and_in_order(void **state)
 {
     const struct fixture *fixture = *state;
-    struct report *report = report_new();
-    struct buf names = {0};
-    unsigned applied;
 
     fixture_write(fixture, "migrations/0002-b.sql", "INSERT INTO t VALUES (2);\nCREATE INDEX i ON t (a);");
     fixture_write(fixture, "migrations/0001-a.sql", "-- first\nCREATE TABLE t (a);");
-    assert_int_equal(migrate_run(fixture->database, fixture->dir, &applied, report, keep_name, &names), ERR_OK);
-    assert_int_equal(applied, 2);
-    assert_string_equal(names.p, "0001-a.sql 0002-b.sql ");
+    expect_run(fixture, MIGRATE_ALL, "0001-a.sql 0002-b.sql ");
     assert_int_equal(fixture_integer(fixture->database, "PRAGMA user_version"), 2);
-    expect_success(fixture, 0);
+    expect_run(fixture, MIGRATE_ALL, "");
     fixture_write(fixture, "migrations/0003-c.sql", "INSERT INTO t SELECT a + 1 FROM t");
-    expect_success(fixture, 1);
+    expect_run(fixture, MIGRATE_ALL, "0003-c.sql ");
     assert_int_equal(fixture_integer(fixture->database, "SELECT sum(a) FROM t"), 5);
-    report_free(&report);
-    buf_free(&names);
+}
+
+static void no_file_is_run_beyond_the_last_that_is_wanted(void **state)
+{
+    const struct fixture *fixture = *state;
+
+    fixture_write(fixture, "migrations/0001-a.sql", "CREATE TABLE t (a)");
+    assert_int_equal(migrate_last(fixture->dir), 1);
+    fixture_write(fixture, "migrations/0002-b.sql", "INSERT INTO t VALUES (1)");
+    assert_int_equal(migrate_last(fixture->dir), 2);
+    expect_run(fixture, 1, "0001-a.sql ");
+    assert_int_equal(fixture_integer(fixture->database, "PRAGMA user_version"), 1);
+    expect_run(fixture, 2, "0002-b.sql ");
+    /* What another has brought further is left as it is. */
+    expect_run(fixture, 1, "");
+    assert_int_equal(fixture_integer(fixture->database, "PRAGMA user_version"), 2);
 }
 
 static void a_database_that_is_made_here_is_in_wal_mode(void **state)
@@ -62,7 +80,7 @@ static void a_database_that_is_made_here_is_in_wal_mode(void **state)
     const struct fixture *fixture = *state;
 
     fixture_write(fixture, "migrations/0001-a.sql", "CREATE TABLE t (a)");
-    expect_success(fixture, 1);
+    expect_run(fixture, MIGRATE_ALL, "0001-a.sql ");
     assert_int_equal(fixture_integer(fixture->database, "SELECT journal_mode = 'wal' FROM pragma_journal_mode"), 1);
 }
 
@@ -80,12 +98,29 @@ static void a_failing_file_is_placed_and_leaves_the_database_as_it_was(void **st
     const struct fixture *fixture = *state;
 
     fixture_write(fixture, "migrations/0001-a.sql", "CREATE TABLE t (a UNIQUE); INSERT INTO t VALUES (1)");
+    expect_run(fixture, MIGRATE_ALL, "0001-a.sql ");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         fixture_write(fixture, "migrations/0002-b.sql", cases[i].sql);
         expect_failure(fixture, ERR_USAGE, &cases[i].line, 1);
         assert_int_equal(fixture_integer(fixture->database, "PRAGMA user_version"), 1);
         assert_int_equal(fixture_integer(fixture->database, "SELECT count(*) FROM sqlite_schema WHERE name = 'u'"), 0);
     }
+}
+
+static void a_failing_file_takes_back_those_before_it(void **state)
+{
+    static const char *const lines[] = {"0003-c.sql:1:1: UNIQUE constraint failed"};
+    const struct fixture *fixture = *state;
+
+    fixture_write(fixture, "migrations/0001-a.sql", "CREATE TABLE t (a); INSERT INTO t VALUES (1), (1)");
+    expect_run(fixture, MIGRATE_ALL, "0001-a.sql ");
+    fixture_write(fixture, "migrations/0002-b.sql", "ALTER TABLE t RENAME TO u");
+    fixture_write(fixture, "migrations/0003-c.sql", "CREATE UNIQUE INDEX i ON u (a)");
+    expect_failure(fixture, ERR_USAGE, lines, 1);
+    assert_int_equal(fixture_integer(fixture->database, "PRAGMA user_version"), 1);
+    assert_int_equal(fixture_integer(fixture->database, "SELECT count(*) FROM t"), 2);
+    fixture_execute(fixture->database, "DELETE FROM t WHERE rowid = 2");
+    expect_run(fixture, MIGRATE_ALL, "0002-b.sql 0003-c.sql ");
 }
 
 static void wrong_names_and_gaps_are_all_reported_and_nothing_runs(void **state)
@@ -125,9 +160,9 @@ static void without_migrations_the_database_is_left_alone(void **state)
     const struct fixture *fixture = *state;
 
     fixture_execute(fixture->database, "CREATE TABLE mine (a); PRAGMA user_version = 7");
-    expect_success(fixture, 0);
+    expect_run(fixture, MIGRATE_ALL, "");
     fixture_write(fixture, "migrations/README", "none yet");
-    expect_success(fixture, 0);
+    expect_run(fixture, MIGRATE_ALL, "");
     assert_int_equal(fixture_integer(fixture->database, "PRAGMA user_version"), 7);
 }
 
@@ -159,8 +194,10 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         CASE(files_are_applied_once_and_in_order),
+        CASE(no_file_is_run_beyond_the_last_that_is_wanted),
         CASE(a_database_that_is_made_here_is_in_wal_mode),
         CASE(a_failing_file_is_placed_and_leaves_the_database_as_it_was),
+        CASE(a_failing_file_takes_back_those_before_it),
         CASE(wrong_names_and_gaps_are_all_reported_and_nothing_runs),
         CASE(a_database_that_is_newer_is_refused_untouched),
         CASE(without_migrations_the_database_is_left_alone),

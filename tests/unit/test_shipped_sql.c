@@ -88,7 +88,6 @@ static int setup(void **state)
     struct report *report = report_new();
     const char *source = getenv("LARDER_SOURCE");
     struct buf why = {0};
-    unsigned applied;
     void *fixture;
 
     fixture_setup(&fixture);
@@ -97,7 +96,10 @@ static int setup(void **state)
     shipped->arena = arena_new(4096, 1 << 20);
     if (catalog_load(shipped->sql_dir, report, &shipped->catalog) != ERR_OK)
         fail_msg("%s", report_line(report, 0));
-    if (migrate_run(shipped->fixture->database, shipped->sql_dir, &applied, report, NULL, NULL) != ERR_OK)
+    if (migrate_run(&(struct migrate){.path = shipped->fixture->database,
+                                      .sql_dir = shipped->sql_dir,
+                                      .last = MIGRATE_ALL,
+                                      .report = report}) != ERR_OK)
         fail_msg("%s", report_line(report, 0));
     assert_int_equal(sqlite3_open(shipped->fixture->database, &shipped->writer), SQLITE_OK);
     sqlite3_extended_result_codes(shipped->writer, 1);
