@@ -125,6 +125,17 @@ def test_the_environment_is_checked_too(place):
     has_line(lines, "LARDER_AUTH_ADMIN_TOKEN_FILE: ", "missing cannot be read")
 
 
+def test_without_a_file_the_environment_is_told_of_all_the_same(place):
+    environment = {"LARDER_STORE_SQL": str(place.sql), "LARDER_STORE_DATABASE": str(place.database), "LARDER_CONFIG": "",
+                   "LARDER_REDIS_URL": "redis://localhost:99999", "LARDER_SERVER_SOCKET": str(place.file.parent / "s")}
+    program = os.environ.get("LARDER", ROOT / "build" / "larder")
+    served = subprocess.run([program, "serve"], text=True, capture_output=True, timeout=60, env={**os.environ, **environment})
+    assert served.returncode == 2 and "`url` in [redis]: the port must be" in served.stderr
+    asked = subprocess.run([program], text=True, capture_output=True, timeout=60, stdin=subprocess.DEVNULL,
+                           env={**os.environ, **environment, "GATEWAY_INTERFACE": "CGI/1.1", "REQUEST_METHOD": "GET", "REQUEST_URI": "/api/stocks/AAPL"})
+    assert asked.stdout.startswith("Status: 500 ")
+
+
 def test_a_secret_is_never_repeated(place):
     place.configure("[auth]\nadmin_token = geheim\n[redis]\nurl = redis://user:geheim@localhost:x/\n")
     assert "geheim" not in "\n".join(place.complaints())
