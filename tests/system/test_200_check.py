@@ -125,6 +125,19 @@ def test_the_environment_is_checked_too(place):
     has_line(lines, "LARDER_AUTH_ADMIN_TOKEN_FILE: ", "missing cannot be read")
 
 
+@pytest.mark.parametrize("setting, words", [
+    ("[redis]\nurl = redis://localhost:99999", "`url` in [redis]: the port must be"),
+    ("[redis]\nurl = unix://redis.sock", "`url` in [redis]: the path of the socket must be absolute"),
+    ("[server]\nallow_users = root www-dta", "`allow_users` in [server]: there is no user `www-dta`"),
+    ("[server]\ngroup = no-such-group", "`group` in [server]: there is no group `no-such-group`"),
+])
+def test_what_serve_would_refuse_check_says(place, setting, words):
+    place.configure(setting + "\n")
+    has_line(place.complaints(), "larder.conf: ", words)
+    served = place.run("serve")
+    assert served.returncode == 2 and words in served.stderr
+
+
 def test_without_a_file_the_environment_is_told_of_all_the_same(place):
     environment = {"LARDER_STORE_SQL": str(place.sql), "LARDER_STORE_DATABASE": str(place.database), "LARDER_CONFIG": "",
                    "LARDER_REDIS_URL": "redis://localhost:99999", "LARDER_SERVER_SOCKET": str(place.file.parent / "s")}
@@ -329,6 +342,18 @@ def test_a_wrong_configuration_keeps_what_ran(served):
         file.write_text(right + "[server]\npool = none\n[nothing]\n")
         said = reload(served, "reload_refused")
         assert "`pool`" in said and "[nothing]" in said
+        assert served.children("worker") == workers and served.get("/api/stocks/AAPL").status_code == 200
+    finally:
+        file.write_text(right)
+
+
+@pytest.mark.parametrize("setting", ["[server]\nallow_users = www-dta\n", "[redis]\ndatabase = 1\n[server]\ngroup = no-such-group\n"])
+def test_a_configuration_that_names_nobody_keeps_what_ran(served, setting):
+    workers, file = two_workers(served), served.dir / "larder.conf"
+    right = file.read_text()
+    try:
+        file.write_text(right + setting)
+        assert "on this system" in reload(served, "reload_refused")
         assert served.children("worker") == workers and served.get("/api/stocks/AAPL").status_code == 200
     finally:
         file.write_text(right)
