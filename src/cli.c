@@ -349,8 +349,10 @@ int cli_purge(const struct cli *cli)
     struct purge_outcome outcome;
     const char *problem = NULL;
 
-    if (!takes(cli, cli->all ? 0 : 1, "purge PATTERN | --tag TAG | --key KEY | --all") ||
-        !cli_load_config(cli, &config))
+    /* Of two ways to say what goes, one would count for nothing. */
+    const int wanted = cli->all + cli->tag + cli->key > 1 ? -1 : cli->all ? 0 : 1;
+
+    if (!takes(cli, wanted, "purge PATTERN | --tag TAG | --key KEY | --all") || !cli_load_config(cli, &config))
         return 2;
     buf_printf(&item, "%s:%s", cli->tag ? "tag" : cli->key ? "key" : "pattern", cli->all ? "*" : cli->argv[0]);
     struct str view = buf_str(&item);

@@ -245,7 +245,8 @@ def test_serve_with_a_wrong_file_does_not_start_and_says_why(place):
     assert result.returncode == 2 and "x.sql:6:3: no such column" in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [[], ["sideways"], ["check", "more"], ["serve", "more"], ["--sideways"], ["migrate", "x"], ["stats", "x"]], ids=str)
+@pytest.mark.parametrize("arguments", [[], ["sideways"], ["check", "more"], ["serve", "more"], ["--sideways"], ["migrate", "x"], ["stats", "x"], ["check", "--all"],
+                                       ["stats", "--print"], ["serve", "--sample"], ["purge", "--tag", "--key", "x"], ["purge", "--all", "--tag"]], ids=str)
 def test_wrong_usage_exits_with_2(place, arguments):
     result = place.run(*arguments)
     assert result.returncode == 2 and result.stderr and result.stdout == ""
