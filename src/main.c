@@ -50,6 +50,15 @@ static int usage(FILE *out, int code)
     return code;
 }
 
+/* The exit code of what ended with CODE: nothing is done while somebody lacks its results, as on a full disk. */
+static int finish(int code)
+{
+    const bool printed = fflush(stdout) == 0 && !ferror(stdout);
+    if (!printed)
+        fprintf(stderr, "larder: standard output cannot be written\n");
+    return printed || code != 0 ? code : 1;
+}
+
 /* Refuses an option that is among the COUNT of GIVEN and belongs to another command: it would count for nothing. */
 static bool takes_options(const struct command *command, const int *given, int count)
 {
@@ -83,8 +92,8 @@ int main(int argc, char **argv)
         case 't': flag = &cli.tag; break;
         case 'k': flag = &cli.key; break;
         case 'w': flag = &cli.watch; break;
-        case 'V': return printf("larder " PACKAGE_VERSION "\n") < 0;
-        case 'h': return usage(stdout, 0);
+        case 'V': printf("larder " PACKAGE_VERSION "\n"); return finish(0);
+        case 'h': return finish(usage(stdout, 0));
         default: return usage(stderr, 2);
         }
         if (!*flag)
@@ -97,7 +106,7 @@ int main(int argc, char **argv)
     cli.argv = argv + optind + 1;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (strcmp(argv[optind], commands[i].name) == 0)
-            return takes_options(&commands[i], given, count) ? commands[i].run(&cli) : usage(stderr, 2);
+            return takes_options(&commands[i], given, count) ? finish(commands[i].run(&cli)) : usage(stderr, 2);
     fprintf(stderr, "larder: there is no command '%s'\n\n", argv[optind]);
     return usage(stderr, 2);
 }

@@ -252,6 +252,14 @@ def test_wrong_usage_exits_with_2(place, arguments):
     assert result.returncode == 2 and result.stderr and result.stdout == ""
 
 
+@pytest.mark.parametrize("arguments", [["check"], ["check", "--print"], ["migrate"], ["openapi"], ["--help"], ["--version"]], ids=str)
+def test_results_that_cannot_be_written_are_a_failure(place, arguments):
+    program = os.environ.get("LARDER", ROOT / "build" / "larder")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([program, "--config", place.file, *arguments], text=True, stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == 1 and done.stderr == "larder: standard output cannot be written\n"
+
+
 def test_help_and_version(place):
     assert "check" in place.run("--help").stdout and place.run("--version").stdout.startswith("larder ")
 
