@@ -235,6 +235,10 @@ def test_a_missing_directory_or_file_is_said(place):
     missing = place.file.parent / "missing"
     place.file.write_text(f"[store]\ndatabase = {place.database}\nsql = {missing}\n")
     has_line(place.complaints(), "missing/resources: ", "sql")
+    (place.sql / "resources" / "stock.sql").unlink()
+    (place.sql / "resources" / "stock.sql").mkdir()
+    place.configure("")
+    has_line(place.complaints(), "sql/resources/stock.sql: ", "a directory and no file")
     place.file.unlink()
     has_line(place.complaints(), "larder.conf: ", "cannot be read")
 
