@@ -170,12 +170,18 @@ enum err cli_ask_server(const struct config *config, const struct cli_question *
 
     if (err == ERR_UNAVAILABLE)
         buf_printf(why, "no server listens on %s", config->server.socket);
+    else if (err == ERR_DENIED)
+        buf_printf(why, "uid %u may not connect to %s: run this as root, or as the server's user", (unsigned)geteuid(),
+                   config->server.socket);
     else if (err != ERR_OK)
         buf_printf(why, "the server on %s: %s", config->server.socket, err_text(err));
     else if (code != 200 && code != 202)
         buf_printf(why, "the server on %s answered %d: %.*s", config->server.socket, code, STR_ARG(buf_str(answer)));
     if (question->status)
         *question->status = code;
+    /* To who may not ask it, a server is as good as none. */
+    if (err == ERR_DENIED)
+        return ERR_UNAVAILABLE;
     return err != ERR_OK ? err : code == 200 || code == 202 ? ERR_OK : ERR_DENIED;
 }
 

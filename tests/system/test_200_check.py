@@ -256,6 +256,17 @@ def test_wrong_usage_exits_with_2(place, arguments):
     assert result.returncode == 2 and result.stderr and result.stdout == ""
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_who_may_not_ask_the_server_is_told_so(served, place):
+    os.chmod(place.file, 0o644)
+    place.file.write_text(f"[server]\nsocket = {served.dir}/larder.sock\n")
+    for directory in [*served.dir.parents[:-2], served.dir, *place.file.parents[:-2]]:
+        directory.chmod(directory.stat().st_mode | 0o011)
+    program = os.environ.get("LARDER", ROOT / "build" / "larder")
+    done = subprocess.run([program, "--config", place.file, "stats"], text=True, capture_output=True, timeout=60, user=65534, group=65534, extra_groups=[])
+    assert done.returncode == 1 and f"uid 65534 may not connect to {served.dir}/larder.sock" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [["check"], ["check", "--print"], ["migrate"], ["openapi"], ["--help"], ["--version"]], ids=str)
 def test_results_that_cannot_be_written_are_a_failure(place, arguments):
     program = os.environ.get("LARDER", ROOT / "build" / "larder")
