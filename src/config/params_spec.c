@@ -164,6 +164,10 @@ static enum err parse_attribute(struct line *line, struct str word, struct param
     if (str_equal(word, STR("=")))
         return take_operand(line, word, &line->has_fallback, &line->fallback, why);
     if (str_equal(word, STR("?"))) {
+        if (spec->optional) {
+            buf_add_str(why, STR("`?` stands twice"));
+            return ERR_SYNTAX;
+        }
         spec->optional = true;
         return ERR_OK;
     }

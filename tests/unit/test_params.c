@@ -137,6 +137,7 @@ static void a_wrong_declaration_says_what_is_wrong(void **state)
                 {"limit integer = fifty", "the default `fifty` is not allowed"},
                 {"q text in a,b = c", "one of a, b"},
                 {"q text ? = c", "exclude each other"},
+                {"q text ? ?", "stands twice"},
                 {"id integer 9007199254740993..9007199254740992", "ends before it begins"},
                 {"q text =c", "is not understood"},
                 {"q text optional", "is not understood"}};
