@@ -145,12 +145,10 @@ static enum err load_catalog(struct serve_files *files, struct report *report)
     static const struct app_shared nothing;
     struct app *app;
     enum err err = catalog_load(files->config->store.sql, report, &files->catalog);
-    if (err != ERR_OK)
-        return err;
-    err = app_new(files->config, files->catalog, &nothing, report, &app);
-    if (err == ERR_OK)
+    enum err joined = app_new(files->config, files->catalog, &nothing, report, &app);
+    if (joined == ERR_OK)
         app_free(&app);
-    return err;
+    return err == ERR_OK ? joined : err;
 }
 
 /* What is wrong with CONFIG beyond its text: a URL that its backend would not take, a user that does not exist. */

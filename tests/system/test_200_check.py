@@ -195,12 +195,16 @@ def test_everything_wrong_in_several_files_is_said_at_once(place):
     place.resource("aa", RESOURCES[5][0].replace("x", "aa"))
     place.resource("bb", RESOURCES[15][0].replace("x", "bb"))
     place.resource("cc", RESOURCES[18][0].replace("x", "cc"))
+    for name, path in (("ff", "/api/cache/status"), ("gg", "/api/gg"), ("hh", "/api/gg")):
+        place.resource(name, f"-- name: {name}\n-- route: GET {path}\nSELECT 1 AS one;")
     (place.sql / "import" / "dd.sql").write_text("-- purge: everything\nINSERT INTO stocks VALUES (:a);")
     (place.sql / "import" / "ee.sql").write_text("INSERT INTO nowhere VALUES (:a);")
     lines = place.complaints()
     has_line(lines, "sql/resources/aa.sql:2:4: ", "`colour:` is unknown")
     has_line(lines, "sql/resources/bb.sql:6:3: ", "no such column")
     has_line(lines, "sql/resources/cc.sql:5:8: ", ":y is neither declared")
+    has_line(lines, "sql/resources/ff.sql:2:11: ", "one of larder's own")
+    assert [line for line in lines if "hh.sql" in line] == ["sql/resources/hh.sql:2:11: the route GET /api/gg is taken by sql/resources/gg.sql, which matches the same paths"]
     has_line(lines, "sql/import/dd.sql:1:", "everything")
     has_line(lines, "sql/import/ee.sql:1:", "no such table")
 
@@ -256,6 +260,14 @@ def test_wrong_usage_exits_with_2(place, arguments):
     assert result.returncode == 2 and result.stderr and result.stdout == ""
 
 
+@pytest.mark.parametrize("arguments", [["check"], ["check", "--print"], ["migrate"], ["openapi"], ["--help"], ["--version"]], ids=str)
+def test_results_that_cannot_be_written_are_a_failure(place, arguments):
+    program = os.environ.get("LARDER", ROOT / "build" / "larder")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([program, "--config", place.file, *arguments], text=True, stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == 1 and done.stderr == "larder: standard output cannot be written\n"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 def test_who_may_not_ask_the_server_is_told_so(served, place):
     os.chmod(place.file, 0o644)
@@ -265,14 +277,6 @@ def test_who_may_not_ask_the_server_is_told_so(served, place):
     program = os.environ.get("LARDER", ROOT / "build" / "larder")
     done = subprocess.run([program, "--config", place.file, "stats"], text=True, capture_output=True, timeout=60, user=65534, group=65534, extra_groups=[])
     assert done.returncode == 1 and f"uid 65534 may not connect to {served.dir}/larder.sock" in done.stderr
-
-
-@pytest.mark.parametrize("arguments", [["check"], ["check", "--print"], ["migrate"], ["openapi"], ["--help"], ["--version"]], ids=str)
-def test_results_that_cannot_be_written_are_a_failure(place, arguments):
-    program = os.environ.get("LARDER", ROOT / "build" / "larder")
-    with open("/dev/full", "w") as full:
-        done = subprocess.run([program, "--config", place.file, *arguments], text=True, stdout=full, stderr=subprocess.PIPE, timeout=60)
-    assert done.returncode == 1 and done.stderr == "larder: standard output cannot be written\n"
 
 
 def test_help_and_version(place):
