@@ -279,6 +279,14 @@ def test_who_may_not_ask_the_server_is_told_so(served, place):
     assert done.returncode == 1 and f"uid 65534 may not connect to {served.dir}/larder.sock" in done.stderr
 
 
+def test_streams_that_are_closed_are_nobodys(place):
+    program = os.environ.get("LARDER", ROOT / "build" / "larder")
+    done = subprocess.run(["sh", "-c", 'exec "$0" "$@" 0<&- 2>&-', program, "--config", place.file, "migrate"], text=True, stdout=subprocess.PIPE, timeout=60)
+    assert done.returncode == 0 and done.stdout == f"{place.database} is up to date\n"
+    done = subprocess.run(["sh", "-c", 'exec "$0" "$@" 1>&-', program, "--config", place.file, "check"], text=True, stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == 1 and "standard output" in done.stderr
+
+
 def test_help_and_version(place):
     assert "check" in place.run("--help").stdout and place.run("--version").stdout.startswith("larder ")
 
