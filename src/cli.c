@@ -170,12 +170,18 @@ enum err cli_ask_server(const struct config *config, const struct cli_question *
 
     if (err == ERR_UNAVAILABLE)
         buf_printf(why, "no server listens on %s", config->server.socket);
+    else if (err == ERR_DENIED)
+        buf_printf(why, "uid %u may not connect to %s: run this as root, or as the server's user", (unsigned)geteuid(),
+                   config->server.socket);
     else if (err != ERR_OK)
         buf_printf(why, "the server on %s: %s", config->server.socket, err_text(err));
     else if (code != 200 && code != 202)
         buf_printf(why, "the server on %s answered %d: %.*s", config->server.socket, code, STR_ARG(buf_str(answer)));
     if (question->status)
         *question->status = code;
+    /* To who may not ask it, a server is as good as none. */
+    if (err == ERR_DENIED)
+        return ERR_UNAVAILABLE;
     return err != ERR_OK ? err : code == 200 || code == 202 ? ERR_OK : ERR_DENIED;
 }
 
@@ -349,8 +355,10 @@ int cli_purge(const struct cli *cli)
     struct purge_outcome outcome;
     const char *problem = NULL;
 
-    if (!takes(cli, cli->all ? 0 : 1, "purge PATTERN | --tag TAG | --key KEY | --all") ||
-        !cli_load_config(cli, &config))
+    /* Of two ways to say what goes, one would count for nothing. */
+    const int wanted = cli->all + cli->tag + cli->key > 1 ? -1 : cli->all ? 0 : 1;
+
+    if (!takes(cli, wanted, "purge PATTERN | --tag TAG | --key KEY | --all") || !cli_load_config(cli, &config))
         return 2;
     buf_printf(&item, "%s:%s", cli->tag ? "tag" : cli->key ? "key" : "pattern", cli->all ? "*" : cli->argv[0]);
     struct str view = buf_str(&item);

@@ -39,7 +39,7 @@ struct cli_question {
     struct buf *answer, *why;
 };
 
-/* Asks it. ERR_UNAVAILABLE: none listens. ERR_DENIED: it answered with neither 200 nor 202. WHY for a person. */
+/* Asks it. ERR_UNAVAILABLE: none listens, or not to this user. ERR_DENIED: it answered with neither 200 nor 202. WHY for a person. */
 enum err cli_ask_server(const struct config *config, const struct cli_question *question) ERR_CHECKED;
 /* Prints REPORT's lines on stderr, each after `larder: `. */
 void cli_print_report(const struct report *report);

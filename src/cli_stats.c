@@ -328,7 +328,6 @@ static int watch_server(const struct config *config)
     }
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         sigaction(numbers[i], &action, NULL);
-    signal(SIGPIPE, SIG_IGN);
     begin_drawing(&watch);
     int64_t due_ms = watch.now.at_ms;
     bool printing = true;

@@ -18,6 +18,8 @@
 #include "base/metrics.h"
 #include "base/shm.h"
 #include "base/sys.h"
+#include "l2/l2_url.h"
+#include "server/listener.h"
 #include "server/supervisor.h"
 #include "store/check.h"
 #include "store/migrate.h"
@@ -143,12 +145,26 @@ static enum err load_catalog(struct serve_files *files, struct report *report)
     static const struct app_shared nothing;
     struct app *app;
     enum err err = catalog_load(files->config->store.sql, report, &files->catalog);
-    if (err != ERR_OK)
-        return err;
-    err = app_new(files->config, files->catalog, &nothing, report, &app);
-    if (err == ERR_OK)
+    enum err joined = app_new(files->config, files->catalog, &nothing, report, &app);
+    if (joined == ERR_OK)
         app_free(&app);
-    return err;
+    return err == ERR_OK ? joined : err;
+}
+
+/* What is wrong with CONFIG beyond its text: a URL that its backend would not take, a user that does not exist. */
+static enum err check_names(const struct config *config, const char *config_path, struct report *report)
+{
+    size_t before = report_count(report);
+    struct l2_url url;
+    struct buf why = {0};
+
+    if (l2_url_parse(str_from(config->redis.url), &url, &why) == ERR_OK)
+        l2_url_fini(&url);
+    else
+        report_add(report, config_path, 0, 0, "`url` in [redis]: %s", why.p);
+    listener_check(config, config_path, report);
+    buf_free(&why);
+    return report_count(report) > before ? ERR_USAGE : ERR_OK;
 }
 
 enum err serve_load_files(const char *config_path, struct report *report, struct serve_files *out)
@@ -156,6 +172,8 @@ enum err serve_load_files(const char *config_path, struct report *report, struct
     struct serve_files files = {0};
     enum err err = config_load(config_path, report, &files.config);
     /* What is wrong in one place does not keep the others from being looked at: a person learns all of it at once. */
+    if (files.config && check_names(files.config, config_path, report) != ERR_OK)
+        err = ERR_USAGE;
     if (files.config && load_catalog(&files, report) != ERR_OK)
         err = ERR_USAGE;
     enum err checked = files.config ? check_apart(&files, report) : ERR_OK;

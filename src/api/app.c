@@ -140,7 +140,8 @@ enum err app_new(const struct config *config, const struct catalog *catalog, con
     app->resource_routes = sys_calloc(catalog->count, sizeof *app->resource_routes);
     add_built_in(app->router);
     for (size_t i = 0; i < catalog->count; i++)
-        if (add_resource(app, &catalog->resources[i], &app->resource_routes[i], report) != ERR_OK)
+        if (!catalog->resources[i].is_second &&
+            add_resource(app, &catalog->resources[i], &app->resource_routes[i], report) != ERR_OK)
             err = ERR_EXISTS;
     if (err == ERR_OK)
         *out = app;

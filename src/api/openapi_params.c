@@ -75,20 +75,25 @@ static void add_type(const struct params_spec *spec, bool nullable, struct json_
         json_object_object_add(schema, "format", json_object_new_string(formats[spec->type]));
 }
 
+static struct json_object *bound(const struct params_spec *spec, long double value)
+{
+    return spec->type == PARAMS_NUMBER ? number((double)value) : json_object_new_int64((int64_t)value);
+}
+
 static void add_limits(const struct params_spec *spec, struct json_object *schema)
 {
     bool is_text = spec->type == PARAMS_TEXT;
-    double most = spec->has_max ? spec->max : is_text ? PARAMS_VALUE_MAX : 0;
+    long double most = spec->has_max ? spec->max : is_text ? PARAMS_VALUE_MAX : 0;
 
     if (is_text && most > PARAMS_VALUE_MAX)
         most = PARAMS_VALUE_MAX;
     if (spec->has_min && (!is_text || spec->min > 0))
-        json_object_object_add(schema, is_text ? "minLength" : "minimum", number(spec->min));
+        json_object_object_add(schema, is_text ? "minLength" : "minimum", bound(spec, spec->min));
     /* A value in the path cannot be empty: it would be another path. */
     else if (is_text && spec->in_path)
         json_object_object_add(schema, "minLength", json_object_new_int(1));
     if (spec->has_max || is_text)
-        json_object_object_add(schema, is_text ? "maxLength" : "maximum", number(most));
+        json_object_object_add(schema, is_text ? "maxLength" : "maximum", bound(spec, most));
 }
 
 static void add_pattern(const struct params_spec *spec, struct json_object *schema)

@@ -29,6 +29,8 @@ enum err err_from_errno(int number)
     case ENOENT:
     case ENOTDIR:
         return ERR_NOT_FOUND;
+    case EISDIR:
+        return ERR_DIRECTORY;
     case EACCES:
     case EPERM:
         return ERR_DENIED;

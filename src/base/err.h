@@ -37,7 +37,8 @@
     X(AGAIN, "incomplete, more is needed")                                                                             \
     X(USAGE, "wrong usage")                                                                                            \
     X(STATEMENT, "the SQL statement failed")                                                                           \
-    X(OVERDUE, "took longer than it may, and was taken back")
+    X(OVERDUE, "took longer than it may, and was taken back")                                                          \
+    X(DIRECTORY, "a directory and no file")
 
 #define ERR_ENUM(name, text) ERR_##name,
 enum err { ERR_TABLE(ERR_ENUM) ERR_COUNT };

@@ -39,7 +39,7 @@ void report_free(struct report **report)
 
 static void add_place(struct buf *out, const char *file, unsigned line, unsigned column)
 {
-    if (*file == '\0')
+    if (!file || *file == '\0')
         return;
     buf_add_str(out, str_from(file));
     if (line != 0)

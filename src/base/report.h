@@ -13,6 +13,7 @@ struct report;
 
 struct report *report_new(void);
 void report_free(struct report **report);
+/* FILE may be NULL or empty: the line then names none, as where the configuration comes from the environment alone. */
 void report_add(struct report *report, const char *file, unsigned line, unsigned column, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 size_t report_count(const struct report *report);

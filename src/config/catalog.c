@@ -139,7 +139,7 @@ static bool keys_may_meet(struct str a, struct str b)
 }
 
 /* What must hold between LATER and a resource whose file was read before it. */
-static void compare(const struct resource *earlier, const struct resource *later, struct report *report)
+static void compare(const struct resource *earlier, struct resource *later, struct report *report)
 {
     unsigned line, column;
 
@@ -149,6 +149,7 @@ static void compare(const struct resource *earlier, const struct resource *later
                    STR_ARG(later->name), earlier->file.p);
     }
     if (str_equal(earlier->method, later->method) && same_shape(earlier->path, later->path)) {
+        later->is_second = true;
         catalog_locate(later, later->method.p, &line, &column);
         report_add(report, later->file.p, line, column,
                    "the route %.*s %.*s is taken by %s, which matches the same paths", STR_ARG(later->method),

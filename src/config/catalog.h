@@ -31,6 +31,7 @@ struct resource {
     struct str method; /* "GET", "POST", "PUT", "PATCH" or "DELETE" */
     bool reading;      /* GET */
     struct str path;
+    bool is_second; /* its route is an earlier one's, which has been reported */
     struct params_spec *params;
     size_t params_count;
     struct str key; /* template; empty only for writing resources */

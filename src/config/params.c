@@ -31,7 +31,7 @@ static size_t count_characters(struct str text)
     return count;
 }
 
-static bool in_range(const struct params_spec *spec, double value)
+static bool in_range(const struct params_spec *spec, long double value)
 {
     return (!spec->has_min || value >= spec->min) && (!spec->has_max || value <= spec->max);
 }
@@ -44,6 +44,14 @@ static bool in_choices(const struct params_spec *spec, struct str text)
     return spec->choices_count == 0;
 }
 
+static void explain_bound(const struct params_spec *spec, long double bound, struct buf *why)
+{
+    if (spec->type == PARAMS_NUMBER)
+        buf_add_double(why, (double)bound);
+    else
+        buf_add_int64(why, (int64_t)bound);
+}
+
 static void explain_range(const struct params_spec *spec, struct buf *why)
 {
     if (spec->has_min && spec->has_max)
@@ -51,11 +59,11 @@ static void explain_range(const struct params_spec *spec, struct buf *why)
     else if (spec->has_min)
         buf_add_str(why, STR(" of at least "));
     if (spec->has_min)
-        buf_add_double(why, spec->min);
+        explain_bound(spec, spec->min, why);
     if (spec->has_max)
         buf_add_str(why, spec->has_min ? STR(" to ") : STR(" of at most "));
     if (spec->has_max)
-        buf_add_double(why, spec->max);
+        explain_bound(spec, spec->max, why);
     if (spec->type == PARAMS_TEXT && (spec->has_min || spec->has_max))
         buf_add_str(why, STR(" characters"));
 }
@@ -107,7 +115,7 @@ static enum err check_text(const struct params_spec *spec, struct str raw, struc
         buf_printf(why, "parameter `%.*s` must be UTF-8 text without NUL characters", STR_ARG(spec->name));
         return ERR_TYPE;
     }
-    if ((spec->has_min || spec->has_max) && !in_range(spec, (double)count_characters(raw)))
+    if ((spec->has_min || spec->has_max) && !in_range(spec, (long double)count_characters(raw)))
         return refuse(spec, ERR_RANGE, why);
     copy = arena_alloc(arena, raw.len + 1);
     if (!copy)
@@ -136,7 +144,7 @@ static enum err check_integer(const struct params_spec *spec, struct str raw, st
 
     if (err)
         return refuse(spec, err == ERR_RANGE ? ERR_RANGE : ERR_TYPE, why);
-    if (!in_range(spec, (double)integer))
+    if (!in_range(spec, (long double)integer))
         return refuse(spec, ERR_RANGE, why);
     buf_add_int64(&digits, integer);
     if (!in_choices(spec, buf_str(&digits)))

@@ -23,7 +23,7 @@ struct params_spec {
     bool optional;    /* `?`: NULL when absent */
     bool has_default; /* default_text is used when absent, already checked against the rest */
     bool has_min, has_max;
-    double min, max;           /* for numbers; for text: of the length in characters */
+    long double min, max;      /* for numbers, exact for 64 bits; for text: of the length in characters */
     const struct str *choices; /* `in a,b,c` */
     size_t choices_count;
     struct str pattern_text; /* `~ regex`, POSIX extended; empty without */

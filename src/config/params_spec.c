@@ -77,19 +77,22 @@ static enum err parse_type(struct str word, struct params_spec *spec, struct buf
 }
 
 /* One end of a range; an empty one is open. */
-static enum err parse_bound(const struct params_spec *spec, struct str text, bool *has, double *out)
+static enum err parse_bound(const struct params_spec *spec, struct str text, bool *has, long double *out)
 {
+    double number;
     int64_t whole;
     enum err err;
 
     if (text.len == 0)
         return ERR_OK;
     if (spec->type == PARAMS_NUMBER) {
-        err = str_to_double(text, out);
+        err = str_to_double(text, &number);
+        if (err == ERR_OK)
+            *out = number;
     } else {
         err = str_to_int64(text, &whole);
         if (err == ERR_OK)
-            *out = (double)whole;
+            *out = whole;
     }
     *has = err == ERR_OK;
     return err;
@@ -161,6 +164,10 @@ static enum err parse_attribute(struct line *line, struct str word, struct param
     if (str_equal(word, STR("=")))
         return take_operand(line, word, &line->has_fallback, &line->fallback, why);
     if (str_equal(word, STR("?"))) {
+        if (spec->optional) {
+            buf_add_str(why, STR("`?` stands twice"));
+            return ERR_SYNTAX;
+        }
         spec->optional = true;
         return ERR_OK;
     }

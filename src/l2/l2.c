@@ -22,8 +22,12 @@
 enum err l2_shared_new(const struct config *config, int64_t life_ms, struct l2_shared **out, struct buf *why)
 {
     struct l2_shared *shared = sys_calloc(1, sizeof(*shared));
-    enum err err = l2_url_parse(str_from(config->redis.url), &shared->url, why);
+    struct buf reason = {0};
+    enum err err = l2_url_parse(str_from(config->redis.url), &shared->url, &reason);
 
+    if (err != ERR_OK)
+        buf_printf(why, "`url` in [redis]: %s", reason.p);
+    buf_free(&reason);
     shared->life_ms = life_ms;
     if (err == ERR_OK)
         err = l2_health_new(config, &shared->health);

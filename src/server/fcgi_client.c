@@ -28,9 +28,10 @@ static enum err connect_path(const char *path, int *out)
         *out = fd;
         return ERR_OK;
     }
+    const bool denied = errno == EACCES;
     if (fd >= 0)
         close(fd);
-    return ERR_UNAVAILABLE;
+    return denied ? ERR_DENIED : ERR_UNAVAILABLE;
 }
 
 static enum err connect_tcp(const char *where, int *out)

@@ -19,7 +19,8 @@ struct fcgi_client_request {
     int64_t timeout_ms;
 };
 
-/* Sends REQUEST and waits. STATUS and BODY (appended) of the answer. ERR_UNAVAILABLE: nobody listens; ERR_TIMEOUT; ERR_IO. */
+/* Sends REQUEST and waits. STATUS and BODY (appended) of the answer. ERR_UNAVAILABLE: nobody listens; ERR_DENIED:
+ * somebody may, and the socket is not for this user; ERR_TIMEOUT; ERR_IO. */
 enum err fcgi_client_ask(const struct fcgi_client_request *request, int *status, struct buf *body) ERR_CHECKED;
 
 #endif

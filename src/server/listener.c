@@ -238,6 +238,29 @@ enum err listener_peers_new(const struct config *config, int listener, struct li
     return err;
 }
 
+/* A complaint about what SETTING names, which must be a KIND. */
+static void refuse_name(const char *setting, const char *kind, struct str name, const char *file, struct report *report)
+{
+    report_add(report, file, 0, 0, "`%s` in [server]: there is no %s `%.*s` on this system", setting, kind,
+               STR_ARG(name));
+}
+
+void listener_check(const struct config *config, const char *file, struct report *report)
+{
+    struct listener_peers peers = {0};
+    struct str rest = str_from(config->server.allow_users), word;
+    const char *user = config->server.user, *group = config->server.group;
+
+    while ((word = str_word(&rest)).len > 0)
+        if (!add_user(&peers, word))
+            refuse_name("allow_users", "user", word, file, report);
+    /* Nobody but root can change to it. */
+    if (*user != '\0' && geteuid() == 0 && !getpwnam(user))
+        refuse_name("user", "user", str_from(user), file, report);
+    if (*group != '\0' && !getgrnam(group))
+        refuse_name("group", "group", str_from(group), file, report);
+}
+
 void listener_peers_free(struct listener_peers **peers)
 {
     free(*peers);

@@ -4,6 +4,7 @@
 #ifndef LARDER_LISTENER_H
 #define LARDER_LISTENER_H
 
+#include "base/report.h"
 #include "config/config.h"
 
 /* Makes the socket that CONFIG names: a path (mode and group as configured; without a group, and made by root, it is the web server's) or host:port. A socket file nobody listens on is replaced; one that is
@@ -17,6 +18,10 @@ bool listener_inherit(int fd);
 bool listener_is_path(const char *where);
 /* Removes the socket file that listener_open made for the setting WHERE. */
 void listener_unlink(const char *where);
+
+/* Adds to REPORT, for the configuration FILE (may be NULL), each user and group that CONFIG names and this system does
+ * not have. */
+void listener_check(const struct config *config, const char *file, struct report *report);
 
 /* The uids that may connect: those configured, else root, our own and the usual ones of web servers. */
 struct listener_peers;

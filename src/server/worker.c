@@ -514,7 +514,7 @@ static enum err open_worker(struct worker *worker, const struct worker_options *
 static void close_worker(struct worker *worker)
 {
     /* Jobs that outlive the drain are the supervisor's to kill. */
-    if (worker->busy == 0 && pool_background(worker->pool) == 0) {
+    if (worker->pool && worker->busy == 0 && pool_background(worker->pool) == 0) {
         pool_free(&worker->pool);
         if (worker->thread)
             worker->options->ops->thread_close(worker->thread);

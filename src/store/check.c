@@ -23,7 +23,7 @@
 #include "store/statement.h"
 #include "store/tables.h"
 
-enum { IMPORT_BYTES_MAX = 1 << 20 };
+enum { IMPORT_BYTES_MAX = 1 << 20, BUSY_TIMEOUT_MS = 1000 };
 
 struct check {
     sqlite3 *db; /* the twin */
@@ -87,8 +87,11 @@ static enum err open_twin(const char *path, const char *sql_dir, struct report *
     err = ERR_OK;
     if (access(path, F_OK) == 0) {
         int code = sqlite3_open_v2(path, &origin, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
-        if (origin)
+        if (origin) {
             sqlite3_db_config(origin, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+            /* Another program's lock of a moment is no reason to leave the statements unchecked. */
+            sqlite3_busy_timeout(origin, BUSY_TIMEOUT_MS);
+        }
         err = code == SQLITE_OK ? copy_schema(origin, db, &why) : rows_failed(origin, &why);
         if (err == ERR_OK)
             err = copy_version(origin, db, &why);

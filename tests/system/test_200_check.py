@@ -125,6 +125,30 @@ def test_the_environment_is_checked_too(place):
     has_line(lines, "LARDER_AUTH_ADMIN_TOKEN_FILE: ", "missing cannot be read")
 
 
+@pytest.mark.parametrize("setting, words", [
+    ("[redis]\nurl = redis://localhost:99999", "`url` in [redis]: the port must be"),
+    ("[redis]\nurl = unix://redis.sock", "`url` in [redis]: the path of the socket must be absolute"),
+    ("[server]\nallow_users = root www-dta", "`allow_users` in [server]: there is no user `www-dta`"),
+    ("[server]\ngroup = no-such-group", "`group` in [server]: there is no group `no-such-group`"),
+])
+def test_what_serve_would_refuse_check_says(place, setting, words):
+    place.configure(setting + "\n")
+    has_line(place.complaints(), "larder.conf: ", words)
+    served = place.run("serve")
+    assert served.returncode == 2 and words in served.stderr
+
+
+def test_without_a_file_the_environment_is_told_of_all_the_same(place):
+    environment = {"LARDER_STORE_SQL": str(place.sql), "LARDER_STORE_DATABASE": str(place.database), "LARDER_CONFIG": "",
+                   "LARDER_REDIS_URL": "redis://localhost:99999", "LARDER_SERVER_SOCKET": str(place.file.parent / "s")}
+    program = os.environ.get("LARDER", ROOT / "build" / "larder")
+    served = subprocess.run([program, "serve"], text=True, capture_output=True, timeout=60, env={**os.environ, **environment})
+    assert served.returncode == 2 and "`url` in [redis]: the port must be" in served.stderr
+    asked = subprocess.run([program], text=True, capture_output=True, timeout=60, stdin=subprocess.DEVNULL,
+                           env={**os.environ, **environment, "GATEWAY_INTERFACE": "CGI/1.1", "REQUEST_METHOD": "GET", "REQUEST_URI": "/api/stocks/AAPL"})
+    assert asked.stdout.startswith("Status: 500 ")
+
+
 def test_a_secret_is_never_repeated(place):
     place.configure("[auth]\nadmin_token = geheim\n[redis]\nurl = redis://user:geheim@localhost:x/\n")
     assert "geheim" not in "\n".join(place.complaints())
@@ -171,12 +195,16 @@ def test_everything_wrong_in_several_files_is_said_at_once(place):
     place.resource("aa", RESOURCES[5][0].replace("x", "aa"))
     place.resource("bb", RESOURCES[15][0].replace("x", "bb"))
     place.resource("cc", RESOURCES[18][0].replace("x", "cc"))
+    for name, path in (("ff", "/api/cache/status"), ("gg", "/api/gg"), ("hh", "/api/gg")):
+        place.resource(name, f"-- name: {name}\n-- route: GET {path}\nSELECT 1 AS one;")
     (place.sql / "import" / "dd.sql").write_text("-- purge: everything\nINSERT INTO stocks VALUES (:a);")
     (place.sql / "import" / "ee.sql").write_text("INSERT INTO nowhere VALUES (:a);")
     lines = place.complaints()
     has_line(lines, "sql/resources/aa.sql:2:4: ", "`colour:` is unknown")
     has_line(lines, "sql/resources/bb.sql:6:3: ", "no such column")
     has_line(lines, "sql/resources/cc.sql:5:8: ", ":y is neither declared")
+    has_line(lines, "sql/resources/ff.sql:2:11: ", "one of larder's own")
+    assert [line for line in lines if "hh.sql" in line] == ["sql/resources/hh.sql:2:11: the route GET /api/gg is taken by sql/resources/gg.sql, which matches the same paths"]
     has_line(lines, "sql/import/dd.sql:1:", "everything")
     has_line(lines, "sql/import/ee.sql:1:", "no such table")
 
@@ -211,6 +239,10 @@ def test_a_missing_directory_or_file_is_said(place):
     missing = place.file.parent / "missing"
     place.file.write_text(f"[store]\ndatabase = {place.database}\nsql = {missing}\n")
     has_line(place.complaints(), "missing/resources: ", "sql")
+    (place.sql / "resources" / "stock.sql").unlink()
+    (place.sql / "resources" / "stock.sql").mkdir()
+    place.configure("")
+    has_line(place.complaints(), "sql/resources/stock.sql: ", "a directory and no file")
     place.file.unlink()
     has_line(place.complaints(), "larder.conf: ", "cannot be read")
 
@@ -221,10 +253,38 @@ def test_serve_with_a_wrong_file_does_not_start_and_says_why(place):
     assert result.returncode == 2 and "x.sql:6:3: no such column" in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [[], ["sideways"], ["check", "more"], ["serve", "more"], ["--sideways"], ["migrate", "x"], ["stats", "x"]], ids=str)
+@pytest.mark.parametrize("arguments", [[], ["sideways"], ["check", "more"], ["serve", "more"], ["--sideways"], ["migrate", "x"], ["stats", "x"], ["check", "--all"],
+                                       ["stats", "--print"], ["serve", "--sample"], ["purge", "--tag", "--key", "x"], ["purge", "--all", "--tag"]], ids=str)
 def test_wrong_usage_exits_with_2(place, arguments):
     result = place.run(*arguments)
     assert result.returncode == 2 and result.stderr and result.stdout == ""
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["check", "--print"], ["migrate"], ["openapi"], ["--help"], ["--version"]], ids=str)
+def test_results_that_cannot_be_written_are_a_failure(place, arguments):
+    program = os.environ.get("LARDER", ROOT / "build" / "larder")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([program, "--config", place.file, *arguments], text=True, stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == 1 and done.stderr == "larder: standard output cannot be written\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_who_may_not_ask_the_server_is_told_so(served, place):
+    os.chmod(place.file, 0o644)
+    place.file.write_text(f"[server]\nsocket = {served.dir}/larder.sock\n")
+    for directory in [*served.dir.parents[:-2], served.dir, *place.file.parents[:-2]]:
+        directory.chmod(directory.stat().st_mode | 0o011)
+    program = os.environ.get("LARDER", ROOT / "build" / "larder")
+    done = subprocess.run([program, "--config", place.file, "stats"], text=True, capture_output=True, timeout=60, user=65534, group=65534, extra_groups=[])
+    assert done.returncode == 1 and f"uid 65534 may not connect to {served.dir}/larder.sock" in done.stderr
+
+
+def test_streams_that_are_closed_are_nobodys(place):
+    program = os.environ.get("LARDER", ROOT / "build" / "larder")
+    done = subprocess.run(["sh", "-c", 'exec "$0" "$@" 0<&- 2>&-', program, "--config", place.file, "migrate"], text=True, stdout=subprocess.PIPE, timeout=60)
+    assert done.returncode == 0 and done.stdout == f"{place.database} is up to date\n"
+    done = subprocess.run(["sh", "-c", 'exec "$0" "$@" 1>&-', program, "--config", place.file, "check"], text=True, stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == 1 and "standard output" in done.stderr
 
 
 def test_help_and_version(place):
@@ -324,6 +384,18 @@ def test_a_wrong_configuration_keeps_what_ran(served):
         file.write_text(right + "[server]\npool = none\n[nothing]\n")
         said = reload(served, "reload_refused")
         assert "`pool`" in said and "[nothing]" in said
+        assert served.children("worker") == workers and served.get("/api/stocks/AAPL").status_code == 200
+    finally:
+        file.write_text(right)
+
+
+@pytest.mark.parametrize("setting", ["[server]\nallow_users = www-dta\n", "[redis]\ndatabase = 1\n[server]\ngroup = no-such-group\n"])
+def test_a_configuration_that_names_nobody_keeps_what_ran(served, setting):
+    workers, file = two_workers(served), served.dir / "larder.conf"
+    right = file.read_text()
+    try:
+        file.write_text(right + setting)
+        assert "on this system" in reload(served, "reload_refused")
         assert served.children("worker") == workers and served.get("/api/stocks/AAPL").status_code == 200
     finally:
         file.write_text(right)

@@ -119,7 +119,7 @@ def test_a_socket_that_root_makes_is_for_the_web_server(place):
 def test_a_group_that_is_not_there_ends_the_start(place):
     write_config(place, group="no-such-group")
     with serving(place, ready=False) as larder:
-        assert larder.wait(30) == 1
+        assert larder.wait(30) == 2
     assert "no-such-group" in log_of(place) and "`group` in [server]" in log_of(place)
 
 

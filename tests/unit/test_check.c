@@ -1,5 +1,8 @@
 #include "store_fixture.h"
 
+#include <pthread.h>
+#include <time.h>
+
 #include "store/check.h"
 
 static const char front_reading[] = "-- name: r\n-- route: GET /r\n-- param: a text\n-- key: r:{a}\n-- ttl: 1m\n";
@@ -259,6 +262,34 @@ static void it_is_told_what_each_resource_depends_on(void **state)
     buf_free(&answers);
 }
 
+static void *unlock_soon(void *db)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+    return sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK ? NULL : db;
+}
+
+static void a_database_that_is_locked_for_a_moment_is_waited_for(void **state)
+{
+    const struct fixture *fixture = *state;
+    static const char *const lines[] = {"r.sql:6:8: no such column: c"};
+    sqlite3 *db;
+    pthread_t thread;
+
+    assert_int_equal(sqlite3_open(fixture->database, &db), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(db, "CREATE TABLE t (a, b); PRAGMA user_version = 1; BEGIN EXCLUSIVE", NULL, NULL, NULL),
+        SQLITE_OK);
+    fixture_write(
+        fixture, "resources/r.sql",
+        "-- name: r\n-- route: GET /r\n-- param: a text\n-- key: r:{a}\n-- ttl: 1m\nSELECT c FROM t WHERE a = :a");
+    assert_int_equal(pthread_create(&thread, NULL, unlock_soon, db), 0);
+    expect_report(fixture, lines, 1);
+    void *failed;
+    assert_int_equal(pthread_join(thread, &failed), 0);
+    assert_null(failed);
+    sqlite3_close(db);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
@@ -273,6 +304,7 @@ int main(void)
         CASE(a_warm_line_gives_the_parameters_of_its_resource),
         CASE(everything_wrong_is_reported_in_order_of_files),
         CASE(what_a_tables_line_names_is_a_table_that_can_be_watched),
+        CASE(a_database_that_is_locked_for_a_moment_is_waited_for),
         CASE(it_is_told_what_each_resource_depends_on),
     };
 

@@ -44,7 +44,7 @@ static void errno_becomes_the_nearest_error(void **state)
                  {ECONNREFUSED, ERR_UNAVAILABLE},
                  {EPIPE, ERR_UNAVAILABLE},
                  {EIO, ERR_IO},
-                 {EISDIR, ERR_IO},
+                 {EISDIR, ERR_DIRECTORY},
                  {99999, ERR_IO}};
 
     (void)state;

@@ -137,6 +137,8 @@ static void a_wrong_declaration_says_what_is_wrong(void **state)
                 {"limit integer = fifty", "the default `fifty` is not allowed"},
                 {"q text in a,b = c", "one of a, b"},
                 {"q text ? = c", "exclude each other"},
+                {"q text ? ?", "stands twice"},
+                {"id integer 9007199254740993..9007199254740992", "ends before it begins"},
                 {"q text =c", "is not understood"},
                 {"q text optional", "is not understood"}};
 
@@ -200,6 +202,22 @@ static void a_value_has_one_normalised_form(void **state)
         }
         assert_true(found);
     }
+    end(&it);
+}
+
+/* Beyond 2^53 not every whole number is a double. */
+static void a_range_of_whole_numbers_is_exact_to_the_last_bit(void **state)
+{
+    static const char *const lines[] = {"id integer 9007199254740993..9223372036854775806"};
+    struct fixture it;
+
+    (void)state;
+    start(&it, lines, COUNT(lines));
+    assert_int_equal(bind(&it, "id=9007199254740993"), ERR_OK);
+    assert_int_equal(bind(&it, "id=9223372036854775806"), ERR_OK);
+    assert_int_equal(bind(&it, "id=9007199254740992"), ERR_RANGE);
+    expect_why(&it, "a whole number from 9007199254740993 to 9223372036854775806");
+    assert_int_equal(bind(&it, "id=9223372036854775807"), ERR_RANGE);
     end(&it);
 }
 
@@ -449,6 +467,7 @@ int main(void)
         cmocka_unit_test(a_wrong_declaration_says_what_is_wrong),
         cmocka_unit_test(a_value_has_one_normalised_form),
         cmocka_unit_test(an_absent_optional_parameter_is_null),
+        cmocka_unit_test(a_range_of_whole_numbers_is_exact_to_the_last_bit),
         cmocka_unit_test(what_cannot_be_valid_is_refused_with_the_parameter_and_what_is_allowed),
         cmocka_unit_test(a_missing_parameter_is_named),
         cmocka_unit_test(what_a_client_wrote_is_not_repeated_in_the_answer),

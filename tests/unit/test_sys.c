@@ -236,7 +236,7 @@ static void what_cannot_be_read_says_why(void **state)
     struct buf out = {0};
 
     assert_int_equal(sys_read_file(file->path, 100, &out), ERR_NOT_FOUND);
-    assert_int_equal(sys_read_file(file->directory, 100, &out), ERR_IO);
+    assert_int_equal(sys_read_file(file->directory, 100, &out), ERR_DIRECTORY);
     write_file(file, 5);
     chmod(file->path, 0);
     if (geteuid() != 0)
