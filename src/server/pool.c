@@ -111,11 +111,11 @@ enum err pool_new(unsigned threads, unsigned queue_max, const struct pool_ops *o
         pool->threads_count += started;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    atomic_store(&row->threads, pool->threads_count);
     if (!started) {
         pool_free(&pool);
         return ERR_UNAVAILABLE;
     }
+    atomic_store(&row->threads, pool->threads_count);
     *out = pool;
     return ERR_OK;
 }

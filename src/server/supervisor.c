@@ -4,7 +4,8 @@
  * sides:
  *
  * - a role's missing children are started, once the roles before it have settled and its back-off has passed;
- * - children of an older generation are told to end when all of the current one's are there, exclusive ones at once;
+ * - children of an older generation are told to end when all of the current one's are there and serve, exclusive ones
+ *   at once;
  * - where the current one turns out to be unfit before that, the last one that was complete is current again;
  * - a child that was told to end and does not, or that has worked on one thing past request_timeout, is killed.
  *
@@ -277,6 +278,8 @@ static void note_end(struct supervisor *supervisor, const struct child *child, i
         return;
     }
     atomic_fetch_add(&supervisor->ops->scoreboard->crashes, 1);
+    /* One that is killed has another to follow it; one that ends by itself cannot do with what it was given. */
+    child->generation->unfit |= child->role->serves && WIFEXITED(status) && !child->generation->complete;
     /* A successor whose children die leaves its place to the one that works. */
     supervisor->failed |= supervisor->stage >= SUPERVISOR_LOADED;
     metrics_add(METRIC_worker_crashes, 1);
@@ -364,9 +367,22 @@ static bool go_back(struct supervisor *supervisor)
     return true;
 }
 
+static bool are_serving(const struct supervisor *supervisor)
+{
+    for (unsigned i = 0; i < SUPERVISOR_CHILDREN_MAX; i++) {
+        const struct child *child = &supervisor->children[i];
+        if (child->pid != 0 && child->role->serves && child->generation == supervisor->current &&
+            atomic_load(&supervisor_row(supervisor, child)->threads) == 0)
+            return false;
+    }
+    return true;
+}
+
 /* Starts what is missing. True when everything of the current generation is there. */
 static bool converge(struct supervisor *supervisor)
 {
+    if (supervisor->current->unfit && go_back(supervisor))
+        return false;
     supervisor_end_children(supervisor, false, true);
     bool complete = true;
     for (const struct supervisor_role *role = supervisor->ops->roles; role->name; role++) {
@@ -381,6 +397,7 @@ static bool converge(struct supervisor *supervisor)
         if (progress == SUPERVISOR_SETTLING)
             return false;
     }
+    complete = complete && are_serving(supervisor);
     supervisor->current->complete |= complete;
     if (complete)
         supervisor_end_children(supervisor, false, false);

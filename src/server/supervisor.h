@@ -38,7 +38,8 @@ struct supervisor_role {
     const char *name; /* shown as `larder: NAME` */
     /* At most one process of this role lives, whatever its generation. */
     bool exclusive;
-    /* It has connections: it is told to hold, and to hand over, and says on its row how far it is. */
+    /* It has connections: it is told to hold, and to hand over, and says on its row how far it is; it has begun when
+     * its row has threads. */
     bool serves;
     /* How many there are to be. */
     unsigned (*count)(const struct supervisor_generation *generation);

@@ -68,16 +68,6 @@ static bool have_come(const struct supervisor *supervisor, enum scoreboard_state
     return true;
 }
 
-static bool are_serving(const struct supervisor *supervisor)
-{
-    for (unsigned i = 0; i < SUPERVISOR_CHILDREN_MAX; i++) {
-        const struct child *child = &supervisor->children[i];
-        if (child->pid != 0 && child->role->serves && atomic_load(&supervisor_row(supervisor, child)->threads) == 0)
-            return false;
-    }
-    return true;
-}
-
 static unsigned count_exclusive(const struct supervisor *supervisor)
 {
     unsigned count = 0;
@@ -236,7 +226,7 @@ static void step_as_successor(struct supervisor *supervisor, enum upgrade_word w
     case SUPERVISOR_SERVING:
         if (word == UPGRADE_YOURS)
             part(supervisor);
-        else if (complete && are_serving(supervisor) && supervisor->stage_until_ms == 0) {
+        else if (complete && supervisor->stage_until_ms == 0) {
             upgrade_say(supervisor->control, UPGRADE_SERVING);
             supervisor->stage_until_ms = INT64_MAX;
         }

@@ -12,7 +12,8 @@
 struct generation {
     struct supervisor_generation it;
     unsigned children;
-    bool complete;           /* everything of it was there once */
+    bool complete; /* everything of it was there once */
+    bool unfit;    /* one of its workers could not begin, before that */
     struct generation *next; /* older */
 };
 
@@ -48,7 +49,7 @@ struct supervisor {
 bool supervisor_upgrade_allows(const struct supervisor *supervisor, const struct supervisor_role *role);
 /* Starts a successor. */
 void supervisor_upgrade_begin(struct supervisor *supervisor);
-/* One step, in each turn. COMPLETE: everything that may be started has been. */
+/* One step, in each turn. COMPLETE: everything that may be started has been, and serves. */
 void supervisor_upgrade_step(struct supervisor *supervisor, bool complete);
 /* The successor has ended. */
 void supervisor_upgrade_reap(struct supervisor *supervisor, int status);

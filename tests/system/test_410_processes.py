@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -226,6 +227,31 @@ def test_a_reload_with_a_wrong_file_keeps_what_runs(herd, slow_sql):
     assert load.others() == []
     assert "wrong.sql" in herd.log()
     assert (herd.children("worker"), herd.children("writer")) == before
+
+
+def test_a_reload_whose_workers_cannot_begin_keeps_what_runs(make_stack):
+    """Nobody is sent away before others serve in his place."""
+    stack = make_stack("--set", "log.level=info")
+    memory = int(pathlib.Path(f"/proc/{stack.larder_pid}/statm").read_text().split()[0]) * resource.getpagesize()
+    if memory > 1 << 40:
+        pytest.skip("sanitizers take more memory than could be limited")
+    resource.prlimit(stack.larder_pid, resource.RLIMIT_AS, (memory + (256 << 20),) * 2)
+    file = stack.dir / "larder.conf"
+    right = file.read_text()
+    before = stack.children("worker")
+    # Each thread has a stack of some MiB.
+    file.write_text(re.sub(r"(?m)^pool = .*\n", "", right).replace("[server]\n", "[server]\npool = 250\n", 1))
+    with Load(stack.port, PATHS, threads=2) as load:
+        stack.signal(stack.larder_pid, signal.SIGHUP)
+        wait_for("the log says so", lambda: "reload_refused" in stack.log())
+        load.wait(50)
+    assert load.others() == []
+    assert "worker_start_failed" in stack.log()
+    assert set(before) <= set(stack.children("worker"))
+    wait_for("a writer", lambda: stack.request("PUT", "/api/stocks/AFTER", admin=True, json=STOCK).status_code == 200)
+    file.write_text(right)
+    stack.signal(stack.larder_pid, signal.SIGHUP)
+    wait_for_others(stack, "worker", before, 2)
 
 
 def test_workers_are_recycled_under_load_without_anybody_noticing(make_stack):
