@@ -41,6 +41,8 @@ bool settle_keep(struct app_thread *thread, const struct str *items, size_t coun
 
     if (err != ERR_OK)
         cache_shared_owe_all(thread->app->shared->cache);
+    /* Once more: the distrust that the purge began may have ended before this was here to be carried out. */
+    l2_distrust(thread->app->shared->cache->l2);
     return err == ERR_OK;
 }
 

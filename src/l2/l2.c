@@ -159,7 +159,7 @@ enum err l2_scan(struct l2 *l2, struct str pattern, uint64_t *cursor, size_t lim
 
 void l2_distrust(struct l2_shared *shared)
 {
-    l2_health_distrust(shared->health, "its purge log is not being followed");
+    l2_health_distrust(shared->health, "it may not have been told all that was purged");
 }
 
 bool l2_distrusted(const struct l2_shared *shared, uint64_t *epoch)
