@@ -182,6 +182,16 @@ void l2_trust(struct l2_shared *shared, uint64_t epoch)
     l2_health_trust(shared->health, epoch);
 }
 
+uint64_t l2_seen(const struct l2_shared *shared)
+{
+    return l2_health_seen(shared->health);
+}
+
+void l2_saw(struct l2_shared *shared, uint64_t number)
+{
+    l2_health_saw(shared->health, number);
+}
+
 void l2_status(const struct l2_shared *shared, struct l2_status *out)
 {
     *out = (struct l2_status){.backend = shared->backend->name, .where = buf_str(&shared->where)};

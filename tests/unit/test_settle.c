@@ -109,6 +109,7 @@ static int setup_at(void **state, const char *url)
     it->config.redis.url = url ? strdup(url) : strdup(why.p);
     log_init(open("/dev/null", O_WRONLY), LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
     assert_int_equal(cache_shared_new(&it->config, 60000, &it->shared.cache, &why), ERR_OK);
+    it->shared.writer = it->files->shared;
     it->app = (struct app){.config = &it->config, .shared = &it->shared};
     loop_init(&it->loop);
     it->loop.loop.submit = submit;
