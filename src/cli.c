@@ -18,6 +18,7 @@
 #include "config/catalog.h"
 #include "server/fcgi_client.h"
 #include "serve.h"
+#include "store/outbox.h"
 #include "store/store.h"
 #include "store/writer_client.h"
 
@@ -296,7 +297,13 @@ static enum err purge_in_redis(const struct config *config, const struct str *it
     if (err != ERR_OK)
         return err;
     struct cache *cache = cache_open(config, shared, NULL);
+    struct outbox *outbox = outbox_open(config->store.database);
     struct purge_result result;
+    uint64_t told;
+    /* Lest the number that is drawn passes for one that L2 has lost. */
+    if (outbox_told(outbox, &told) == ERR_OK)
+        l2_saw(shared->l2, told);
+    outbox_close(&outbox);
     err = purge_items(cache, count == 0 ? &purge_everything : items, count == 0 ? 1 : count, false, &result);
     struct l2_status status;
     l2_status(shared->l2, &status);

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "api/board_sync.h"
+#include "api/settle.h"
 #include "base/sys.h"
 #include "cache/front.h"
 #include "cache/purge.h"
@@ -73,6 +74,7 @@ struct housekeeper {
     struct arena *arena, *job_arena;
     uint64_t self; /* drawn at random, for jobs */
     bool in_contact;
+    bool knows_told;             /* of what L2 was told before this started */
     int64_t unreadable_since_ms; /* the outbox; 0: it can be read */
     int64_t undone;              /* the first row that the last drain has left; INT64_MAX: it left none */
     int64_t look_ms;             /* when jobs are looked for again */
@@ -147,6 +149,7 @@ static bool purge_row(struct housekeeper *housekeeper, const struct outbox_row *
 /* Tells the writer which rows are done; one that stays is only purged again after the next start. */
 static void remove_rows(struct housekeeper *housekeeper, const int64_t *ids, size_t count)
 {
+    settle_numbers(housekeeper->app);
     if (count > 0)
         (void)!writer_client_drained(housekeeper->writer, ids, count);
 }
@@ -241,6 +244,7 @@ static bool purge_changed(struct housekeeper *housekeeper, enum changes_whom who
         return told;
     if (found.items_count > 0)
         log_event(LOG_LEVEL_INFO, "tables_changed", LOG_INT("resources", (int64_t)found.items_count));
+    settle_numbers(housekeeper->app);
     look_after_triggers(housekeeper, &found);
     for (size_t i = 0; i < found.tables_count; i++)
         (void)!writer_client_changed(housekeeper->writer, &found.tables[i]);
@@ -260,6 +264,18 @@ static bool is_due(const struct housekeeper *housekeeper, struct pace *pace)
     return true;
 }
 
+/* What L2 was told once, and what this host would not remember: an L2 that came back with older contents meanwhile has
+ * lost it. Nothing stands in the way of reading L2 where the database does not say. */
+static void learn_told(struct housekeeper *housekeeper)
+{
+    uint64_t number;
+
+    if (housekeeper->knows_told || outbox_told(housekeeper->outbox, &number) != ERR_OK)
+        return;
+    l2_saw(housekeeper->cache_shared->l2, number);
+    housekeeper->knows_told = true;
+}
+
 /* Writes behind that have been applied are settled once their purges have been carried out: then the caches may be read
  * again for what they changed. */
 static bool drain_and_settle(struct housekeeper *housekeeper, bool all, bool new_rows)
@@ -268,8 +284,9 @@ static bool drain_and_settle(struct housekeeper *housekeeper, bool all, bool new
     int64_t outbox_id;
     const uint64_t applied = writer_pending_to_settle(pending, &outbox_id);
     const bool look = new_rows || outbox_changed(housekeeper->outbox);
-    const bool told = !look || drain(housekeeper, all);
 
+    learn_told(housekeeper);
+    const bool told = !look || drain(housekeeper, all);
     if (told && housekeeper->undone > outbox_id) {
         writer_pending_settle(pending, applied);
         housekeeper->settled = applied;
@@ -499,6 +516,7 @@ bool housekeeper_catch_up(struct app_thread *thread)
     bool told = true;
 
     housekeeper.outbox = outbox_open(app->config->store.database);
+    learn_told(&housekeeper);
     if (is_behind(thread, housekeeper.outbox)) {
         housekeeper.changes = changes_new(app->catalog);
         housekeeper.arena = arena_new(ARENA_FIRST, ARENA_MAX);

@@ -206,6 +206,7 @@ static enum err purge_or_keep(struct exchange *exchange, const struct str *items
     struct app_thread *thread = exchange->thread;
     struct l2_status status;
     struct buf why = {0};
+    settle_numbers(thread->app);
     enum err err = purge_items(thread->cache, items, count, soft, result);
 
     if (err != ERR_UNAVAILABLE)

@@ -41,7 +41,21 @@ bool settle_keep(struct app_thread *thread, const struct str *items, size_t coun
 
     if (err != ERR_OK)
         cache_shared_owe_all(thread->app->shared->cache);
+    /* Once more: the distrust that the purge began may have ended before this was here to be carried out. */
+    l2_distrust(thread->app->shared->cache->l2);
     return err == ERR_OK;
+}
+
+void settle_numbers(const struct app *app)
+{
+    _Atomic uint64_t *told = &app->shared->writer->told;
+    struct l2_shared *l2 = app->shared->cache->l2;
+    const uint64_t seen = l2_seen(l2);
+    uint64_t there = *told;
+
+    while (there < seen && !atomic_compare_exchange_weak(told, &there, seen))
+        ;
+    l2_saw(l2, there);
 }
 
 /* A set of purges: each is told once, however many writes have left it. Open addressing. */
@@ -139,6 +153,7 @@ static void tell_purges(struct app_thread *thread, const struct settle_call *cal
 
     if (gather(calls, false, &set) == 0)
         return;
+    settle_numbers(thread->app);
     enum err err = purge_items(thread->cache, set.items, set.count, false, &result);
     distinct_fini(&set);
     if (err == ERR_UNAVAILABLE)
@@ -147,6 +162,7 @@ static void tell_purges(struct app_thread *thread, const struct settle_call *cal
         return;
     size_t kept;
     int64_t *ids = list_kept(calls, &kept);
+    settle_numbers(thread->app);
     /* What fails here is carried out once more, which does no harm. */
     (void)!writer_client_purged(thread->writer, ids, kept);
     free(ids);
@@ -232,6 +248,7 @@ static void on_purged(struct purge_call *call, enum err err)
     if (err == ERR_OK) {
         size_t kept;
         int64_t *ids = list_kept(settle->running, &kept);
+        settle_numbers(settle->thread->app);
         writer_async_purged(settle->thread->writes, ids, kept);
         free(ids);
     }
@@ -264,6 +281,7 @@ static void begin(struct settle *settle)
     settle->left = (struct telling){.call = settle->running};
     settle->under_way = 2;
     gather(settle->running, false, &set);
+    settle_numbers(settle->thread->app);
     purge_begin(settle->thread->cache, set.items, set.count, &settle->purging);
     distinct_fini(&set);
     push(settle);

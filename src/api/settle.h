@@ -32,6 +32,9 @@ void settle_add(struct settle *settle, struct settle_call *call);
 
 /* The same at once, for a list of calls, whose DONE is not called. For a pool thread's THREAD; blocks. */
 void settle_now(struct app_thread *thread, const struct settle_call *calls);
+/* Makes what the writer knows of L2's numbers and what L2's readers have seen agree: before a purge, so that L2 is not
+ * taken for what it was when it has come back older, and before the writer hears that it has been carried out. */
+void settle_numbers(const struct app *app);
 /* Keeps ITEMS, purges that L2 could not be told, in the outbox, and what cannot be kept there as a debt of everything:
  * false, with WHY. For a pool thread's THREAD; blocks. */
 bool settle_keep(struct app_thread *thread, const struct str *items, size_t count, struct buf *why);

@@ -163,7 +163,7 @@ enum err l2_scan(struct l2 *l2, struct str pattern, uint64_t *cursor, size_t lim
 
 void l2_distrust(struct l2_shared *shared)
 {
-    l2_health_distrust(shared->health, "its purge log is not being followed");
+    l2_health_distrust(shared->health, "it may not have been told all that was purged");
 }
 
 bool l2_distrusted(const struct l2_shared *shared, uint64_t *epoch)
@@ -184,6 +184,16 @@ void l2_revive(struct l2_shared *shared)
 void l2_trust(struct l2_shared *shared, uint64_t epoch)
 {
     l2_health_trust(shared->health, epoch);
+}
+
+uint64_t l2_seen(const struct l2_shared *shared)
+{
+    return l2_health_seen(shared->health);
+}
+
+void l2_saw(struct l2_shared *shared, uint64_t number)
+{
+    l2_health_saw(shared->health, number);
 }
 
 void l2_status(const struct l2_shared *shared, struct l2_status *out)

@@ -124,6 +124,11 @@ void l2_revive(struct l2_shared *shared);
  */
 void l2_trust(struct l2_shared *shared, uint64_t epoch);
 
+/* The highest number of the sequence that this host knows of. An L2 that is met below it has lost what it was told: all
+ * that it holds is invalid. l2_saw: somebody who remembers knows of NUMBER. */
+uint64_t l2_seen(const struct l2_shared *shared);
+void l2_saw(struct l2_shared *shared, uint64_t number);
+
 void l2_status(const struct l2_shared *shared, struct l2_status *out);
 /* Whether L2 answers now (PING); for readiness and `status`. */
 enum err l2_ping(struct l2 *l2) ERR_CHECKED;

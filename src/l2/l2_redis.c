@@ -306,9 +306,9 @@ static enum err fetch_heads(struct l2_redis *redis, const redisReply *keys, redi
     return err;
 }
 
-/* Appends to KEYS those of FOUND that still stand, up to ROOM. */
-static enum err list_standing(struct l2_redis *redis, const redisReply *found, size_t room, struct arena *arena,
-                              struct str *keys, size_t *count)
+/* Appends to KEYS those of FOUND that still stand. */
+static enum err list_standing(struct l2_redis *redis, const redisReply *found, struct arena *arena, struct str *keys,
+                              size_t *count)
 {
     size_t prefix = redis->setup.entries.len;
     struct l2_redis_numbers numbers;
@@ -319,7 +319,7 @@ static enum err list_standing(struct l2_redis *redis, const redisReply *found, s
         return err;
     if (l2_redis_wire_understand(replies[0], 0, &numbers) != ERR_OK)
         err = l2_redis_call_refuse(&redis->call);
-    for (size_t i = 0; err == ERR_OK && i < found->elements && *count < room; i++) {
+    for (size_t i = 0; err == ERR_OK && i < found->elements; i++) {
         struct str key = {found->element[i]->str + prefix, found->element[i]->len - prefix};
 
         if (l2_redis_wire_stands(replies[i + 1], key, &numbers))
@@ -330,15 +330,24 @@ static enum err list_standing(struct l2_redis *redis, const redisReply *found, s
     return err;
 }
 
+/* KEYS, COUNT of them, with room for MORE. */
+static struct str *lengthen(const struct str *keys, size_t count, size_t more, struct arena *arena)
+{
+    struct str *longer = arena_alloc(arena, (count + more) * sizeof(*longer));
+
+    if (longer && count > 0)
+        memcpy(longer, keys, count * sizeof(*keys));
+    return longer;
+}
+
 static enum err scan(void *self, struct str pattern, uint64_t *cursor, size_t limit, struct arena *arena,
                      struct str **keys, size_t *count)
 {
     struct l2_redis *redis = self;
-    /* One SCAN may return somewhat more than it was asked for. */
-    size_t asked = limit < 1 ? 1 : limit < PAGE_MAX ? limit : PAGE_MAX, room = asked * 3, found = 0;
-    struct str *list = arena_alloc(arena, room * sizeof(*list));
+    size_t asked = limit < 1 ? 1 : limit < PAGE_MAX ? limit : PAGE_MAX, found = 0;
+    struct str *list = NULL;
     uint64_t next = *cursor;
-    enum err err = list ? ERR_OK : ERR_LIMIT;
+    enum err err = ERR_OK;
 
     for (int round = 0; err == ERR_OK && round < PAGE_ROUNDS; round++) {
         const redisReply *page = NULL;
@@ -347,8 +356,11 @@ static enum err scan(void *self, struct str pattern, uint64_t *cursor, size_t li
         err = scan_once(redis, pattern, asked, &next, &reply, &page);
         if (err)
             break;
-        if (page->elements > 0)
-            err = list_standing(redis, page, room, arena, list, &found);
+        if (page->elements > 0) {
+            /* One SCAN may return any number more than it was asked for, and returns them once. */
+            list = lengthen(list, found, page->elements, arena);
+            err = list ? list_standing(redis, page, arena, list, &found) : ERR_LIMIT;
+        }
         l2_redis_call_free(&reply, 1);
         if (next == 0 || found >= asked)
             break;

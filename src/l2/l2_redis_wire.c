@@ -56,6 +56,10 @@ void l2_redis_wire_fini(struct l2_redis_setup *setup)
     buf_free(&setup->numbers);
 }
 
+/* The numbers of scripts are doubles, and exact up to this (2^53). A sequence beyond it would not grow any more: purges
+ * and fills would draw the same number. */
+#define NUMBER_MAX INT64_C(9007199254740992)
+
 /* NUMBER in decimal, backwards before END. Returns where it begins. */
 static char *write_digits(char *end, uint64_t number)
 {
@@ -140,7 +144,7 @@ static enum err parse_number(struct str text, uint64_t *out)
 {
     int64_t number;
 
-    if (str_to_int64(text, &number) != ERR_OK || number < 0)
+    if (str_to_int64(text, &number) != ERR_OK || number < 0 || number > NUMBER_MAX)
         return ERR_CORRUPT;
     *out = (uint64_t)number;
     return ERR_OK;

@@ -195,7 +195,8 @@ enum err outbox_read(struct outbox *outbox, int64_t after_id, size_t max, struct
     return ERR_OK;
 }
 
-enum err outbox_count(struct outbox *outbox, uint64_t *count)
+/* The number that SQL gives, of tables that are made together with the outbox; 0 where there is none of them yet. */
+static enum err read_number(struct outbox *outbox, const char *sql, uint64_t *number)
 {
     sqlite3_stmt *statement = NULL;
     struct buf ignored = {0};
@@ -205,18 +206,28 @@ enum err outbox_count(struct outbox *outbox, uint64_t *count)
     if (err == ERR_OK)
         err = prepare(outbox, &ignored);
     if (err == ERR_OK) {
-        if (sqlite3_prepare_v2(outbox->db, "SELECT count(*) FROM larder_outbox", -1, &statement, NULL) == SQLITE_OK &&
+        if (sqlite3_prepare_v2(outbox->db, sql, -1, &statement, NULL) == SQLITE_OK &&
             sqlite3_step(statement) == SQLITE_ROW)
-            *count = (uint64_t)sqlite3_column_int64(statement, 0);
+            *number = (uint64_t)sqlite3_column_int64(statement, 0);
         else
             err = ERR_UNAVAILABLE;
         sqlite3_finalize(statement);
     } else if (err == ERR_NOT_FOUND) {
-        *count = 0;
+        *number = 0;
         err = ERR_OK;
     }
     buf_free(&ignored);
     return err;
+}
+
+enum err outbox_count(struct outbox *outbox, uint64_t *count)
+{
+    return read_number(outbox, "SELECT count(*) FROM larder_outbox", count);
+}
+
+enum err outbox_told(struct outbox *outbox, uint64_t *number)
+{
+    return read_number(outbox, "SELECT number FROM larder_told", number);
 }
 
 void outbox_encode(const struct str *items, size_t count, struct buf *out)

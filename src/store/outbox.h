@@ -35,6 +35,9 @@ enum err outbox_read(struct outbox *outbox, int64_t after_id, size_t max, struct
 /* How many rows there are; none where there is no such table or no database yet. Takes the longer the more there are.
  * ERR_UNAVAILABLE when it cannot be read. */
 enum err outbox_count(struct outbox *outbox, uint64_t *count) ERR_CHECKED;
+/* The number that L2 stands at or above as long as it has kept all purges that have left the outbox; 0 where there has
+ * been none, or no such table or no database yet. ERR_UNAVAILABLE when it cannot be read. */
+enum err outbox_told(struct outbox *outbox, uint64_t *number) ERR_CHECKED;
 /* The connection to the file that stands at the path now, for reading more of it (store/changes): until the next
  * function of this module, and with no statement left behind. ERR_NOT_FOUND where there is no file. */
 enum err outbox_connection(struct outbox *outbox, struct sqlite3 **db, struct buf *why) ERR_CHECKED;

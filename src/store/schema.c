@@ -31,6 +31,8 @@ static const char *const statements[] = {
 
     "CREATE TABLE IF NOT EXISTS larder_state (id INTEGER PRIMARY KEY CHECK (id = 1), own INTEGER NOT NULL) STRICT",
     "INSERT INTO larder_state (id, own) SELECT 1, 0 WHERE NOT EXISTS (SELECT 1 FROM larder_state)",
+    "CREATE TABLE IF NOT EXISTS larder_told (id INTEGER PRIMARY KEY CHECK (id = 1), number INTEGER NOT NULL) STRICT",
+    "INSERT INTO larder_told (id, number) SELECT 1, 0 WHERE NOT EXISTS (SELECT 1 FROM larder_told)",
     "CREATE TABLE IF NOT EXISTS larder_changes (name TEXT PRIMARY KEY, changes INTEGER NOT NULL, "
     "purged INTEGER NOT NULL) STRICT, WITHOUT ROWID",
 

@@ -3,6 +3,7 @@
  * larder_, and no version tells of them: each is made where it is missing.
  *
  * larder_outbox      purges committed with the data (store/outbox)
+ * larder_told        one row: the highest number that a purge, now gone from the outbox, is known to have in L2
  * larder_scores      the boards' scores, the only ones that statements may read and write; larder_boards counts them
  * larder_score_log   what changed in them, in order: whoever follows it has the same scores; see below
  * larder_replays     what writes with an idempotency key were answered (store/writer_replay)

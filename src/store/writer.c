@@ -26,6 +26,7 @@
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "store/outbox.h"
 #include "store/writer_behind.h"
 #include "store/writer_socket.h"
 
@@ -425,6 +426,17 @@ static bool take_lock(struct writer *writer, struct buf *why)
     return false;
 }
 
+/* Before anybody can write, and so purge. */
+static void learn_told(const struct writer *writer)
+{
+    struct outbox *outbox = outbox_open(writer->config->store.database);
+    uint64_t number;
+
+    if (writer->shared && outbox_told(outbox, &number) == ERR_OK && writer->shared->told < number)
+        writer->shared->told = number;
+    outbox_close(&outbox);
+}
+
 /* Lock, schema, connection, socket. False with nothing in WHY: told to stop. */
 static bool start(struct writer *writer, struct buf *why)
 {
@@ -435,8 +447,10 @@ static bool start(struct writer *writer, struct buf *why)
     if (!take_lock(writer, why))
         return false;
     set_state(writer, WRITER_STARTING, "");
-    if (writer_db_open(writer->config, writer->migrations, &writer->db, why) != ERR_OK ||
-        writer_socket_listen(database, &writer->listener, why) != ERR_OK)
+    if (writer_db_open(writer->config, writer->migrations, &writer->db, why) != ERR_OK)
+        return false;
+    learn_told(writer);
+    if (writer_socket_listen(database, &writer->listener, why) != ERR_OK)
         return false;
     writer->behind = writer_behind_new(writer->config, writer->db, writer->shared);
     writer_behind_resume(writer->behind);

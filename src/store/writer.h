@@ -38,6 +38,9 @@ struct writer_shared {
     /* Where larder_score_log stood after the last commit of a write that may have changed scores and did not say that
      * it tells of them itself. */
     _Atomic uint64_t scores;
+    /* The highest number of a purge that L2 is known to have been told of (l2_seen): what the database remembers when
+     * the writer is ready, and raised before the writer hears that purges have been carried out. */
+    _Atomic uint64_t told;
     struct writer_pending pending; /* writes behind */
     char reason[256];              /* of WRITER_LOCKED_OUT and WRITER_FAILED; written before `state` */
 };

@@ -340,7 +340,7 @@ void writer_async_purged(struct writer_async *async, const int64_t *ids, size_t 
     struct writer_frame_request *request = &async->request;
     struct buf *encoded = &async->encoded;
 
-    *request = (struct writer_frame_request){.kind = WRITER_FRAME_PURGED};
+    *request = (struct writer_frame_request){.kind = WRITER_FRAME_PURGED, .told = async->shared->told};
     for (size_t done = 0; done < count; done += request->ids_count) {
         request->ids_count = count - done < WRITER_FRAME_IDS_MAX ? count - done : WRITER_FRAME_IDS_MAX;
         memcpy(request->ids, ids + done, request->ids_count * sizeof *ids);

@@ -355,10 +355,15 @@ enum err writer_client_keep_purges(struct writer_client *client, const struct st
     return err;
 }
 
+static uint64_t told(const struct writer_client *client)
+{
+    return client->shared ? client->shared->told : 0;
+}
+
 /* Tells IDS without waiting for an answer. */
 static enum err tell(struct writer_client *client, enum writer_frame_kind kind, const int64_t *ids, size_t count)
 {
-    struct writer_frame_request request = {.kind = kind};
+    struct writer_frame_request request = {.kind = kind, .told = told(client)};
     int64_t deadline_ms = sys_monotonic_ms() + PURGED_WAIT_MS;
     struct buf ignored = {0};
     enum err err = ERR_OK;
@@ -391,7 +396,7 @@ enum err writer_client_scores_followed(struct writer_client *client, uint64_t nu
 
 enum err writer_client_changed(struct writer_client *client, const struct params_values *tables)
 {
-    struct writer_frame_request request = {.kind = WRITER_FRAME_CHANGED};
+    struct writer_frame_request request = {.kind = WRITER_FRAME_CHANGED, .told = told(client)};
     struct buf ignored = {0};
 
     if (tables)

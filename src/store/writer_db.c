@@ -536,6 +536,7 @@ void writer_db_apply_row(struct writer_db *db, const struct writer_frame_request
 
 enum err writer_db_note_purged(struct writer_db *db, const struct writer_frame_request *request)
 {
+    writer_outbox_note_told(db->outbox, request->told);
     if (request->kind == WRITER_FRAME_CHANGED)
         return writer_outbox_note_changed(db->outbox, &request->values);
     if (request->kind == WRITER_FRAME_PURGED || request->kind == WRITER_FRAME_DRAINED)

@@ -26,6 +26,7 @@ enum member {
     LABEL = 1 << 11,
     WILL_PURGE = 1 << 12,
     RUN = 1 << 13,
+    TOLD = 1 << 14,
 };
 
 static const unsigned members_of[] = {
@@ -35,12 +36,12 @@ static const unsigned members_of[] = {
     [WRITER_FRAME_BATCH_ROW] = VALUES,
     [WRITER_FRAME_BATCH_COMMIT] = PURGES,
     [WRITER_FRAME_PURGES] = DEADLINE | PURGES,
-    [WRITER_FRAME_PURGED] = IDS,
-    [WRITER_FRAME_DRAINED] = IDS,
+    [WRITER_FRAME_PURGED] = IDS | TOLD,
+    [WRITER_FRAME_DRAINED] = IDS | TOLD,
     [WRITER_FRAME_FOLLOWED] = IDS,
     [WRITER_FRAME_REPEAT] = IDS,
     [WRITER_FRAME_DROP] = IDS,
-    [WRITER_FRAME_CHANGED] = VALUES,
+    [WRITER_FRAME_CHANGED] = VALUES | TOLD,
 };
 
 /* Where reading stands. */
@@ -174,6 +175,8 @@ enum err writer_frame_add_request(const struct writer_frame_request *request, st
         add_text(out, request->label);
     if (members & IDS)
         add_ids(out, request);
+    if (members & TOLD)
+        buf_add(out, &request->told, sizeof request->told);
     end_frame(out, at);
     return ERR_OK;
 }
@@ -320,6 +323,7 @@ enum err writer_frame_read_request(struct str frame, struct writer_frame_request
     out->shape = CATALOG_OBJECT;
     out->caller = (struct store_caller){.now_ms = 0};
     out->deadline_ms = out->run_ms = 0;
+    out->told = 0;
     out->sql = out->purges = out->repeat_key = out->repeat_print = out->label = STR("");
     out->condition = WRITER_FRAME_ALWAYS;
     out->condition_sql = out->condition_hashes = STR("");
@@ -358,6 +362,8 @@ enum err writer_frame_read_request(struct str frame, struct writer_frame_request
         out->label = take_text(&cursor);
     if (members & IDS)
         take_ids(&cursor, out);
+    if (members & TOLD)
+        take_bytes(&cursor, &out->told, sizeof out->told);
     return close_frame(&cursor);
 }
 

@@ -4,15 +4,22 @@
  * A frame is u32 length of what follows | u8 version | u8 kind | u32 tag | payload, native-endian: it never leaves the
  * host. A text is u32 length and bytes. The tag is what the client likes; the answer to a request has it, too.
  *
- *   WRITE         i64 deadline | i64 run | u8 flags | u8 shape | i64 now_ms | texts address, project, key id | text SQL
- * | purges | values | repeat | condition | text label BATCH_BEGIN   i64 now_ms | u8 whether the commit will have purges
- * | text SQL BATCH_ROW     values BATCH_COMMIT  purges PURGES        i64 deadline | purges PURGED        u16 count,
- * then each: i64 id of a row of the outbox; once for each write that it is named to DRAINED       the same, of rows
- * that have been carried out as a whole FOLLOWED      the same with one id: scores up to this change have been told
- * (schema.h, larder_score_log) REPEAT, DROP  the same with one id: of a failed write behind (writer_position.h) CHANGED
- * values: tables, and up to which change what depends on them has been purged; none: the schema is new ANSWER        u8
- * error | u8 flags | i64 changes | u64 failed row | i64 outbox id | text why | text JSON
+ * - WRITE: i64 deadline | i64 run | u8 flags | u8 shape | i64 now_ms | texts address, project, key id | text SQL |
+ *   purges | values | repeat | condition | text label
+ * - BATCH_BEGIN: i64 now_ms | u8 whether the commit will have purges | text SQL
+ * - BATCH_ROW: values
+ * - BATCH_COMMIT: purges
+ * - PURGES: i64 deadline | purges
+ * - PURGED: u16 count, then each: i64 id of a row of the outbox, once for each write that it is named to | u64 told
+ * - DRAINED: the same, of rows that have been carried out as a whole
+ * - FOLLOWED: as PURGED with one id and without told: scores up to this change have been told (schema.h,
+ *   larder_score_log)
+ * - REPEAT, DROP: the same with one id: of a failed write behind (writer_position.h)
+ * - CHANGED: values: tables, and up to which change what depends on them has been purged; none: the schema is new |
+ *   u64 told
+ * - ANSWER: u8 error | u8 flags | i64 changes | u64 failed row | i64 outbox id | text why | text JSON
  *
+ * told: the number of the last purge that L2 was told of (larder_told, schema.h); 0: not known.
  * values: u16 count, then each: text name | u8 type | u8 null | text | i64 integer | f64 number.
  * purges: a text, a list of outbox_encode; empty: nothing goes to the outbox.
  * repeat: text key | text print (writer_replay.h); an empty key: none.
@@ -28,7 +35,7 @@
 #include "store/store.h"
 
 enum {
-    WRITER_FRAME_VERSION = 4,
+    WRITER_FRAME_VERSION = 5,
     WRITER_FRAME_HEAD = 10,
     WRITER_FRAME_MAX = 64 << 20,
     WRITER_FRAME_IDS_MAX = 256,
@@ -79,6 +86,7 @@ struct writer_frame_request {
     struct str label; /* what it is, for people */
     size_t ids_count;
     int64_t ids[WRITER_FRAME_IDS_MAX]; /* rows of the outbox */
+    uint64_t told;                     /* of PURGED, DRAINED and CHANGED: as writer_shared has it */
 };
 
 struct writer_frame_answer {

@@ -1,5 +1,5 @@
 /*
- * writer_outbox: the tables larder_outbox and larder_changes, and larder_state, written.
+ * writer_outbox: the tables larder_outbox, larder_changes, larder_state and larder_told, written.
  *
  * AUTOINCREMENT sees to it that no number is used twice, so that a late word about an old row never removes a new one.
  * Both statements are kept prepared; after a failure they are prepared anew, which also makes larder's own
@@ -11,8 +11,9 @@
  * whoever drains the outbox.
  *
  * Invariant: a number leaves the list of those noted only when the removal of its row has been committed, or when the
- * connection goes; what was noted of a table stays until it is written. It begins and ends no transaction and sets no
- * savepoint.
+ * connection goes; what was noted of a table stays until it is written. With the rows goes the number that their purges
+ * had in L2, into larder_told, in one transaction: so a purge is in the outbox, or the database knows how far an L2
+ * must be that has it. It begins and ends no transaction and sets no savepoint.
  */
 #include "store/writer_outbox.h"
 
@@ -23,11 +24,12 @@
 #include "store/schema.h"
 
 struct writer_outbox {
-    sqlite3_stmt *insert, *remove; /* both or neither, but when broken */
-    bool broken;                   /* something failed: they are to be prepared anew */
-    sqlite3_stmt *tell_own;        /* NULL: to be prepared, if anything is watched */
-    bool is_told, is_watching;     /* whether that has been found out; what it was */
-    bool own;                      /* larder_state.own, in the open transaction */
+    sqlite3_stmt *insert, *remove, *tell; /* all or none, but when broken */
+    uint64_t told;                        /* the highest number noted */
+    bool broken;                          /* something failed: they are to be prepared anew */
+    sqlite3_stmt *tell_own;               /* NULL: to be prepared, if anything is watched */
+    bool is_told, is_watching;            /* whether that has been found out; what it was */
+    bool own;                             /* larder_state.own, in the open transaction */
     bool outdated;
     struct changed {
         char *name;
@@ -53,8 +55,9 @@ static void drop_statements(struct writer_outbox *outbox)
 {
     sqlite3_finalize(outbox->insert);
     sqlite3_finalize(outbox->remove);
+    sqlite3_finalize(outbox->tell);
     sqlite3_finalize(outbox->tell_own);
-    outbox->insert = outbox->remove = outbox->tell_own = NULL;
+    outbox->insert = outbox->remove = outbox->tell = outbox->tell_own = NULL;
     outbox->is_told = false;
     outbox->broken = false;
 }
@@ -90,6 +93,7 @@ enum err writer_outbox_connect(struct writer_outbox *outbox, sqlite3 *db, struct
 {
     static const char insert[] = "INSERT INTO larder_outbox (at_ms, items) VALUES (?1, ?2)";
     static const char remove[] = "DELETE FROM larder_outbox WHERE id = ?1";
+    static const char tell[] = "UPDATE larder_told SET number = ?1 WHERE number < ?1";
 
     if (outbox->broken)
         drop_statements(outbox);
@@ -101,7 +105,8 @@ enum err writer_outbox_connect(struct writer_outbox *outbox, sqlite3 *db, struct
         return err;
     }
     if (sqlite3_prepare_v3(db, insert, -1, SQLITE_PREPARE_PERSISTENT, &outbox->insert, NULL) != SQLITE_OK ||
-        sqlite3_prepare_v3(db, remove, -1, SQLITE_PREPARE_PERSISTENT, &outbox->remove, NULL) != SQLITE_OK)
+        sqlite3_prepare_v3(db, remove, -1, SQLITE_PREPARE_PERSISTENT, &outbox->remove, NULL) != SQLITE_OK ||
+        sqlite3_prepare_v3(db, tell, -1, SQLITE_PREPARE_PERSISTENT, &outbox->tell, NULL) != SQLITE_OK)
         return fail(outbox, db, why);
     return ERR_OK;
 }
@@ -202,6 +207,12 @@ enum err writer_outbox_note_changed(struct writer_outbox *outbox, const struct p
     return ERR_OK;
 }
 
+void writer_outbox_note_told(struct writer_outbox *outbox, uint64_t number)
+{
+    if (outbox->told < number)
+        outbox->told = number;
+}
+
 bool writer_outbox_is_outdated(const struct writer_outbox *outbox)
 {
     return outbox->outdated;
@@ -277,6 +288,10 @@ enum err writer_outbox_remove(struct writer_outbox *outbox, sqlite3 *db, struct 
     for (size_t i = 0; err == ERR_OK && i < outbox->count; i++) {
         sqlite3_bind_int64(outbox->remove, 1, outbox->noted[i]);
         err = run(outbox, db, outbox->remove, why);
+    }
+    if (err == ERR_OK && outbox->told > 0) {
+        sqlite3_bind_int64(outbox->tell, 1, (sqlite3_int64)outbox->told);
+        err = run(outbox, db, outbox->tell, why);
     }
     outbox->removed = err == ERR_OK ? outbox->count : 0;
     return err == ERR_OK ? write_changed(outbox, db, why) : err;

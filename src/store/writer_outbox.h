@@ -39,6 +39,8 @@ enum err writer_outbox_note(struct writer_outbox *outbox, const int64_t *ids, si
 /* Remembers up to which changes of TABLES what depends on them has been purged. Without any: that the schema is another
  * one, so that the connection is to be opened anew. ERR_LIMIT: more than WRITER_OUTBOX_TABLES_MAX tables. */
 enum err writer_outbox_note_changed(struct writer_outbox *outbox, const struct params_values *tables) ERR_CHECKED;
+/* Remembers the number of the last purge that L2 was told of before the two above were; 0: not known. */
+void writer_outbox_note_told(struct writer_outbox *outbox, uint64_t number);
 /* Whether the schema is another one than when the connection was made, as somebody said. */
 bool writer_outbox_is_outdated(const struct writer_outbox *outbox);
 /* What follows in the transaction brings its own purges (OWN), or is to be counted, as what other programs change is. A

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
@@ -15,7 +16,7 @@ import pytest
 import redis
 import requests
 
-from conftest import wait_for
+from conftest import children, running, wait_for
 from load import Load
 
 PATHS = ("/api/stocks/AAPL", "/api/stocks/MSFT", "/api/stocks/?limit=5", "/api/stocks/top?limit=3")
@@ -380,6 +381,28 @@ def test_nothing_comes_back_from_a_dump_after_a_write_during_the_outage(tiered):
     tiered.up()
     (tiered.dir / "redis" / "dump.rdb").unlink()
     check_settles(tiered, 1008)
+
+
+def test_nothing_comes_back_from_a_dump_after_the_whole_machine_has_failed(make_stack):
+    """Nobody is left who remembers what Redis has forgotten, but the database."""
+    stack = make_stack()
+    put(stack, 1009)
+    wait_for_hits(stack)
+    stack.redis().save()
+    put(stack, 1010)
+    assert price(stack) == 1010
+    wait_for("the purge counts as told", lambda: outbox_rows(stack) == 0)
+    for pid in (stack.redis_pid, stack.larder_pid, *(pid for pid, _ in children(stack.larder_pid))):
+        stack.signal(pid, signal.SIGKILL)
+    wait_for("all of it is gone", lambda: not stack.left() and not running(stack.redis_pid))
+    stack.up()
+    (stack.dir / "redis" / "dump.rdb").unlink()
+    check_settles(stack, 1010)
+
+
+def outbox_rows(stack):
+    with contextlib.closing(sqlite3.connect(stack.database)) as database:
+        return database.execute("SELECT count(*) FROM larder_outbox").fetchone()[0]
 
 
 def check_settles(stack, expected):

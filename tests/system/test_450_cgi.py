@@ -236,6 +236,20 @@ def test_without_redis_answers_are_slower_and_nothing_stale_comes_back(cgi, temp
     db.close()
 
 
+def test_a_redis_that_has_lost_what_it_was_told_is_not_believed(cgi, template):
+    """It comes back from a dump that is older than a write; no process was there all the time that could know."""
+    cgi.put("AAPL", 11)
+    assert [outcome(cgi.ask("/api/stocks/AAPL")) for _ in range(2)] == ["MISS", "HIT"]
+    with redis.Redis(unix_socket_path=str(template.redis_socket)) as server:
+        dump = {key: server.dump(key) for key in server.scan_iter(f"{cgi.dir.name}:*")}
+        assert cgi.put("AAPL", 12).status_code == 200
+        server.delete(*server.scan_iter(f"{cgi.dir.name}:*"))
+        for key, value in dump.items():
+            server.restore(key, 600_000, value)
+    answers = [cgi.ask("/api/stocks/AAPL") for _ in range(2)]
+    assert [(outcome(answer), answer.json()["price"]) for answer in answers] == [("MISS", 12), ("HIT", 12)]
+
+
 def test_memory_is_no_cache(cgi):
     cgi.settings["LARDER_REDIS_URL"] = "memory:"
     for _ in range(2):

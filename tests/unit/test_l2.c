@@ -381,6 +381,7 @@ PROMISE(a_scan_finds_every_key)
     assert_int_equal(count_keys(host, "list:*", 7, seen, KEYS), KEYS);
     for (int i = 0; i < KEYS; i++)
         assert_int_equal(seen[i], 1);
+    assert_int_equal(count_keys(host, "list:*", 1, NULL, 0), KEYS);
     assert_int_equal(count_keys(host, "oth?r", 1, NULL, 0), 1);
     purge_all(host);
     assert_int_equal(count_keys(host, "*", 10, NULL, 0), 0);

@@ -484,6 +484,39 @@ static void tcp_works_like_a_socket_file(void **state)
     }
 }
 
+/* Beyond 2^53 a script's numbers no longer grow by one. */
+static void survive_a_sequence_without_end(struct host *host)
+{
+    struct str names[1] = {STR("tag")};
+    const struct l2_purge purge = {.kind = L2_PURGE_TAGS, .names = names, .names_count = 1};
+
+    put_by(host, "key", "tag", "before");
+    operate(&redis, "HSET l*rder[:1:purged seq 9000000000000000000");
+    for (int i = 0; i < 3; i++) {
+        struct l2_claim claim = claim_by(host, "key", "tag", "before");
+
+        if (claim.result == L2_CLAIM_TAKEN)
+            (void)fill_under(host, "key", "tag", "old", claim.lease);
+        (void)!l2_purge(host->waiting, &purge, NULL, NULL);
+        trust(host);
+        assert_int_not_equal(look(host, "key", "tag")->result, L2_FOUND);
+    }
+    operate(&redis, "DEL l*rder[:1:purged");
+    put_by(host, "key", "tag", "after");
+    assert_found(host, "key", "tag", "after");
+    purge_tag(host, "tag");
+    assert_absent(host, "key", "tag");
+}
+
+static void a_sequence_that_somebody_else_set_is_not_believed(void **state)
+{
+    struct host model = {.config = usual_config()};
+
+    (void)state;
+    model.config.breaker.failures = 1000;
+    both_ways(survive_a_sequence_without_end, &model);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -505,6 +538,7 @@ int main(void)
         CASE(a_callback_may_read_again_even_on_failure),
         CASE(closing_answers_whoever_waits),
         CASE(tcp_works_like_a_socket_file),
+        CASE(a_sequence_that_somebody_else_set_is_not_believed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -121,6 +121,50 @@ static void before_there_is_a_database_or_a_table_there_are_no_rows(void **state
     outbox_fixture_close(&reading);
 }
 
+static uint64_t told(const struct writer_fixture *it)
+{
+    struct outbox_fixture reading = outbox_fixture_open(it);
+    uint64_t number = UINT64_MAX;
+
+    assert_int_equal(outbox_told(reading.outbox, &number), ERR_OK);
+    outbox_fixture_close(&reading);
+    return number;
+}
+
+static void with_the_row_goes_the_number_of_its_purge_which_never_falls(void **state)
+{
+    static const uint64_t numbers[] = {7, UINT64_C(1700000000000000), 8, 0};
+    struct writer_fixture *it = *state;
+    uint64_t highest = 0;
+
+    assert_int_equal(told(it), 0);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        outbox_fixture_keep(it);
+        assert_int_equal(told(it), highest);
+        it->shared->told = numbers[i];
+        highest = numbers[i] > highest ? numbers[i] : highest;
+        assert_int_equal(i % 2 ? writer_client_purged(it->client, &it->outbox_id, 1)
+                               : writer_client_drained(it->client, &it->outbox_id, 1),
+                         ERR_OK);
+        outbox_fixture_await(it, 0);
+        assert_int_equal(told(it), highest);
+    }
+}
+
+static void a_writer_that_starts_tells_what_the_database_remembers(void **state)
+{
+    struct writer_fixture *it = *state;
+
+    outbox_fixture_keep(it);
+    it->shared->told = 4711;
+    assert_int_equal(writer_client_drained(it->client, &it->outbox_id, 1), ERR_OK);
+    outbox_fixture_await(it, 0);
+    assert_int_equal(writer_fixture_end(it, SIGTERM), 0);
+    it->shared->told = 0;
+    writer_fixture_start(it);
+    assert_int_equal(it->shared->told, 4711);
+}
+
 static void a_database_in_the_place_of_another_is_read_instead(void **state)
 {
     struct writer_fixture *it = *state;
@@ -228,6 +272,8 @@ int main(void)
         WITH_WRITER(it_says_whether_anything_was_committed_since),
         WITH_WRITER(a_full_page_has_more_behind_it),
         WITH_WRITER(rows_can_be_counted),
+        WITH_WRITER(with_the_row_goes_the_number_of_its_purge_which_never_falls),
+        WITH_WRITER(a_writer_that_starts_tells_what_the_database_remembers),
         WITHOUT_WRITER(before_there_is_a_database_or_a_table_there_are_no_rows),
         WITH_WRITER(a_database_in_the_place_of_another_is_read_instead),
         WITH_WRITER(what_cannot_be_read_is_an_error_until_it_can),

@@ -109,6 +109,7 @@ static int setup_at(void **state, const char *url)
     it->config.redis.url = url ? strdup(url) : strdup(why.p);
     log_init(open("/dev/null", O_WRONLY), LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
     assert_int_equal(cache_shared_new(&it->config, 60000, &it->shared.cache, &why), ERR_OK);
+    it->shared.writer = it->files->shared;
     it->app = (struct app){.config = &it->config, .shared = &it->shared};
     loop_init(&it->loop);
     it->loop.loop.submit = submit;
@@ -336,6 +337,87 @@ static void with_l2_and_the_writer_away_many_calls_wait_for_the_writer_once(void
     assert_true(cache_shared_owes_all(it->shared.cache, &debt));
 }
 
+/* Stores BYTES under KEY in L2, as a fill does. */
+static void fill_l2(struct setting *it, struct str key, struct str bytes)
+{
+    struct l2 *l2 = cache_l2(it->pool.cache);
+    struct l2_claim claim;
+    bool stored = false;
+
+    l2_claim(l2, key, NULL, 0, STR(""), 60000, &claim);
+    assert_int_equal(claim.result, L2_CLAIM_TAKEN);
+    assert_int_equal(l2_fill(l2, key, NULL, 0, bytes, 60000, &claim.lease, &stored), ERR_OK);
+    assert_true(stored);
+}
+
+static void note_result(void *context, const struct l2_read *read)
+{
+    *(enum l2_result *)context = read->result;
+}
+
+static enum l2_result look_in_l2(struct setting *it, struct str key)
+{
+    enum l2_result result = L2_FOUND;
+
+    l2_read(cache_l2(it->pool.cache), key, NULL, 0, note_result, &result);
+    return result;
+}
+
+/* As the housekeeper, which knows of nothing that L2 was not told. */
+static void trust_l2(struct setting *it)
+{
+    uint64_t epoch;
+
+    assert_true(l2_distrusted(it->shared.cache->l2, &epoch));
+    l2_revive(it->shared.cache->l2);
+    l2_trust(it->shared.cache->l2, epoch);
+}
+
+/* L2 hangs while it is told of a purge, and is trusted again before that is kept. */
+static void fail_to_purge(struct setting *it, const struct str *item)
+{
+    struct purge_result result;
+
+    fill_l2(it, STR("stocks:one"), STR("old"));
+    it->config.redis.timeout_ms = 100;
+    server_hang(&it->redis);
+    assert_int_equal(purge_items(it->pool.cache, item, 1, false, &result), ERR_UNAVAILABLE);
+    server_kill(&it->redis);
+    server_start(&it->redis, NULL, NULL);
+    it->config.redis.timeout_ms = 5000;
+    trust_l2(it);
+    fill_l2(it, STR("stocks:one"), STR("old"));
+    assert_int_equal(look_in_l2(it, STR("stocks:one")), L2_FOUND);
+}
+
+static void a_purge_that_is_kept_only_after_l2_was_trusted_again_is_in_force_in_l2(void **state)
+{
+    struct setting *it = *state;
+    static const struct str item = STR("key:stocks:one");
+    struct buf why = {0};
+
+    fail_to_purge(it, &item);
+    assert_true(settle_keep(&it->pool, &item, 1, &why));
+    assert_int_equal(look_in_l2(it, STR("stocks:one")), L2_UNAVAILABLE);
+    outbox_fixture_await(it->files, 1);
+}
+
+static void a_debt_that_is_made_only_after_l2_was_trusted_again_is_paid_before_l2_is_read(void **state)
+{
+    struct setting *it = *state;
+    static const struct str item = STR("key:stocks:one");
+    struct buf why = {0};
+    uint64_t debt;
+
+    fail_to_purge(it, &item);
+    assert_int_equal(writer_fixture_end(it->files, SIGTERM), 0);
+    atomic_store(&it->files->shared->state, WRITER_FAILED);
+    assert_false(settle_keep(&it->pool, &item, 1, &why));
+    buf_free(&why);
+    assert_true(cache_shared_owes_all(it->shared.cache, &debt));
+    assert_int_equal(look_in_l2(it, STR("stocks:one")), L2_UNAVAILABLE);
+}
+
 static void note_members(void *context, const struct l2_boards_answer *answer)
 {
     assert_int_equal(answer->result, L2_BOARDS_FOUND);
@@ -405,6 +487,8 @@ int main(void)
         WITHOUT_L2(what_l2_cannot_be_told_stays_in_the_outbox_or_is_put_there),
         WITHOUT_L2(what_can_be_neither_told_nor_kept_is_owed),
         WITHOUT_L2(with_l2_and_the_writer_away_many_calls_wait_for_the_writer_once),
+        TEST(a_purge_that_is_kept_only_after_l2_was_trusted_again_is_in_force_in_l2),
+        TEST(a_debt_that_is_made_only_after_l2_was_trusted_again_is_paid_before_l2_is_read),
         TEST(scores_of_all_calls_are_told_however_many_they_are),
         TEST(what_is_to_be_told_at_once_is_told_without_a_job),
     };

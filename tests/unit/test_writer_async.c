@@ -325,10 +325,10 @@ static void what_is_no_answer_ends_the_connection_and_leaves_it_unknown(void **s
         const char *why;
     } cases[] = {
         {"HTTP/1.1 400 Bad Request\r\n\r\n", 28, ERR_IO, "not known"},
-        {"\x00\x00\x00\x00\x04\x0b", 6, ERR_IO, "not known"},
-        {"\x02\x00\x00\x00\x04\x0b", 6, ERR_IO, "not known"},
-        {"\x06\x00\x00\x00\x04\x0b\x01\x00\x00\x00", 10, ERR_IO, "not known"}, /* an answer without its members */
-        {"\x08\x00\x00\x00\x04\x03\x00\x00\x00\x00\x00\x00", 12, ERR_IO, "not known"}, /* a request */
+        {"\x00\x00\x00\x00\x05\x0c", 6, ERR_IO, "not known"},
+        {"\x02\x00\x00\x00\x05\x0c", 6, ERR_IO, "not known"},
+        {"\x06\x00\x00\x00\x05\x0c\x01\x00\x00\x00", 10, ERR_IO, "not known"}, /* an answer without its members */
+        {"\x08\x00\x00\x00\x05\x03\x00\x00\x00\x00\x00\x00", 12, ERR_IO, "not known"}, /* a request */
         {"\x06\x00\x00\x00\x03\x0b\x01\x00\x00\x00", 10, ERR_VERSION, "of another version"},
     };
     struct async_fixture *it = *state;

@@ -174,6 +174,7 @@ static void each_kind_carries_what_is_its_own(void **state)
 
     (void)state;
     request.ids_count = WRITER_FRAME_IDS_MAX;
+    request.told = 1ULL << 50;
     for (int i = 0; i < WRITER_FRAME_IDS_MAX; i++)
         request.ids[i] = INT64_MAX - i;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -186,6 +187,7 @@ static void each_kind_carries_what_is_its_own(void **state)
         assert_int_equal(out.sql.len > 0, cases[i].sql);
         assert_int_equal(out.purges.len > 0, cases[i].purges);
         assert_int_equal(out.ids_count, cases[i].ids ? WRITER_FRAME_IDS_MAX : 0);
+        assert_true(out.told == (cases[i].kind == WRITER_FRAME_PURGED ? request.told : 0));
         if (cases[i].ids)
             assert_memory_equal(out.ids, request.ids, sizeof out.ids);
         buf_free(&frame);
@@ -257,10 +259,10 @@ static void heads_that_cannot_be_are_refused(void **state)
         char bytes[WRITER_FRAME_HEAD];
         enum err err;
     } cases[] = {
-        {"\x00\x00\x00\x00\x04\x01", ERR_SYNTAX},  {"\x05\x00\x00\x00\x04\x01", ERR_SYNTAX},
-        {"\xff\xff\xff\xff\x04\x01", ERR_SYNTAX},  {"\x01\x00\x00\x04\x04\x01", ERR_SYNTAX},
-        {"\x02\x00\x00\x00\x01\x01", ERR_VERSION}, {"\x06\x00\x00\x00\x04\x04", ERR_OK},
-        {"\x07\x00\x00\x00\x04\x04", ERR_AGAIN},
+        {"\x00\x00\x00\x00\x05\x01", ERR_SYNTAX},  {"\x05\x00\x00\x00\x05\x01", ERR_SYNTAX},
+        {"\xff\xff\xff\xff\x05\x01", ERR_SYNTAX},  {"\x01\x00\x00\x04\x05\x01", ERR_SYNTAX},
+        {"\x02\x00\x00\x00\x01\x01", ERR_VERSION}, {"\x06\x00\x00\x00\x05\x04", ERR_OK},
+        {"\x07\x00\x00\x00\x05\x04", ERR_AGAIN},
     };
     size_t len;
 
