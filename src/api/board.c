@@ -118,6 +118,25 @@ struct reading {
     size_t count;
 };
 
+/* Whether TEXT, a number that is read as one of 2^53, is more: then it was rounded. By its digits, for their point can
+ * only be in one place. */
+static bool is_beyond_max(struct str text)
+{
+    static const char most[] = "9007199254740992";
+    size_t at = 0;
+
+    for (size_t i = 0; i < text.len && text.p[i] != 'e' && text.p[i] != 'E'; i++) {
+        const char digit = text.p[i], limit = at < sizeof most - 1 ? most[at] : '0';
+
+        if (digit < '0' || digit > '9' || (at == 0 && digit == '0'))
+            continue;
+        if (digit != limit)
+            return digit > limit;
+        at++;
+    }
+    return false;
+}
+
 static enum err take_score(struct reading *reading, const struct body *object, struct buf *why)
 {
     const struct body_member *member = body_find(object, STR("member")), *score = body_find(object, STR("score"));
@@ -137,7 +156,8 @@ static enum err take_score(struct reading *reading, const struct body *object, s
         buf_add_str(why, score ? STR("has a `score` that is no number") : STR("has no `score`"));
         return ERR_TYPE;
     }
-    if (str_to_double(score->text, &item->score) != ERR_OK || fabs(item->score) > BOARD_SCORE_MAX) {
+    if (str_to_double(score->text, &item->score) != ERR_OK || fabs(item->score) > BOARD_SCORE_MAX ||
+        (fabs(item->score) == BOARD_SCORE_MAX && is_beyond_max(score->text))) {
         buf_add_str(why, STR("has a `score` beyond 2^53 (9007199254740992), where whole numbers are not exact"));
         return ERR_RANGE;
     }
