@@ -247,7 +247,7 @@ static enum err take_list(const struct body *body, const struct body_member *lis
     }
     enum err err = body_objects(list, BOARD_SCORES_MAX, arena, take_item, reading, &reason);
     if (err != ERR_OK)
-        buf_printf(why, "has `scores` that cannot be taken: it %.*s", STR_ARG(buf_str(&reason)));
+        buf_printf(why, "has `scores` that cannot be taken: %.*s", STR_ARG(buf_str(&reason)));
     buf_free(&reason);
     /* Only what is no JSON at all is the client's syntax. */
     if (err == ERR_LIMIT)

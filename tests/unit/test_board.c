@@ -209,10 +209,10 @@ static void what_is_wrong_with_scores_is_said(void **state)
         {"{\"scores\":[],\"member\":\"a\"}", ERR_TYPE, "both"},
         {"{\"scores\":[],\"score\":1}", ERR_TYPE, "both"},
         {"{\"scores\":[]}", ERR_RANGE, "has no scores"},
-        {"{\"scores\":{}}", ERR_TYPE, "no list"},
+        {"{\"scores\":{}}", ERR_TYPE, "taken: it is no list"},
         {"{\"scores\":\"all\"}", ERR_TYPE, "no list"},
         {"{\"scores\":[1]}", ERR_SYNTAX, "item 1"},
-        {"{\"scores\":[{\"member\":\"a\",\"score\":1},{\"member\":\"b\"}]}", ERR_TYPE, "item 2 has no `score`"},
+        {"{\"scores\":[{\"member\":\"a\",\"score\":1},{\"member\":\"b\"}]}", ERR_TYPE, "taken: item 2 has no `score`"},
         {"{\"scores\":[{\"member\":\"a\",\"score\":1,\"mode\":\"sum\"}]}", ERR_TYPE, "item 1 has a member \"mode\""},
         {"{\"scores\":[{\"member\":\"a\",\"score\":1,\"member\":\"a\"}]}", ERR_SYNTAX, "item 1 has a member of a name"},
         {"{\"scores\":[{\"member\":\"a\",\"score\":1},{\"member\":\"b\",\"score\":1},{\"member\":\"\\u0061\",\"score\":"
