@@ -76,6 +76,15 @@ enum err board_then(const struct config_board *config, struct str period, int64_
     return name_board(config, start, !current, arena, out);
 }
 
+bool board_once(const struct config_board *config, struct str period, int64_t now_ms, struct arena *arena,
+                struct board *out)
+{
+    int64_t day;
+
+    return period_parse(period, &day) == ERR_OK && day <= period_day(now_ms) &&
+           name_board(config, day, true, arena, out) == ERR_OK;
+}
+
 bool board_is_live(const struct config_boards *boards, struct str stored, int64_t now_ms)
 {
     struct str day_text = stored, name = str_cut(&day_text, '@');
