@@ -76,6 +76,15 @@ enum err board_then(const struct config_board *config, struct str period, int64_
     return name_board(config, start, !current, arena, out);
 }
 
+bool board_once(const struct config_board *config, struct str period, int64_t now_ms, struct arena *arena,
+                struct board *out)
+{
+    int64_t day;
+
+    return period_parse(period, &day) == ERR_OK && day <= period_day(now_ms) &&
+           name_board(config, day, true, arena, out) == ERR_OK;
+}
+
 bool board_is_live(const struct config_boards *boards, struct str stored, int64_t now_ms)
 {
     struct str day_text = stored, name = str_cut(&day_text, '@');
@@ -118,6 +127,25 @@ struct reading {
     size_t count;
 };
 
+/* Whether TEXT, a number that is read as one of 2^53, is more: then it was rounded. By its digits, for their point can
+ * only be in one place. */
+static bool is_beyond_max(struct str text)
+{
+    static const char most[] = "9007199254740992";
+    size_t at = 0;
+
+    for (size_t i = 0; i < text.len && text.p[i] != 'e' && text.p[i] != 'E'; i++) {
+        const char digit = text.p[i], limit = at < sizeof most - 1 ? most[at] : '0';
+
+        if (digit < '0' || digit > '9' || (at == 0 && digit == '0'))
+            continue;
+        if (digit != limit)
+            return digit > limit;
+        at++;
+    }
+    return false;
+}
+
 static enum err take_score(struct reading *reading, const struct body *object, struct buf *why)
 {
     const struct body_member *member = body_find(object, STR("member")), *score = body_find(object, STR("score"));
@@ -137,7 +165,8 @@ static enum err take_score(struct reading *reading, const struct body *object, s
         buf_add_str(why, score ? STR("has a `score` that is no number") : STR("has no `score`"));
         return ERR_TYPE;
     }
-    if (str_to_double(score->text, &item->score) != ERR_OK || fabs(item->score) > BOARD_SCORE_MAX) {
+    if (str_to_double(score->text, &item->score) != ERR_OK || fabs(item->score) > BOARD_SCORE_MAX ||
+        (fabs(item->score) == BOARD_SCORE_MAX && is_beyond_max(score->text))) {
         buf_add_str(why, STR("has a `score` beyond 2^53 (9007199254740992), where whole numbers are not exact"));
         return ERR_RANGE;
     }
@@ -227,7 +256,7 @@ static enum err take_list(const struct body *body, const struct body_member *lis
     }
     enum err err = body_objects(list, BOARD_SCORES_MAX, arena, take_item, reading, &reason);
     if (err != ERR_OK)
-        buf_printf(why, "has `scores` that cannot be taken: it %.*s", STR_ARG(buf_str(&reason)));
+        buf_printf(why, "has `scores` that cannot be taken: %.*s", STR_ARG(buf_str(&reason)));
     buf_free(&reason);
     /* Only what is no JSON at all is the client's syntax. */
     if (err == ERR_LIMIT)

@@ -27,6 +27,9 @@ enum err board_now(const struct config_board *config, int64_t now_ms, struct are
  * the board has none. With WHY. */
 enum err board_then(const struct config_board *config, struct str period, int64_t now_ms, struct arena *arena,
                     struct board *out, struct buf *why) ERR_CHECKED;
+/* The period that began on PERIOD, a day that has been, by an earlier configuration. False: that is no such day. */
+bool board_once(const struct config_board *config, struct str period, int64_t now_ms, struct arena *arena,
+                struct board *out);
 /* Whether STORED is a board that can be asked for as it is now, or will be. */
 bool board_is_live(const struct config_boards *boards, struct str stored, int64_t now_ms);
 /* What `period` is called in JSON: the day, or null. */

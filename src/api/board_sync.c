@@ -12,7 +12,7 @@
  *
  * What is not in L2 at all counts as empty there. So which boards were copied is kept beside them, as a board of its
  * own whose name no board can have (its one member is called by their print), and readers ask L2 only when that is of
- * the boards that they know.
+ * the boards that they know. What has ended leaves L2 again.
  *
  * Invariant: a change leaves the log only when L2 has been told of it, when there is no L2, or when there are so many
  * of them that copying is no dearer than following. Only the host whose writer has the database follows it.
@@ -33,6 +33,8 @@ enum {
     RETRY_MS = 100,
     TELL_MS = 1000,
     GRACE_MS = 60000, /* by then a period has ended by every clock */
+    PRUNE_MS = 60000,
+    KEPT_MS = 3600000, /* after its end a period is in L2 no longer */
     ARENA_FIRST = 64 << 10,
     ARENA_MAX = 16 << 20,
 };
@@ -63,8 +65,9 @@ struct board_sync {
     bool put_back; /* the database, which L2 has not forgotten the numbers of yet */
     bool knows_level;
     uint64_t level;
-    int64_t look_ms; /* when L2 is to be asked for its level again */
-    uint64_t told;   /* the writer, to forget up to here */
+    int64_t look_ms;  /* when L2 is to be asked for its level again */
+    int64_t prune_ms; /* when it is to be rid of what has ended */
+    uint64_t told;    /* the writer, to forget up to here */
     int64_t told_ms;
     struct copying copying;
 };
@@ -318,6 +321,24 @@ static bool look(struct board_sync *sync, uint64_t oldest, uint64_t newest)
     return true;
 }
 
+static bool is_needed(void *context, struct str board)
+{
+    const struct board_sync *sync = context;
+
+    return str_equal(board, STR(mark)) || board_is_live(&sync->app->config->boards, board, sys_now_ms() - KEPT_MS);
+}
+
+/* L2 is not asked about a period that has ended, and would keep each of them. What fails is left to the next time. */
+static void prune(struct board_sync *sync)
+{
+    int64_t now_ms = sys_monotonic_ms();
+
+    if (now_ms < sync->prune_ms)
+        return;
+    sync->prune_ms = now_ms + PRUNE_MS;
+    (void)!l2_boards_prune(sync->l2, is_needed, sync);
+}
+
 /* The next batch of the log. Whether there is another. */
 static bool follow(struct board_sync *sync, uint64_t newest)
 {
@@ -384,6 +405,7 @@ bool board_sync_step(struct board_sync *sync, bool in_contact)
         return false;
     if (sync->copying.active)
         return copy_on(sync);
+    prune(sync);
     bool more = follow(sync, newest);
     forget(sync, oldest > 0 && oldest <= sync->level ? sync->level : 0);
     return more;

@@ -392,7 +392,7 @@ static enum err take_objects(struct walk *walk, size_t max, body_object_fn *fn, 
         struct buf *list_why = walk->why;
 
         if (index == max) {
-            buf_printf(list_why, "has more than %zu items", max);
+            buf_printf(list_why, "it has more than %zu items", max);
             return ERR_LIMIT;
         }
         walk->why = &why;
@@ -414,13 +414,13 @@ enum err body_objects(const struct body_member *member, size_t max, struct arena
     struct walk walk = {.text = member->text, .arena = arena, .why = why};
 
     if (member->type != BODY_ARRAY) {
-        buf_add_str(why, STR("is no list"));
+        buf_add_str(why, STR("it is no list"));
         return ERR_TYPE;
     }
     enum err err = take_objects(&walk, max, fn, context);
     free_tokener(walk.tokener);
     if (err == ERR_OK && arena_overflowed(arena)) {
-        buf_add_str(why, STR("is too large"));
+        buf_add_str(why, STR("it is too large"));
         err = ERR_LIMIT;
     }
     return err;

@@ -25,6 +25,8 @@ enum { LIMIT_DEFAULT = 10, LIMIT_MAX = 1000, RANGE_DEFAULT = 5, RANGE_MAX = 100 
 /* A request on its way, in the arena. */
 struct asking {
     struct board board;
+    struct str refusal; /* why there is no such period now; empty: there is. What is kept of it is answered */
+    int refusal_status;
     struct l2_boards_question question;
     uint64_t before, behind; /* of AROUND: places wanted on either side of the member */
     bool inside;             /* l2_boards_read has not returned yet */
@@ -70,12 +72,14 @@ bool route_board_take_member(struct exchange *exchange, struct str *member)
 
 /* Which period of the board is asked for: PERIOD's, or the current one. */
 static bool choose_period(struct exchange *exchange, const struct config_board *config,
-                          const struct params_value *period, struct board *out)
+                          const struct params_value *period, struct asking *asking)
 {
     struct http *http = exchange->http;
+    struct board *board = &asking->board;
     struct buf why = {0};
-    enum err err = period->is_null ? board_now(config, http->now_ms, http->arena, out, &why)
-                                   : board_then(config, period->text, http->now_ms, http->arena, out, &why);
+    enum err err = period->is_null ? board_now(config, http->now_ms, http->arena, board, &why)
+                                   : board_then(config, period->text, http->now_ms, http->arena, board, &why);
+    const int status = err == ERR_SYNTAX ? 400 : period->is_null ? 409 : 404;
 
     if (err == ERR_OK)
         return true;
@@ -83,7 +87,11 @@ static bool choose_period(struct exchange *exchange, const struct config_board *
         app_unavailable(http, 1, "The request needs more memory than one may have.");
         return false;
     }
-    return refuse(exchange, err == ERR_SYNTAX ? 400 : period->is_null ? 409 : 404, &why);
+    if (period->is_null || !board_once(config, period->text, http->now_ms, http->arena, board))
+        return refuse(exchange, status, &why);
+    asking->refusal = arena_take_buf(http->arena, &why);
+    asking->refusal_status = status;
+    return true;
 }
 
 enum http_step route_board_fail(struct exchange *exchange, enum err err, struct buf *why)
@@ -184,6 +192,10 @@ static void answer(const struct exchange *exchange, const struct l2_boards_answe
     const struct asking *asking = exchange->state;
     struct http *http = exchange->http;
 
+    if (asking->refusal.len > 0 && found->members == 0) {
+        app_problem(http, asking->refusal_status, "%.*s", STR_ARG(asking->refusal));
+        return;
+    }
     if (found->result == L2_BOARDS_ABSENT) {
         app_problem(http, 404, "This member has no score on the board `%s`%s%.*s.", asking->board.config->name,
                     asking->board.period.len > 0 ? " in the period of " : "", STR_ARG(asking->board.period));
@@ -356,7 +368,7 @@ enum http_step route_board_top(struct exchange *exchange)
     asking->question.offset = (uint64_t)values.items[2].integer;
     if (!values.items[3].is_null && !turn_around(exchange, asking, values.items[3].text))
         return HTTP_DONE;
-    if (!choose_period(exchange, config, &values.items[0], &asking->board))
+    if (!choose_period(exchange, config, &values.items[0], asking))
         return HTTP_DONE;
     return ask(exchange);
 }
@@ -373,7 +385,7 @@ enum http_step route_board_member(struct exchange *exchange)
         !(asking = begin(exchange, L2_BOARDS_MEMBER)))
         return HTTP_DONE;
     asking->question.member = member;
-    if (!choose_period(exchange, config, &values.items[0], &asking->board))
+    if (!choose_period(exchange, config, &values.items[0], asking))
         return HTTP_DONE;
     return ask(exchange);
 }
@@ -391,7 +403,7 @@ enum http_step route_board_around(struct exchange *exchange)
         return HTTP_DONE;
     asking->question.member = member;
     asking->question.range = asking->before = asking->behind = (uint64_t)values.items[1].integer;
-    if (!choose_period(exchange, config, &values.items[0], &asking->board))
+    if (!choose_period(exchange, config, &values.items[0], asking))
         return HTTP_DONE;
     return ask(exchange);
 }

@@ -49,6 +49,7 @@ struct l2_boards_backend {
                        struct l2_boards_push_call *call);
     enum err (*level)(void *self, uint64_t *level) ERR_CHECKED;
     enum err (*forget)(void *self) ERR_CHECKED;
+    enum err (*prune)(void *self, l2_boards_keep_fn *keep, void *context) ERR_CHECKED;
     enum err (*follow)(void *self, uint64_t from, const struct l2_boards_change *changes, size_t count, uint64_t upto,
                        bool *whole) ERR_CHECKED;
     void (*copy_drop)(void *self);

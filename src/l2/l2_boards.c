@@ -121,6 +121,11 @@ enum err l2_boards_forget(struct l2 *l2)
     return admit(l2) ? settle(l2->shared->backend->boards->forget(l2->self)) : ERR_UNAVAILABLE;
 }
 
+enum err l2_boards_prune(struct l2 *l2, l2_boards_keep_fn *keep, void *context)
+{
+    return admit(l2) ? settle(l2->shared->backend->boards->prune(l2->self, keep, context)) : ERR_UNAVAILABLE;
+}
+
 enum err l2_boards_follow(struct l2 *l2, uint64_t from, const struct l2_boards_change *changes, size_t count,
                           uint64_t upto)
 {

@@ -94,6 +94,11 @@ enum err l2_boards_level(struct l2 *l2, uint64_t *level) ERR_CHECKED;
 /* The database was put back: its numbers come again. There is no level from then on, and no number is required any more
  * that was told before. ERR_UNAVAILABLE. */
 enum err l2_boards_forget(struct l2 *l2) ERR_CHECKED;
+/* Whether BOARD is to stay in L2. */
+typedef bool l2_boards_keep_fn(void *context, struct str board);
+/* Removes the boards that KEEP does not want; they count as empty from then on. ERR_UNAVAILABLE: perhaps some of them.
+ */
+enum err l2_boards_prune(struct l2 *l2, l2_boards_keep_fn *keep, void *context) ERR_CHECKED;
 /* CHANGES in order, behind a level of FROM; sets it to UPTO, at least the last one's number. ERR_NOT_FOUND: the level
  * is not FROM. ERR_UNAVAILABLE: perhaps done. */
 enum err l2_boards_follow(struct l2 *l2, uint64_t from, const struct l2_boards_change *changes, size_t count,

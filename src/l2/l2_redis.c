@@ -504,6 +504,11 @@ static enum err forget_boards(void *self)
     return l2_redis_boards_forget(((struct l2_redis *)self)->boards);
 }
 
+static enum err prune_boards(void *self, l2_boards_keep_fn *keep, void *context)
+{
+    return l2_redis_boards_prune(((struct l2_redis *)self)->boards, keep, context);
+}
+
 static enum err follow_boards(void *self, uint64_t from, const struct l2_boards_change *changes, size_t count,
                               uint64_t upto, bool *whole)
 {
@@ -536,6 +541,7 @@ static const struct l2_boards_backend boards_backend = {
     .push_begin = push_begin,
     .level = read_boards_level,
     .forget = forget_boards,
+    .prune = prune_boards,
     .follow = follow_boards,
     .copy_drop = drop_copies,
     .copy_begin = begin_copy,

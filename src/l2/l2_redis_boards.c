@@ -154,6 +154,53 @@ enum err l2_redis_boards_forget(struct l2_redis_boards *boards)
     return exchange_number(call, 0, 3, &removed);
 }
 
+/* BOARD, whose set is called SET: first no longer known, so that a half of it is never met. */
+static enum err remove_board(struct l2_redis_call *call, struct str set, struct str board)
+{
+    redisReply *replies[2];
+
+    l2_redis_wire_command(&call->commands, 3);
+    l2_redis_wire_add(&call->commands, STR("HDEL"));
+    l2_redis_wire_add(&call->commands, buf_str(&call->setup->boards));
+    l2_redis_wire_add(&call->commands, set);
+    l2_redis_wire_command(&call->commands, 3);
+    l2_redis_wire_add(&call->commands, STR("UNLINK"));
+    l2_redis_wire_add(&call->commands, set);
+    l2_redis_wire_add_joined(&call->commands, buf_str(&call->setup->board_members), board);
+
+    enum err err = l2_redis_call_exchange(call, "ii", replies);
+
+    if (err == ERR_OK)
+        l2_redis_call_free(replies, 2);
+    return err;
+}
+
+enum err l2_redis_boards_prune(struct l2_redis_boards *boards, l2_boards_keep_fn *keep, void *context)
+{
+    struct l2_redis_call *call = boards->call;
+    const struct str sets = buf_str(&call->setup->board_sets);
+    redisReply *reply;
+
+    l2_redis_wire_command(&call->commands, 2);
+    l2_redis_wire_add(&call->commands, STR("HKEYS"));
+    l2_redis_wire_add(&call->commands, buf_str(&call->setup->boards));
+
+    enum err err = l2_redis_call_exchange(call, "a", &reply);
+
+    if (err)
+        return err;
+    for (size_t i = 0; err == ERR_OK && i < reply->elements; i++) {
+        /* What else is in the hash is no board. */
+        const struct str set = l2_redis_wire_text(reply->element[i]);
+        const struct str board = {set.p + sets.len, set.len - sets.len};
+
+        if (str_starts(set, sets) && !keep(context, board))
+            err = remove_board(call, set, board);
+    }
+    l2_redis_call_free(&reply, 1);
+    return err;
+}
+
 enum err l2_redis_boards_follow(struct l2_redis_boards *boards, uint64_t from, const struct l2_boards_change *changes,
                                 size_t count, uint64_t upto, bool *whole)
 {

@@ -1,6 +1,6 @@
 /*
- * l2_redis_boards: the verbs of leaderboards on Redis, for threads that may wait: each is one exchange, with the
- * contract of the backend's (l2_backend.h).
+ * l2_redis_boards: the verbs of leaderboards on Redis, for threads that may wait: each is one exchange (a pruning,
+ * one more for each board that goes), with the contract of the backend's (l2_backend.h).
  */
 #ifndef LARDER_L2_REDIS_BOARDS_H
 #define LARDER_L2_REDIS_BOARDS_H
@@ -19,6 +19,7 @@ enum err l2_redis_boards_push(struct l2_redis_boards *boards, uint64_t known, co
                               size_t count, bool *whole) ERR_CHECKED;
 enum err l2_redis_boards_level(struct l2_redis_boards *boards, uint64_t *level) ERR_CHECKED;
 enum err l2_redis_boards_forget(struct l2_redis_boards *boards) ERR_CHECKED;
+enum err l2_redis_boards_prune(struct l2_redis_boards *boards, l2_boards_keep_fn *keep, void *context) ERR_CHECKED;
 enum err l2_redis_boards_follow(struct l2_redis_boards *boards, uint64_t from, const struct l2_boards_change *changes,
                                 size_t count, uint64_t upto, bool *whole) ERR_CHECKED;
 void l2_redis_boards_copy_drop(struct l2_redis_boards *boards);

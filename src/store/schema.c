@@ -25,6 +25,11 @@ static const char *const replays[] = {
     "UPDATE larder_scores SET reached = last_insert_rowid() WHERE board = new.board AND member = new.member "          \
     "AND new.reached <> last_insert_rowid()"
 
+/* What larder_scores takes, behind the name of a column. */
+#define AS_BOARD " AS BLOB)) BETWEEN 1 AND 128"
+#define AS_MEMBER " AS BLOB)) BETWEEN 1 AND 256"
+#define AS_SCORE " BETWEEN -9007199254740992 AND 9007199254740992"
+
 static const char *const statements[] = {
     "CREATE TABLE IF NOT EXISTS larder_outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, "
     "items BLOB NOT NULL)",
@@ -44,9 +49,9 @@ static const char *const statements[] = {
     "CREATE INDEX IF NOT EXISTS larder_failures_failed ON larder_failures (id) WHERE state = 'failed'",
 
     "CREATE TABLE IF NOT EXISTS larder_scores ("
-    "board TEXT NOT NULL CHECK (length(CAST(board AS BLOB)) BETWEEN 1 AND 128), "
-    "member TEXT NOT NULL CHECK (length(CAST(member AS BLOB)) BETWEEN 1 AND 256), "
-    "score REAL NOT NULL CHECK (score BETWEEN -9007199254740992 AND 9007199254740992), "
+    "board TEXT NOT NULL CHECK (length(CAST(board" AS_BOARD "), "
+    "member TEXT NOT NULL CHECK (length(CAST(member" AS_MEMBER "), "
+    "score REAL NOT NULL CHECK (score" AS_SCORE "), "
     "reached INTEGER NOT NULL DEFAULT 0, "
     "updated_at INTEGER NOT NULL DEFAULT (unixepoch()), "
     "PRIMARY KEY (board, member)) STRICT, WITHOUT ROWID",
@@ -54,9 +59,11 @@ static const char *const statements[] = {
     "CREATE TABLE IF NOT EXISTS larder_boards (board TEXT PRIMARY KEY, members INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS larder_score_log (seq INTEGER PRIMARY KEY AUTOINCREMENT, board TEXT NOT NULL, "
     "member TEXT NOT NULL, score REAL) STRICT",
-    /* Before: an existing row may be about to be replaced, or updated by an upsert. */
+    /* Before: an existing row may be about to be replaced, or updated by an upsert. So what the table will not take has
+     * to be known here: INSERT OR IGNORE passes over it, and what this has done stays. */
     "CREATE TRIGGER IF NOT EXISTS larder_scores_count BEFORE INSERT ON larder_scores "
-    "WHEN NOT EXISTS (SELECT 1 FROM larder_scores WHERE board = new.board AND member = new.member) BEGIN "
+    "WHEN NOT EXISTS (SELECT 1 FROM larder_scores WHERE board = new.board AND member = new.member) "
+    "AND length(CAST(new.board" AS_BOARD " AND length(CAST(new.member" AS_MEMBER " AND new.score" AS_SCORE " BEGIN "
     "INSERT INTO larder_boards (board, members) SELECT new.board, 0 "
     "WHERE NOT EXISTS (SELECT 1 FROM larder_boards WHERE board = new.board); "
     "UPDATE larder_boards SET members = members + 1 WHERE board = new.board; END",

@@ -459,6 +459,9 @@ static bool start(struct writer *writer, struct buf *why)
         buf_printf(why, "epoll: %s", strerror(errno));
         return false;
     }
+    /* Copies of boards that came through a restart may lack what was written before it. */
+    if (writer->shared)
+        atomic_store(&writer->shared->scores, writer_db_scores(writer->db));
     set_state(writer, WRITER_READY, "");
     log_event(LOG_LEVEL_NOTICE, "writer_ready", LOG_TEXT("database", database));
     return true;

@@ -35,8 +35,8 @@ struct writer_shared {
     _Atomic int state;          /* enum writer_state */
     _Atomic uint64_t committed; /* writes, and rows of batches */
     _Atomic uint64_t commits;   /* transactions */
-    /* Where larder_score_log stood after the last commit of a write that may have changed scores and did not say that
-     * it tells of them itself. */
+    /* Where larder_score_log stood when the writer began, or after the last commit of a write that may have changed
+     * scores and did not say that it tells of them itself. */
     _Atomic uint64_t scores;
     /* The highest number of a purge that L2 is known to have been told of (l2_seen): what the database remembers when
      * the writer is ready, and raised before the writer hears that purges have been carried out. */

@@ -107,6 +107,8 @@ static enum err introduce(struct writer_behind *behind, struct buf *why)
         return err;
     behind->known = writer_journal_openings(behind->journal);
     behind->applied = upto;
+    /* What was applied and is still there takes no room from what comes. */
+    writer_journal_forget(behind->journal, upto);
     /* The purges of what a writer that died had applied stand there too. */
     writer_pending_applied(behind->pending, upto, writer_db_last_kept(behind->db));
     return ERR_OK;

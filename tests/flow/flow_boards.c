@@ -277,6 +277,39 @@ static void a_season_ends_where_the_next_begins(void **state)
     expect(flow, "/api/leaderboards/future/periods", "{\"board\":\"future\",\"items\":[],\"count\":0}");
 }
 
+static void what_is_kept_of_a_period_that_was_configured_once_can_be_read(void **state)
+{
+    /* A board that was by day and is by season, and one that has no periods any more. */
+    static const char *const boards[] = {"league", "game"};
+    struct flow *flow = *state;
+    char url[128], text[256];
+
+    for (size_t i = 0; i < COUNT(boards); i++) {
+        snprintf(text, sizeof text,
+                 "INSERT INTO larder_scores (board, member, score) VALUES ('%s@2023-11-08', 'amy', 7)", boards[i]);
+        flow_execute(flow, text);
+        snprintf(url, sizeof url, "/api/leaderboards/%s/periods", boards[i]);
+        assert_int_equal(flow_get(flow, url), 200);
+        flow_assert_body_has(flow, "{\"period\":\"2023-11-08\",\"members\":1,\"current\":false}");
+        snprintf(url, sizeof url, "/api/leaderboards/%s/amy?period=2023-11-08", boards[i]);
+        snprintf(text, sizeof text,
+                 "{\"board\":\"%s\",\"period\":\"2023-11-08\",\"member\":\"amy\",\"rank\":1,\"score\":7,"
+                 "\"percentile\":100,\"members\":1}",
+                 boards[i]);
+        expect(flow, url, text);
+        snprintf(url, sizeof url, "/api/leaderboards/%s/kim?period=2023-11-08", boards[i]);
+        flow_get(flow, url);
+        flow_assert_problem(flow, 404, "no score");
+    }
+    /* Nothing is kept of these. */
+    flow_get(flow, "/api/leaderboards/league/amy?period=2023-11-09");
+    flow_assert_problem(flow, 400, "the one of 2023-01-01");
+    flow_get(flow, "/api/leaderboards/game/top?period=2023-11-09");
+    flow_assert_problem(flow, 404, "has no periods");
+    flow_get(flow, "/api/leaderboards/game/top?period=2023-11-15");
+    flow_assert_problem(flow, 404, "has no periods");
+}
+
 static void the_boards_are_listed_with_their_periods(void **state)
 {
     struct flow *flow = *state;
@@ -479,6 +512,7 @@ int main(void)
         TEST(the_stock_boards_are_boards),
         TEST(a_board_begins_anew_with_each_period_and_the_old_one_stays),
         TEST(a_season_ends_where_the_next_begins),
+        TEST(what_is_kept_of_a_period_that_was_configured_once_can_be_read),
         TEST(the_boards_are_listed_with_their_periods),
         TEST(a_request_that_will_not_do_is_refused_and_writes_nothing),
         TEST(writing_needs_a_token_and_reading_none),

@@ -400,6 +400,24 @@ def test_a_part_of_a_board_that_redis_has_lost_is_noticed(redis_boards):
         assert_agrees(stack, "game")
 
 
+def test_a_period_that_has_ended_leaves_redis(redis_boards):
+    stack, r = redis_boards, redis_boards.redis()
+    fill(stack)
+    submit(stack, "days", {"member": "amy", "score": 1})
+    wait_for_l2(stack, "days")
+    known = next(name for name in r.scan_iter("*:boards") if r.type(name) == b"hash")
+    part = known.decode().removesuffix("boards")
+    ended = [f"{part}board:days@2020-01-01", f"{part}reached:days@2020-01-01"]
+    r.zadd(ended[0], {"": "inf"})
+    r.hset(ended[1], "", "")
+    r.hset(known, ended[0], "")
+    # The one that begins looks at once, and then each minute.
+    os.kill(stack.children("housekeeper")[0], signal.SIGKILL)
+    wait_for("the ended period is gone", lambda: not r.exists(*ended) and not r.hexists(known, ended[0]))
+    wait_for_l2(stack, "days")
+    assert_agrees(stack, "game")
+
+
 def test_the_log_of_changes_is_emptied_once_they_have_been_told(boards):
     submit(boards, "game", [(f"m{i}", i) for i in range(500)])
 

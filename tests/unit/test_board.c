@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -159,6 +160,22 @@ static void scores_are_read_alone_and_as_a_list(void **state)
     assert_true(str_equal(scores.items[1].member, STR("b")));
 }
 
+static void two_to_the_53_is_a_score_however_it_is_written(void **state)
+{
+    static const char *const rows[] = {"9007199254740992",        "-9007199254740992.000", "9.007199254740992e15",
+                                       "0.09007199254740992E+17", "90071992547409920e-1",  "9007199254740991.9",
+                                       "9007199254740991"};
+    struct fixture *fixture = *state;
+    struct board_scores scores;
+    char text[96];
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        snprintf(text, sizeof text, "{\"member\":\"a\",\"score\":%s}", rows[i]);
+        if (read(fixture, str_from(text), &scores) != ERR_OK)
+            fail_msg("%s: %s", text, fixture->why.p);
+    }
+}
+
 static void what_is_wrong_with_scores_is_said(void **state)
 {
     static const struct {
@@ -178,6 +195,9 @@ static void what_is_wrong_with_scores_is_said(void **state)
         {"{\"member\":\"a\",\"score\":Infinity}", ERR_SYNTAX, "is no JSON"},
         {"{\"member\":\"a\",\"score\":1e999}", ERR_RANGE, "2^53"},
         {"{\"member\":\"a\",\"score\":-9007199254740994}", ERR_RANGE, "2^53"},
+        {"{\"member\":\"a\",\"score\":9007199254740993}", ERR_RANGE, "2^53"},
+        {"{\"member\":\"a\",\"score\":-9007199254740992.5}", ERR_RANGE, "2^53"},
+        {"{\"member\":\"a\",\"score\":900719925474099.2001e1}", ERR_RANGE, "2^53"},
         {"{\"member\":\"\",\"score\":1}", ERR_RANGE, "1 to 256 bytes"},
         {"{\"member\":\"a\\u0000\",\"score\":1}", ERR_RANGE, "control characters"},
         {"{\"member\":\"a\\n\",\"score\":1}", ERR_RANGE, "control characters"},
@@ -189,10 +209,10 @@ static void what_is_wrong_with_scores_is_said(void **state)
         {"{\"scores\":[],\"member\":\"a\"}", ERR_TYPE, "both"},
         {"{\"scores\":[],\"score\":1}", ERR_TYPE, "both"},
         {"{\"scores\":[]}", ERR_RANGE, "has no scores"},
-        {"{\"scores\":{}}", ERR_TYPE, "no list"},
+        {"{\"scores\":{}}", ERR_TYPE, "taken: it is no list"},
         {"{\"scores\":\"all\"}", ERR_TYPE, "no list"},
         {"{\"scores\":[1]}", ERR_SYNTAX, "item 1"},
-        {"{\"scores\":[{\"member\":\"a\",\"score\":1},{\"member\":\"b\"}]}", ERR_TYPE, "item 2 has no `score`"},
+        {"{\"scores\":[{\"member\":\"a\",\"score\":1},{\"member\":\"b\"}]}", ERR_TYPE, "taken: item 2 has no `score`"},
         {"{\"scores\":[{\"member\":\"a\",\"score\":1,\"mode\":\"sum\"}]}", ERR_TYPE, "item 1 has a member \"mode\""},
         {"{\"scores\":[{\"member\":\"a\",\"score\":1,\"member\":\"a\"}]}", ERR_SYNTAX, "item 1 has a member of a name"},
         {"{\"scores\":[{\"member\":\"a\",\"score\":1},{\"member\":\"b\",\"score\":1},{\"member\":\"\\u0061\",\"score\":"
@@ -251,6 +271,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_score_goes_to_the_period_that_runs), TEST(a_period_is_known_by_its_first_day),
         TEST(only_boards_that_can_change_are_live), TEST(scores_are_read_alone_and_as_a_list),
+        TEST(only_boards_that_can_change_are_live), TEST(two_to_the_53_is_a_score_however_it_is_written),
         TEST(what_is_wrong_with_scores_is_said),    TEST(large_input_is_measured),
     };
 

@@ -97,6 +97,37 @@ static void copies_of_a_database_that_was_put_back_are_believed_at_its_own_numbe
     host_close(&started_again);
 }
 
+static bool is_not_old(void *context, struct str board)
+{
+    ++*(int *)context;
+    return !str_starts(board, STR("old"));
+}
+
+static void what_is_not_kept_leaves_nothing_behind(void **state)
+{
+    struct host host;
+    int asked = 0;
+    (void)state;
+
+    open_at(&host, 0);
+    push(&host, 1, "b", "ann", 1);
+    push(&host, 2, "old@1", "bob", 2);
+    push(&host, 3, "old@2", "cid", 3);
+    assert_int_equal(l2_boards_prune(host.waiting, is_not_old, &asked), ERR_OK);
+    assert_in_range(asked, 3, 4);
+    assert_board(&host, "b", "ann");
+    assert_board(&host, "old@1", "");
+    asked = 0;
+    assert_int_equal(l2_boards_prune(host.waiting, is_not_old, &asked), ERR_OK);
+    assert_in_range(asked, 1, 2);
+    operate(&redis, "EVAL %s 0",
+            "if #redis.call('KEYS', '*old@*') > 0 then return redis.error_reply('there is more') end return 'OK'");
+    /* One that comes again is whole. */
+    push(&host, 4, "old@1", "dan", 4);
+    assert_board(&host, "old@1", "dan");
+    host_close(&host);
+}
+
 static void a_copying_that_failed_leaves_nothing_to_the_next(void **state)
 {
     struct l2_boards_change row = change_to(1, "gone", "ann", 1);
@@ -476,6 +507,7 @@ int main(void)
         CASE(copies_take_the_place_of_all_boards_at_once),
         CASE(what_was_pushed_before_copies_came_is_required),
         CASE(copies_of_a_database_that_was_put_back_are_believed_at_its_own_numbers),
+        CASE(what_is_not_kept_leaves_nothing_behind),
         CASE(a_copying_that_failed_leaves_nothing_to_the_next),
         CASE(a_copy_that_lost_a_part_takes_no_place),
         CASE(two_that_copy_do_not_meet),

@@ -143,6 +143,10 @@ static void members_are_counted_however_they_come_and_go(void **state)
     run(*state, "DELETE FROM larder_scores WHERE board = 'b' AND member <> 'y'");
     assert_string_equal(value(*state, members), "b=1,c=1");
     assert_string_equal(value(*state, "SELECT count(*) FROM larder_score_log WHERE score IS NULL"), "3");
+    /* What the table refuses is passed over, and nobody has come by it. */
+    run(*state, "INSERT OR IGNORE INTO larder_scores (board, member, score) VALUES ('b', 'u', 1e17), ('b', 't', NULL), "
+                "('b', '', 1), ('b', printf('%.*c', 257, 'x'), 1), ('', 'x', 1)");
+    assert_string_equal(value(*state, members), "b=1,c=1");
 }
 
 static void what_is_no_score_is_refused(void **state)

@@ -321,6 +321,20 @@ static void a_path_too_long_for_a_socket_is_no_hindrance(void **state)
 #define WITH_WRITER(test) cmocka_unit_test_setup_teardown(test, writer_fixture_setup, writer_fixture_teardown)
 #define WITHOUT_WRITER(test) cmocka_unit_test_setup_teardown(test, writer_fixture_setup_idle, writer_fixture_teardown)
 
+static void a_writer_that_starts_says_where_the_log_of_scores_stands(void **state)
+{
+    struct writer_fixture *it = *state;
+
+    writer_fixture_must_write(it,
+                              "INSERT INTO larder_scores (board, member, score) VALUES ('b', 'a', 1), ('b', 'c', 2)");
+    assert_int_equal(atomic_load(&it->shared->scores), 2);
+    assert_int_equal(writer_fixture_end(it, SIGTERM), 0);
+    /* As after a start of everything. */
+    atomic_store(&it->shared->scores, 0);
+    writer_fixture_start(it);
+    assert_int_equal(atomic_load(&it->shared->scores), 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -337,6 +351,7 @@ int main(void)
         WITH_WRITER(a_damaged_database_is_an_error_and_not_the_end),
         WITH_WRITER(the_wal_keeps_to_its_limit),
         WITH_WRITER(a_busy_database_is_told_as_busy),
+        WITH_WRITER(a_writer_that_starts_says_where_the_log_of_scores_stands),
         WITHOUT_WRITER(as_many_clients_as_there_are_files_are_all_heard),
         WITHOUT_WRITER(a_path_too_long_for_a_socket_is_no_hindrance),
     };

@@ -247,9 +247,11 @@ static void told_to_stop_it_applies_what_it_has_accepted(void **state)
     assert_int_equal(behind_fixture_value(it, "a"), 301);
 }
 
-static void a_full_journal_refuses_until_there_is_room(void **state)
+/* A writer whose journal is small, with as much accepted and not applied as goes in: LOCK keeps it so. Returns how
+ * many.
+ */
+static int64_t fill_journal(struct writer_fixture *it, sqlite3 **lock)
 {
-    struct writer_fixture *it = *state;
     enum err err = ERR_OK;
     int64_t accepted = 1;
 
@@ -259,7 +261,7 @@ static void a_full_journal_refuses_until_there_is_room(void **state)
     writer_fixture_start(it);
     behind_fixture_must(it, ONE_MORE);
     behind_fixture_await_all(it);
-    sqlite3 *lock = behind_fixture_lock(it);
+    *lock = behind_fixture_lock(it);
     for (; err == ERR_OK && accepted < 5000; accepted += err == ERR_OK) {
         arena_reset(it->arena);
         err = behind_fixture_ask(it, ONE_MORE, "");
@@ -267,12 +269,37 @@ static void a_full_journal_refuses_until_there_is_room(void **state)
     assert_int_equal(err, ERR_BUSY);
     assert_non_null(strstr(it->why.p, "journal is full"));
     assert_in_range(accepted, 100, 1000);
+    return accepted;
+}
+
+static void a_full_journal_refuses_until_there_is_room(void **state)
+{
+    struct writer_fixture *it = *state;
+    sqlite3 *lock;
+    int64_t accepted = fill_journal(it, &lock);
+
     sqlite3_close(lock);
     behind_fixture_await_all(it);
     assert_int_equal(behind_fixture_value(it, "a"), accepted);
     behind_fixture_must(it, ONE_MORE);
     behind_fixture_await_all(it);
     assert_int_equal(behind_fixture_value(it, "a"), accepted + 1);
+}
+
+static void what_a_journal_holds_that_was_applied_before_a_restart_takes_no_room(void **state)
+{
+    struct writer_fixture *it = *state;
+    sqlite3 *lock;
+    int64_t accepted = fill_journal(it, &lock);
+
+    sqlite3_close(lock);
+    behind_fixture_await_all(it);
+    assert_int_equal(writer_fixture_end(it, SIGTERM), 0);
+    writer_fixture_start(it);
+    behind_fixture_must(it, ONE_MORE);
+    behind_fixture_await_all(it);
+    assert_int_equal(behind_fixture_value(it, "a"), accepted + 1);
+    assert_true(behind_fixture_in_journal(it, "SELECT count(*) FROM writes") <= 1);
 }
 
 static void one_that_is_not_understood_fails_and_is_no_loop(void **state)
@@ -421,6 +448,7 @@ int main(void)
         TEST(a_write_through_is_refused_while_what_comes_before_it_cannot_be_applied),
         TEST(told_to_stop_it_applies_what_it_has_accepted),
         TEST(a_full_journal_refuses_until_there_is_room),
+        TEST(what_a_journal_holds_that_was_applied_before_a_restart_takes_no_room),
         TEST(one_that_is_not_understood_fails_and_is_no_loop),
         TEST(a_failed_write_can_be_repeated_once_and_then_succeed),
         TEST(a_failed_write_can_be_dropped_once),
