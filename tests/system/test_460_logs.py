@@ -1,10 +1,13 @@
 """The log, as whoever runs larder meets it: its lines, what they say of a request, what they never say, and where they go."""
 
 import concurrent.futures
+import contextlib
 import json
+import os
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 
@@ -233,6 +236,62 @@ def test_a_flood_of_garbage_is_cut_and_counted(told):
         return (written, left_out) if written + left_out >= 300 else None
     written, left_out = wait_for("all are written or counted", told_of, 5)
     assert written + left_out == 300 and written <= 10 * (seconds + 2)
+
+
+# Who reads stderr, or does not.
+
+@contextlib.contextmanager
+def served(directory, stderr, redis="memory:"):
+    """A larder of its own, whose lines go to STDERR."""
+    (directory / "larder.conf").write_text(f"[server]\nsocket = {directory}/s\nworkers = 1\n[store]\ndatabase = {directory}/larder.db\n"
+                                           f"sql = {ROOT}/sql\n[redis]\nurl = {redis}\n[log]\nlevel = debug\nrate = 0\n")
+    process = subprocess.Popen([os.environ.get("LARDER", ROOT / "build" / "larder"), "--config", directory / "larder.conf", "serve"],
+                               stdin=subprocess.DEVNULL, stderr=stderr)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def answers(directory, count):
+    with fcgi.Client(directory / "s") as client:
+        for _ in range(count):
+            assert client.ask("/api/stocks/?no-such=" + "x" * 90).status_code == 400
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_nobody_waits_for_who_reads_stderr(tmp_path, kind):
+    ours, theirs = os.pipe() if kind == "pipe" else [end.detach() for end in socket.socketpair()]
+    with contextlib.closing(os.fdopen(ours, "rb")) as reading:
+        with served(tmp_path, theirs):
+            os.close(theirs)
+            wait_for("it listens", (tmp_path / "s").exists)
+            answers(tmp_path, 2000)
+            os.set_blocking(ours, False)
+            got = b""
+
+            def told_of():
+                nonlocal got
+                got += reading.read() or b""
+                return re.search(rb"warning housekeeper\[\d+\] lines_lost count=(\d+)", got)
+            lost = int(wait_for("what was lost is told", told_of)[1])
+            asked = got.count(b" request ")
+            assert 0 < asked < 2000 <= asked + lost
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_reader_of_stderr_that_has_ended_ends_nobody(tmp_path):
+    ours, theirs = os.pipe()
+    with served(tmp_path, theirs) as process:
+        os.close(theirs)
+        wait_for("it listens", (tmp_path / "s").exists)
+        os.close(ours)
+        answers(tmp_path, 10)
+        process.send_signal(signal.SIGHUP)
+        time.sleep(1)
+        assert process.poll() is None
+        answers(tmp_path, 10)
 
 
 # Where lines go. These come last, for they change how the stack logs.
