@@ -157,9 +157,16 @@ enum err l2_scan(struct l2 *l2, struct str pattern, uint64_t *cursor, size_t lim
     return l2->shared->backend->scan(l2->self, pattern, cursor, limit, arena, keys, count);
 }
 
+static const char not_followed[] = "its purge log is not being followed";
+
 void l2_distrust(struct l2_shared *shared)
 {
-    l2_health_distrust(shared->health, "its purge log is not being followed");
+    l2_health_distrust(shared->health, not_followed);
+}
+
+void l2_begin(struct l2_shared *shared)
+{
+    l2_health_begin(shared->health, not_followed);
 }
 
 bool l2_distrusted(const struct l2_shared *shared, uint64_t *epoch)

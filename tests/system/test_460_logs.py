@@ -238,7 +238,7 @@ def test_a_flood_of_garbage_is_cut_and_counted(told):
     assert written + left_out == 300 and written <= 10 * (seconds + 2)
 
 
-# Who reads stderr, or does not.
+# What a start says.
 
 @contextlib.contextmanager
 def served(directory, stderr, redis="memory:"):
@@ -253,6 +253,19 @@ def served(directory, stderr, redis="memory:"):
         process.terminate()
         assert process.wait(20) == 0
 
+
+def test_a_start_with_nothing_wrong_warns_of_nothing(stack):
+    first = wait_for("the log is followed", lambda: re.match(r"(?s).*? log_followed ", stack.log()))[0]
+    assert "writer_ready" in first and "trusted" not in first
+    assert not re.findall(r"^\S+ (?:error|warning) .*", first, re.M)
+
+
+def test_a_start_without_redis_does(tmp_path):
+    with open(tmp_path / "log", "wb") as log, served(tmp_path, log, f"unix://{tmp_path}/nobody"):
+        wait_for("it says so", lambda: {"l2_distrusted", "log_broken"} <= set((tmp_path / "log").read_text().split()))
+
+
+# Who reads stderr, or does not.
 
 def answers(directory, count):
     with fcgi.Client(directory / "s") as client:
