@@ -147,6 +147,8 @@ def test_it_asks_for_the_token_and_says_what_is_wrong_with_it(driver, stack, mem
     open_page(driver, stack)
     sign_in(driver, "not-the-token-at-all")
     says(driver, "signin-error", "not valid")
+    sign_in(driver, "no-header-holds-a-\u20ac")
+    says(driver, "signin-error", "cannot be sent")
     assert not element(driver, "main").is_displayed()
     sign_in(driver, stack.admin_token)
     wait_for("the dashboard is open", lambda: element(driver, "main").is_displayed())
@@ -161,6 +163,27 @@ def test_it_asks_for_the_token_and_says_what_is_wrong_with_it(driver, stack, mem
     open_page(driver, memory_without_token)
     sign_in(driver, "there-is-none-to-be-right")
     says(driver, "signin-error", "none is configured")
+
+
+def test_who_signs_in_again_finds_it_live(page, stack):
+    element(page, "pause").click()
+    says(page, "pill", "Paused")
+    element(page, "leave").click()
+    assert text(page, "pill") == "Signed out"
+    sign_in(page, stack.admin_token)
+    says(page, "pill", "All well")
+    assert text(page, "pause") == "Pause"
+
+
+def test_many_resources_do_not_push_the_rest_away(page):
+    before = page.execute_script("return document.body.scrollHeight")
+    after = page.execute_script("""document.getElementById('resources').append(...Array.from({length: 250}, () => {
+        const row = document.createElement('tr'), cell = document.createElement('td');
+        cell.append('resource');
+        row.append(cell);
+        return row;
+    })); return document.body.scrollHeight""")
+    assert after < before + 300
 
 
 @pytest.fixture(scope="module")
