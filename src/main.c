@@ -50,6 +50,7 @@ int main(int argc, char **argv)
         {"print", no_argument, NULL, 'p'},        {"sample", no_argument, NULL, 's'},  {"all", no_argument, NULL, 'a'},
         {"tag", no_argument, NULL, 't'},          {"key", no_argument, NULL, 'k'},     {"watch", no_argument, NULL, 'w'},   {NULL, 0, NULL, 0}};
     int option;
+    sys_hold_streams();
     sys_title_init(argc, argv); /* moves the environment away: before anything looks at it */
     struct cli cli = {.config_path = getenv("LARDER_CONFIG"), .program = argv};
     if (command_writer_is_asked())

@@ -15,7 +15,7 @@ import pytest
 
 import fcgi
 import raw
-from conftest import ROOT, assert_problem, copy_sql, wait_for
+from conftest import ROOT, assert_problem, children, copy_sql, wait_for
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 COUNT = ("WITH RECURSIVE counter (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < :steps)"
@@ -305,6 +305,22 @@ def test_a_reader_of_stderr_that_has_ended_ends_nobody(tmp_path):
         time.sleep(1)
         assert process.poll() is None
         answers(tmp_path, 10)
+
+
+def test_without_stderr_nothing_else_takes_its_place(tmp_path):
+    (tmp_path / "larder.conf").write_text(f"[server]\nsocket = {tmp_path}/s\nworkers = 1\n[store]\ndatabase = {tmp_path}/larder.db\n"
+                                          f"sql = {ROOT}/sql\n[log]\nlevel = debug\n")
+    process = subprocess.Popen(["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', os.environ.get("LARDER", ROOT / "build" / "larder"),
+                                "--config", tmp_path / "larder.conf", "serve"])
+    try:
+        wait_for("it listens", (tmp_path / "s").exists)
+        wait_for("its processes run", lambda: len(children(process.pid)) == 3)
+        for pid in [process.pid, *(pid for pid, _ in children(process.pid))]:
+            assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)} == {"/dev/null"}
+        answers(tmp_path, 10)
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
 
 
 # Where lines go. These come last, for they change how the stack logs.
