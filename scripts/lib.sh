@@ -14,7 +14,7 @@ build_packages=(gcc libc6-dev make autoconf automake pkg-config
     libfcgi-dev libhiredis-dev libjson-c-dev libsqlite3-dev libinih-dev libsodium-dev libxxhash-dev libdeflate-dev
     libsystemd-dev libcmocka-dev)
 stack_packages=(nginx redis-server sqlite3 curl jq libjs-chart.js)
-check_packages=(clang libclang-rt-dev valgrind wrk universal-ctags git mandoc shellcheck prometheus
+check_packages=(clang libclang-rt-dev valgrind wrk universal-ctags git e2fsprogs mandoc shellcheck prometheus
     apache2-bin libapache2-mod-fcgid lighttpd spawn-fcgi multiwatch systemd
     php-cli php-redis php-sqlite3
     python3 python3-pytest python3-pytest-xdist python3-redis python3-requests python3-prometheus-client
