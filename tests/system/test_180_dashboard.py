@@ -36,6 +36,12 @@ while (walk.nextNode()) {
   const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
   if ((a + 0.05) / (b + 0.05) < (large ? 3 : 4.5)) faint.push(`${walk.currentNode.textContent.trim()} ${style.color} on ${behind(element)}`);
 }
+for (const field of document.querySelectorAll('input[placeholder]')) {
+  const style = getComputedStyle(field, '::placeholder'), ground = behind(field);
+  const seen = numbers(style.color).slice(0, 3).map((c, at) => c * style.opacity + ground[at] * (1 - style.opacity));
+  const [a, b] = [light(seen), light(ground)].sort((x, y) => y - x);
+  if ((a + 0.05) / (b + 0.05) < 4.5) faint.push(`${field.placeholder} ${seen} on ${ground}`);
+}
 return faint;
 """
 
@@ -389,7 +395,9 @@ def test_it_leads_to_the_description_of_all_routes(page):
     page.find_element(By.LINK_TEXT, "API").click()
     wait_for("the routes are listed", lambda: "/api/stocks/{ticker}" in page.find_element(By.TAG_NAME, "main").text)
     assert not element(page, "notice").is_displayed()
-    assert page.execute_script(CONTRAST) == []
+    for scheme in ("dark", "light"):
+        emulate(page, 1440, 1000, scheme)
+        assert page.execute_script(CONTRAST) == []
     assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
 
