@@ -337,6 +337,9 @@ static void move_strings(char **from, size_t count, char **to)
     size_t len = 0;
     char *at;
 
+    /* Nobody would hold the block. */
+    if (count == 0)
+        return;
     for (size_t i = 0; i < count; i++)
         len += strlen(from[i]) + 1;
     at = sys_alloc(len);

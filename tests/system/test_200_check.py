@@ -231,6 +231,12 @@ def test_help_and_version(place):
     assert "check" in place.run("--help").stdout and place.run("--version").stdout.startswith("larder ")
 
 
+def test_without_any_environment():
+    program = os.environ.get("LARDER", ROOT / "build" / "larder")
+    result = subprocess.run([program, "--version"], env={}, text=True, capture_output=True, timeout=30)
+    assert result.returncode == 0 and result.stdout.startswith("larder ") and result.stderr == ""
+
+
 def test_a_database_newer_than_the_program_is_refused_and_left_alone(place):
     assert place.run("migrate", "--sample").returncode == 0
     with sqlite3.connect(place.database) as db:
