@@ -29,12 +29,17 @@ async function refusal(answer) {
 async function ask(method, path, body) {
   const headers = {Authorization: `Bearer ${token() ?? ''}`};
   if (body !== undefined) headers['Content-Type'] = 'application/json';
-  let answer;
+  let request, answer;
   try {
-    answer = await fetch(new URL(path, base), {
+    request = new Request(new URL(path, base), {
       method, headers, cache: 'no-store', credentials: 'omit', signal: AbortSignal.timeout(TIMEOUT_MS),
       body: body === undefined ? undefined : JSON.stringify(body),
     });
+  } catch {
+    throw new Problem(401, 'This token holds a character that cannot be sent. Copy it again.');
+  }
+  try {
+    answer = await fetch(request);
   } catch (error) {
     throw new Problem(0, error.name === 'TimeoutError' ? `There was no answer within ${TIMEOUT_MS / 1000} seconds.`
       : 'The server cannot be reached.');

@@ -33,9 +33,16 @@ function follow() {
   else feed.start();
 }
 
+function setPaused(value) {
+  paused = value;
+  byId('pause').setAttribute('aria-pressed', String(paused));
+  say(byId('pause'), paused ? 'Go on' : 'Pause');
+}
+
 function signOut(why = '') {
   feed?.stop();
   feed = null;
+  setPaused(false);
   api.dropToken();
   byId('main').hidden = byId('leave').hidden = byId('pause').hidden = true;
   byId('signin').hidden = false;
@@ -70,9 +77,7 @@ byId('signin-form').addEventListener('submit', async (event) => {
 });
 byId('leave').addEventListener('click', () => signOut());
 byId('pause').addEventListener('click', () => {
-  paused = !paused;
-  byId('pause').setAttribute('aria-pressed', String(paused));
-  say(byId('pause'), paused ? 'Go on' : 'Pause');
+  setPaused(!paused);
   follow();
   draw();
 });

@@ -4,7 +4,6 @@
  * Started without a command by a FastCGI process manager, that is with a listening socket as standard input, it serves. Started with a
  * CGI environment it answers that one request, whatever the command line says.
  */
-#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,17 +50,6 @@ static int usage(FILE *out, int code)
     return code;
 }
 
-/* A stream that was closed would be the next file's that is opened, and what is meant for a person be written into it. */
-static void fill_streams(void)
-{
-    int fd;
-    do
-        fd = open("/dev/null", O_RDONLY);
-    while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd >= 0)
-        close(fd);
-}
-
 /* The exit code of what ended with CODE: nothing is done while somebody lacks its results, as on a full disk. */
 static int finish(int code)
 {
@@ -88,7 +76,7 @@ int main(int argc, char **argv)
 {
     int option, count = 0;
     int given[sizeof options / sizeof *options]; /* of the commands' own, each once */
-    fill_streams();
+    sys_hold_streams();
     sys_title_init(argc, argv); /* moves the environment away: before anything looks at it */
     struct cli cli = {.config_path = getenv("LARDER_CONFIG"), .program = argv};
     if (command_writer_is_asked())

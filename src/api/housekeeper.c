@@ -100,7 +100,7 @@ struct housekeeper *housekeeper_new(const struct app *app)
         /* What was purged before there was a housekeeper, nobody knows yet; a successor goes on. */
         cache_shared_place(shared, &place);
         if (place.number == 0)
-            l2_distrust(shared->l2);
+            l2_begin(shared->l2);
         housekeeper->log = l2_log_open(app->config, shared->l2, &place);
     }
     housekeeper->outbox = outbox_open(app->config->store.database);

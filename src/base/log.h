@@ -37,13 +37,14 @@ void log_send_to(enum log_target target, const char *path);
  * was called. */
 void log_set_rate(uint32_t lines);
 struct recent;
-/* Makes what processes share of the log: the count of lines, and the recent errors and warnings; before the fork.
- * ERR_FULL. */
+/* Makes what processes share of the log: the count of lines, and the recent errors and warnings; before the fork. From
+ * then on nobody waits for who reads the descriptor of log_init: what it has no room for is lost. ERR_FULL. */
 enum err log_share(void) ERR_CHECKED;
 /* Recent errors and warnings, each the members of a JSON object; NULL without log_share. Two are the same problem when
  * they differ in nothing but time, process, request and numbers. */
 struct recent *log_problems(void);
-/* Tells of lines that were left out and whose event has not come again. For one process, about each second. */
+/* Tells of lines that were lost, or were left out and whose event has not come again. For one process, about each
+ * second. */
 void log_tell_suppressed(void);
 /* The role that every line of this process carries ("worker"); static text. */
 void log_role(const char *role);

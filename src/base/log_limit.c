@@ -7,7 +7,6 @@
  */
 #include "base/log_limit.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/shm.h"
@@ -22,6 +21,7 @@ struct event {
 };
 
 struct log_limit {
+    _Atomic uint32_t lost;
     struct event events[LOG_LIMIT_EVENTS];
 };
 
@@ -97,4 +97,9 @@ const char *log_limit_next(struct log_limit *limit, unsigned *at, int64_t now_s,
             return event->name;
     }
     return NULL;
+}
+
+_Atomic uint32_t *log_limit_lost(struct log_limit *limit)
+{
+    return &limit->lost;
 }

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -24,5 +25,7 @@ bool log_limit_admits(struct log_limit *limit, const char *event, int64_t now_s,
 /* The next event from *AT on that has lines which were left out before the second NOW_S and have not been told of;
  * takes their number. NULL at the end. *AT begins at 0. */
 const char *log_limit_next(struct log_limit *limit, unsigned *at, int64_t now_s, uint32_t *suppressed);
+/* How many lines nobody took, and nobody has told of yet. */
+_Atomic uint32_t *log_limit_lost(struct log_limit *limit);
 
 #endif

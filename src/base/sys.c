@@ -312,6 +312,13 @@ out:
     return found;
 }
 
+void sys_hold_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY) != fd)
+            return;
+}
+
 void sys_leave_streams(void)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);

@@ -55,6 +55,10 @@ uint64_t sys_file_size(const char *path);
  * comes. */
 void sys_leave_streams(void);
 
+/* Those of the standard streams that are closed become /dev/null, to be read only: else what is opened next would stand
+ * in their place, and get what is written to stderr. Writing to one fails, so results that nobody gets are noticed. */
+void sys_hold_streams(void);
+
 /* Name shown by ps for this process: PR_SET_NAME, and over the bytes of argv and environ once sys_title_init has moved
  * these away. sys_title_init comes first in main: pointers to the old strings, taken earlier, would change under their
  * holder; argv and environ themselves stay usable. */

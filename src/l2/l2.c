@@ -166,6 +166,11 @@ void l2_distrust(struct l2_shared *shared)
     l2_health_distrust(shared->health, "it may not have been told all that was purged");
 }
 
+void l2_begin(struct l2_shared *shared)
+{
+    l2_health_begin(shared->health, "its purge log is not being followed");
+}
+
 bool l2_distrusted(const struct l2_shared *shared, uint64_t *epoch)
 {
     return l2_health_distrusted(shared->health, epoch);

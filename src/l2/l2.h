@@ -116,6 +116,8 @@ enum err l2_scan(struct l2 *l2, struct str pattern, uint64_t *cursor, size_t lim
 
 /* The host's opinion, for whoever follows the log and drains what L2 was not told. */
 void l2_distrust(struct l2_shared *shared);
+/* The same before the log is followed for the first time, which is no event. */
+void l2_begin(struct l2_shared *shared);
 bool l2_distrusted(const struct l2_shared *shared, uint64_t *epoch);
 /* L2 does not answer whoever follows its log, or does: nobody else need find that out. Opens or closes the breaker. */
 void l2_trip(struct l2_shared *shared, const char *why);

@@ -36,6 +36,7 @@ struct l2_health {
 
     /* Trust. */
     _Atomic uint64_t lost, made_good, seen;
+    _Atomic bool quiet; /* the first reason was no more than that this host has just begun */
 
     /* The last error: a text stays whole until TEXTS - 1 others have followed. */
     struct shm_lock lock;
@@ -189,8 +190,20 @@ void l2_health_distrust(struct l2_health *health, const char *why)
 {
     uint64_t lost = atomic_fetch_add(&health->lost, 1);
 
-    if (lost == health->made_good)
+    if (atomic_exchange(&health->quiet, false) || lost == health->made_good)
         log_event(LOG_LEVEL_WARNING, "l2_distrusted", LOG_TEXT("why", why));
+}
+
+void l2_health_begin(struct l2_health *health, const char *why)
+{
+    uint64_t none = 0;
+
+    /* First, so that a reason which comes right behind is told of. */
+    health->quiet = true;
+    if (!atomic_compare_exchange_strong(&health->lost, &none, 1)) {
+        health->quiet = false;
+        l2_health_distrust(health, why);
+    }
 }
 
 bool l2_health_distrusted(const struct l2_health *health, uint64_t *epoch)
@@ -217,7 +230,7 @@ void l2_health_trust(struct l2_health *health, uint64_t epoch)
 
     while (made_good < epoch && !atomic_compare_exchange_weak(&health->made_good, &made_good, epoch))
         ;
-    if (made_good < epoch && health->lost == epoch)
+    if (made_good < epoch && health->lost == epoch && !atomic_exchange(&health->quiet, false))
         log_event(LOG_LEVEL_NOTICE, "l2_trusted");
 }
 

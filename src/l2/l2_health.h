@@ -33,6 +33,8 @@ void l2_health_note(struct l2_health *health, const char *why);
 /* L2 may hold what has been purged: nothing in it may be used until it has been told all that it missed. WHY is for the
  * log. */
 void l2_health_distrust(struct l2_health *health, const char *why);
+/* The same at the start, which is no event: nothing is told unless there is another reason before the trust. */
+void l2_health_begin(struct l2_health *health, const char *why);
 /* Whether that is so. EPOCH says which distrust l2_health_trust would end, and changes with every new one. */
 bool l2_health_distrusted(const struct l2_health *health, uint64_t *epoch);
 /* Whether L2 may be asked now, and what it says believed as long as l2_health_holds of *EPOCH when the answer is there.

@@ -28,6 +28,7 @@ struct pool {
     pthread_cond_t work;
     struct pool_job *head, **tail, *finished, **finished_tail;
     unsigned waiting, queue_max;
+    unsigned idle;       /* threads that wait for a job; one that has been woken and does not run yet is among them */
     unsigned background; /* the event thread's own */
     bool stopping;
     int fd;
@@ -39,18 +40,31 @@ struct pool {
     } threads[POOL_THREADS_MAX];
 };
 
+/* Under the mutex. What an idle thread is about to take does not wait for one. */
+static void note_queued(struct pool *pool)
+{
+    unsigned queued = pool->waiting > pool->idle ? pool->waiting - pool->idle : 0;
+
+    atomic_store_explicit(&pool->row->queued, queued, memory_order_relaxed);
+    if (queued > atomic_load_explicit(&pool->row->queued_most, memory_order_relaxed))
+        atomic_store_explicit(&pool->row->queued_most, queued, memory_order_relaxed);
+}
+
 /* The next job, or NULL when the pool is stopping. */
 static struct pool_job *next_job(struct pool *pool)
 {
     pthread_mutex_lock(&pool->mutex);
+    pool->idle++;
     while (!pool->head && !pool->stopping)
         pthread_cond_wait(&pool->work, &pool->mutex);
+    pool->idle--;
     struct pool_job *job = pool->head;
     if (job) {
         pool->head = job->next;
         if (!pool->head)
             pool->tail = &pool->head;
-        atomic_store_explicit(&pool->row->queued, --pool->waiting, memory_order_relaxed);
+        pool->waiting--;
+        note_queued(pool);
     }
     pthread_mutex_unlock(&pool->mutex);
     return job;
@@ -144,14 +158,6 @@ int pool_fd(const struct pool *pool)
     return pool->fd;
 }
 
-/* Under the mutex. */
-static void note_queued(struct pool *pool, unsigned queued)
-{
-    atomic_store_explicit(&pool->row->queued, queued, memory_order_relaxed);
-    if (queued > atomic_load_explicit(&pool->row->queued_most, memory_order_relaxed))
-        atomic_store_explicit(&pool->row->queued_most, queued, memory_order_relaxed);
-}
-
 enum err pool_submit(struct pool *pool, struct pool_job *job)
 {
     enum err err = ERR_LIMIT;
@@ -160,7 +166,8 @@ enum err pool_submit(struct pool *pool, struct pool_job *job)
     if (pool->waiting < pool->queue_max) {
         *pool->tail = job;
         pool->tail = &job->next;
-        note_queued(pool, ++pool->waiting);
+        pool->waiting++;
+        note_queued(pool);
         pthread_cond_signal(&pool->work);
         err = ERR_OK;
     }

@@ -568,6 +568,8 @@ int supervisor_run(const struct supervisor_ops *ops, const struct supervisor_gen
         sigaddset(&ours, numbers[i]);
         handle(numbers[i], on_signal);
     }
+    /* Whoever read what is logged may be gone. */
+    handle(SIGPIPE, SIG_IGN);
     enum err err = start(supervisor, ops, first);
     sigprocmask(SIG_BLOCK, &ours, &before);
     while (err == ERR_OK && turn(supervisor))

@@ -1,16 +1,18 @@
-"""The nginx files that are shipped: what nginx refuses by itself looks like all other refusals."""
+"""The nginx files that are shipped: what nginx refuses by itself looks like all other refusals, and the rest of a site is left as it was."""
 
+import contextlib
 import http.client
 import json
 import os
 import signal
 import socket
+import subprocess
 import threading
 
 import pytest
 import requests
 
-from conftest import ROOT, assert_problem, wait_for
+from conftest import ROOT, assert_problem, free_port, wait_for
 
 
 def is_problem(answer, status):
@@ -56,6 +58,80 @@ def test_what_nginx_cannot_read_or_take_is_refused_in_larders_form(stack, status
 
 def test_pages_for_refusals_are_not_to_be_asked_for(stack):
     assert stack.get("/.larder/400").status_code == 404
+
+
+@contextlib.contextmanager
+def site(stack, directory):
+    """The address of a site that has larder's locations besides pages, files and an application of its own."""
+    port = free_port(2)
+    for name in ("404", "405", "file"):
+        (directory / f"{name}.html").write_text(f"own {name}")
+    directory.chmod(0o755)
+    temporary = "".join(f"    {kind}_temp_path {directory}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    (directory / "nginx.conf").write_text(f"""{"user root;" if os.geteuid() == 0 else ""}
+daemon off;
+pid {directory}/nginx.pid;
+events {{}}
+http {{
+    access_log off;
+{temporary}
+    error_page 404 /404.html;
+    include {stack.dir}/nginx/larder.conf;
+    server {{
+        listen 127.0.0.1:{port};
+        root {directory};
+        include {stack.dir}/nginx/larder-locations.conf;
+        location /application/ {{
+            proxy_intercept_errors on;
+            proxy_pass http://127.0.0.1:{port + 1};
+        }}
+    }}
+    server {{
+        listen 127.0.0.1:{port + 1};
+        return 400 "the application says what is wrong";
+    }}
+    server {{
+        listen 127.0.0.1:{port};
+        server_name later;
+        root {directory};
+        include {stack.dir}/nginx/larder-locations.conf;
+        error_page 405 /405.html;
+    }}
+}}
+""")
+    with open(directory / "log", "wb") as log:
+        process = subprocess.Popen(["nginx", "-e", directory / "error.log", "-c", directory / "nginx.conf"], stdout=log, stderr=log,
+                                   env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"})
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_for("nginx answers", lambda: process.poll() is None and _answers(url))
+        yield url
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _answers(url):
+    with contextlib.suppress(requests.ConnectionError):
+        return requests.get(url + "/file.html", timeout=10).text == "own file"
+
+
+def test_a_site_keeps_its_own_pages_for_errors(stack, tmp_path):
+    with site(stack, tmp_path) as url:
+        assert requests.get(url + "/nothing", timeout=10).text == "own 404"
+        assert requests.get(url + "/application/", timeout=10).text == "the application says what is wrong"
+        answer = requests.post(url + "/file.html", timeout=10)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (405, "text/html")
+        assert requests.post(url + "/file.html", headers={"Host": "later"}, timeout=10).text == "own 405"
+        # And larder's routes have larder's.
+        assert requests.get(url + "/api/stocks/AAPL", timeout=10).status_code == 200
+        assert_problem(requests.get(url + "/api/nothing", timeout=10), 404)
+        assert_problem(requests.put(url + "/api/stocks/AAPL", data=b" " * (9 << 20), timeout=10), 413)
+        with socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=20) as connection:
+            connection.sendall(b"PUT /api/stocks/AAPL HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n")
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            assert (answer.status, answer.headers["Content-Type"]) == (400, "application/problem+json")
 
 
 def test_administration_is_for_the_machine_itself(make_stack):

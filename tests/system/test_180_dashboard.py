@@ -36,6 +36,12 @@ while (walk.nextNode()) {
   const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
   if ((a + 0.05) / (b + 0.05) < (large ? 3 : 4.5)) faint.push(`${walk.currentNode.textContent.trim()} ${style.color} on ${behind(element)}`);
 }
+for (const field of document.querySelectorAll('input[placeholder]')) {
+  const style = getComputedStyle(field, '::placeholder'), ground = behind(field);
+  const seen = numbers(style.color).slice(0, 3).map((c, at) => c * style.opacity + ground[at] * (1 - style.opacity));
+  const [a, b] = [light(seen), light(ground)].sort((x, y) => y - x);
+  if ((a + 0.05) / (b + 0.05) < 4.5) faint.push(`${field.placeholder} ${seen} on ${ground}`);
+}
 return faint;
 """
 
@@ -147,6 +153,8 @@ def test_it_asks_for_the_token_and_says_what_is_wrong_with_it(driver, stack, mem
     open_page(driver, stack)
     sign_in(driver, "not-the-token-at-all")
     says(driver, "signin-error", "not valid")
+    sign_in(driver, "no-header-holds-a-\u20ac")
+    says(driver, "signin-error", "cannot be sent")
     assert not element(driver, "main").is_displayed()
     sign_in(driver, stack.admin_token)
     wait_for("the dashboard is open", lambda: element(driver, "main").is_displayed())
@@ -161,6 +169,27 @@ def test_it_asks_for_the_token_and_says_what_is_wrong_with_it(driver, stack, mem
     open_page(driver, memory_without_token)
     sign_in(driver, "there-is-none-to-be-right")
     says(driver, "signin-error", "none is configured")
+
+
+def test_who_signs_in_again_finds_it_live(page, stack):
+    element(page, "pause").click()
+    says(page, "pill", "Paused")
+    element(page, "leave").click()
+    assert text(page, "pill") == "Signed out"
+    sign_in(page, stack.admin_token)
+    says(page, "pill", "All well")
+    assert text(page, "pause") == "Pause"
+
+
+def test_many_resources_do_not_push_the_rest_away(page):
+    before = page.execute_script("return document.body.scrollHeight")
+    after = page.execute_script("""document.getElementById('resources').append(...Array.from({length: 250}, () => {
+        const row = document.createElement('tr'), cell = document.createElement('td');
+        cell.append('resource');
+        row.append(cell);
+        return row;
+    })); return document.body.scrollHeight""")
+    assert after < before + 300
 
 
 @pytest.fixture(scope="module")
@@ -366,7 +395,9 @@ def test_it_leads_to_the_description_of_all_routes(page):
     page.find_element(By.LINK_TEXT, "API").click()
     wait_for("the routes are listed", lambda: "/api/stocks/{ticker}" in page.find_element(By.TAG_NAME, "main").text)
     assert not element(page, "notice").is_displayed()
-    assert page.execute_script(CONTRAST) == []
+    for scheme in ("dark", "light"):
+        emulate(page, 1440, 1000, scheme)
+        assert page.execute_script(CONTRAST) == []
     assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
 

@@ -1,10 +1,13 @@
 """The log, as whoever runs larder meets it: its lines, what they say of a request, what they never say, and where they go."""
 
 import concurrent.futures
+import contextlib
 import json
+import os
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 
@@ -12,7 +15,7 @@ import pytest
 
 import fcgi
 import raw
-from conftest import ROOT, assert_problem, copy_sql, wait_for
+from conftest import ROOT, assert_problem, children, copy_sql, wait_for
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 COUNT = ("WITH RECURSIVE counter (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < :steps)"
@@ -233,6 +236,91 @@ def test_a_flood_of_garbage_is_cut_and_counted(told):
         return (written, left_out) if written + left_out >= 300 else None
     written, left_out = wait_for("all are written or counted", told_of, 5)
     assert written + left_out == 300 and written <= 10 * (seconds + 2)
+
+
+# What a start says.
+
+@contextlib.contextmanager
+def served(directory, stderr, redis="memory:"):
+    """A larder of its own, whose lines go to STDERR."""
+    (directory / "larder.conf").write_text(f"[server]\nsocket = {directory}/s\nworkers = 1\n[store]\ndatabase = {directory}/larder.db\n"
+                                           f"sql = {ROOT}/sql\n[redis]\nurl = {redis}\n[log]\nlevel = debug\nrate = 0\n")
+    process = subprocess.Popen([os.environ.get("LARDER", ROOT / "build" / "larder"), "--config", directory / "larder.conf", "serve"],
+                               stdin=subprocess.DEVNULL, stderr=stderr)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def test_a_start_with_nothing_wrong_warns_of_nothing(stack):
+    first = wait_for("the log is followed", lambda: re.match(r"(?s).*? log_followed ", stack.log()))[0]
+    assert "writer_ready" in first and "trusted" not in first
+    assert not re.findall(r"^\S+ (?:error|warning) .*", first, re.M)
+
+
+def test_a_start_without_redis_does(tmp_path):
+    with open(tmp_path / "log", "wb") as log, served(tmp_path, log, f"unix://{tmp_path}/nobody"):
+        wait_for("it says so", lambda: {"l2_distrusted", "log_broken"} <= set((tmp_path / "log").read_text().split()))
+
+
+# Who reads stderr, or does not.
+
+def answers(directory, count):
+    with fcgi.Client(directory / "s") as client:
+        for _ in range(count):
+            assert client.ask("/api/stocks/?no-such=" + "x" * 90).status_code == 400
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_nobody_waits_for_who_reads_stderr(tmp_path, kind):
+    ours, theirs = os.pipe() if kind == "pipe" else [end.detach() for end in socket.socketpair()]
+    with contextlib.closing(os.fdopen(ours, "rb")) as reading:
+        with served(tmp_path, theirs):
+            os.close(theirs)
+            wait_for("it listens", (tmp_path / "s").exists)
+            answers(tmp_path, 2000)
+            os.set_blocking(ours, False)
+            got = b""
+
+            def told_of():
+                nonlocal got
+                got += reading.read() or b""
+                return re.search(rb"warning housekeeper\[\d+\] lines_lost count=(\d+)", got)
+            lost = int(wait_for("what was lost is told", told_of)[1])
+            asked = got.count(b" request ")
+            assert 0 < asked < 2000 <= asked + lost
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_reader_of_stderr_that_has_ended_ends_nobody(tmp_path):
+    ours, theirs = os.pipe()
+    with served(tmp_path, theirs) as process:
+        os.close(theirs)
+        wait_for("it listens", (tmp_path / "s").exists)
+        os.close(ours)
+        answers(tmp_path, 10)
+        process.send_signal(signal.SIGHUP)
+        time.sleep(1)
+        assert process.poll() is None
+        answers(tmp_path, 10)
+
+
+def test_without_stderr_nothing_else_takes_its_place(tmp_path):
+    (tmp_path / "larder.conf").write_text(f"[server]\nsocket = {tmp_path}/s\nworkers = 1\n[store]\ndatabase = {tmp_path}/larder.db\n"
+                                          f"sql = {ROOT}/sql\n[log]\nlevel = debug\n")
+    process = subprocess.Popen(["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', os.environ.get("LARDER", ROOT / "build" / "larder"),
+                                "--config", tmp_path / "larder.conf", "serve"])
+    try:
+        wait_for("it listens", (tmp_path / "s").exists)
+        wait_for("its processes run", lambda: len(children(process.pid)) == 3)
+        for pid in [process.pid, *(pid for pid, _ in children(process.pid))]:
+            assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)} == {"/dev/null"}
+        answers(tmp_path, 10)
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
 
 
 # Where lines go. These come last, for they change how the stack logs.

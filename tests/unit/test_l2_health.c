@@ -137,6 +137,51 @@ static void distrust_ends_only_when_no_purge_was_lost_since(void **state)
     assert_false(l2_health_distrusted(*state, &second));
 }
 
+/* Which events of distrust and trust LOG holds now; it is empty then. */
+static const char *told(FILE *log)
+{
+    static char text[4096];
+    ssize_t len = pread(fileno(log), text, sizeof(text) - 1, 0);
+
+    text[len > 0 ? len : 0] = '\0';
+    assert_int_equal(ftruncate(fileno(log), 0), 0);
+    assert_int_equal(lseek(fileno(log), 0, SEEK_SET), 0);
+    return strstr(text, "l2_distrusted") ? "distrusted" : strstr(text, "l2_trusted") ? "trusted" : "";
+}
+
+static void a_start_is_no_event_and_what_goes_wrong_at_it_is(void **state)
+{
+    const struct config config = usual_config();
+    FILE *log = tmpfile();
+    uint64_t epoch;
+
+    log_init(fileno(log), LOG_LEVEL_NOTICE, LOG_FORMAT_TEXT);
+    l2_health_begin(*state, "why");
+    assert_true(l2_health_distrusted(*state, &epoch));
+    l2_health_trust(*state, epoch);
+    assert_false(l2_health_distrusted(*state, &epoch));
+    assert_string_equal(told(log), "");
+    l2_health_distrust(*state, "why");
+    assert_string_equal(told(log), "distrusted");
+    assert_true(l2_health_distrusted(*state, &epoch));
+    l2_health_trust(*state, epoch);
+    assert_string_equal(told(log), "trusted");
+
+    struct l2_health *other;
+    assert_int_equal(l2_health_new(&config, &other), ERR_OK);
+    l2_health_begin(other, "why");
+    l2_health_distrust(other, "why");
+    assert_string_equal(told(log), "distrusted");
+    l2_health_distrust(other, "why");
+    assert_string_equal(told(log), "");
+    assert_true(l2_health_distrusted(other, &epoch));
+    l2_health_trust(other, epoch);
+    assert_string_equal(told(log), "trusted");
+    l2_health_free(&other);
+    log_init(STDERR_FILENO, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+    fclose(log);
+}
+
 static void the_highest_number_stays(void **state)
 {
     l2_health_saw(*state, 5);
@@ -168,6 +213,7 @@ int main(void)
         CASE(late_results_do_not_disturb_an_open_breaker),
         CASE(the_state_is_the_hosts),
         CASE(distrust_ends_only_when_no_purge_was_lost_since),
+        CASE(a_start_is_no_event_and_what_goes_wrong_at_it_is),
         CASE(the_highest_number_stays),
         CASE(a_long_reason_is_cut),
     };

@@ -462,6 +462,52 @@ static void what_was_cut_is_told_of_when_the_event_has_not_come_again(void **sta
     log_set_rate(0);
 }
 
+/* All that is in the pipe now, terminated. */
+static size_t drain(int fd, char *out, size_t size)
+{
+    size_t len = 0;
+    ssize_t got;
+
+    while ((got = read(fd, out + len, size - len - 1)) > 0)
+        len += (size_t)got;
+    out[len] = '\0';
+    return len;
+}
+
+static void nobody_waits_for_who_reads_the_descriptor(void **state)
+{
+    enum { LINES = 3000, ROOM = 1 << 20 };
+    char *got = sys_calloc(1, ROOM);
+
+    (void)state;
+    for (int is_socket = 0; is_socket < 2; is_socket++) {
+        int ends[2];
+
+        assert_int_equal(is_socket ? socketpair(AF_UNIX, SOCK_STREAM, 0, ends) : pipe(ends), 0);
+        assert_int_equal(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
+        log_init(ends[1], LOG_LEVEL_NOTICE, LOG_FORMAT_TEXT);
+        alarm(20);
+        for (int at = 0; at < LINES; at++)
+            log_event(LOG_LEVEL_NOTICE, "unread", LOG_TEXT("text", "a text of which the pipe is full some time"));
+        log_tell_suppressed();
+        alarm(0);
+        assert_false(fcntl(ends[1], F_GETFL) & O_NONBLOCK);
+        drain(ends[0], got, ROOM);
+        size_t written = count_in(got, "] unread text=");
+        assert_in_range(written, 100, LINES - 100);
+        assert_int_equal(count_in(got, "lines_lost"), 0);
+        log_tell_suppressed();
+        log_tell_suppressed();
+        drain(ends[0], got, ROOM);
+        assert_int_equal(count_in(got, "\n"), 1);
+        assert_non_null(strstr(got, "] lines_lost count="));
+        assert_int_equal((size_t)atoi(strstr(got, "count=") + 6), LINES - written);
+        close(ends[0]);
+        close(ends[1]);
+    }
+    free(got);
+}
+
 static void a_report_is_written_whole_at_any_rate(void **state)
 {
     struct report *report = report_new();
@@ -536,6 +582,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_flood_of_one_event_is_cut_and_counted, open_sink, close_sink),
         cmocka_unit_test_setup_teardown(what_was_cut_is_told_of_when_the_event_has_not_come_again, open_sink,
                                         close_sink),
+        cmocka_unit_test_setup_teardown(nobody_waits_for_who_reads_the_descriptor, open_sink, close_sink),
         cmocka_unit_test_setup_teardown(a_report_is_written_whole_at_any_rate, open_sink, close_sink),
         cmocka_unit_test_setup_teardown(errors_and_warnings_are_kept_whatever_is_shown, open_sink, close_sink),
     };
