@@ -130,8 +130,10 @@ static bool read_condition(struct exchange *exchange, struct writer_client_ask *
         return false;
     }
     if (!exchange->route->resource) {
-        app_problem(http, 400, "This route writes whatever stands there, so it cannot promise %s. Leave it out.",
-                    match ? "If-Match" : "If-None-Match");
+        app_problem(
+            http, 412,
+            "This route writes whatever stands there, so it cannot promise %s. Leave it out. Nothing was written.",
+            match ? "If-Match" : "If-None-Match");
         return false;
     }
     if (!read_hashes(match ? http->in.if_match : http->in.if_none_match, match, http->arena, &ask->condition_hashes)) {

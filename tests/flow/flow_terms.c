@@ -262,8 +262,8 @@ static void conditions_that_cannot_be_held_against_anything_are_refused(void **s
         request.url = "/api/leaderboards/game/a";
         request.token = FLOW_TOKEN;
         flow_ask(flow, &request);
-        flow_assert_problem(flow, 400, "writes whatever stands there");
-        flow_assert_problem(flow, 400, name);
+        flow_assert_problem(flow, 412, "writes whatever stands there");
+        flow_assert_problem(flow, 412, name);
     }
     assert_int_equal(stars(flow), 1);
     assert_int_equal(flow_integer(flow, "SELECT count(*) FROM notes WHERE title = 'one'"), 1);
