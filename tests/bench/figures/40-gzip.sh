@@ -11,7 +11,7 @@ measure_gzip() {
     # The stack's own nginx, at another port, with another pair of hands for compressing.
     mkdir "$work/nginx"
     sed '/HTTP_ACCEPT_ENCODING/d' "$work/stack/nginx/larder-pass.conf" >"$work/nginx/larder-pass.conf"
-    cp "$work/stack/nginx/"larder{,-errors,-locations{,-other}}.conf "$work/nginx/"
+    cp "$work/stack/nginx/"larder{,-errors,-refusals,-locations{,-other}}.conf "$work/nginx/"
     sed -i "s|$work/stack/nginx/|$work/nginx/|" "$work/nginx/"larder-locations*.conf
     sed -e "s|$work/stack/nginx|$work/nginx|; s|127.0.0.1:[0-9]*|127.0.0.1:$port|" \
         -e 's|access_log off;|&\n    gzip on;\n    gzip_types application/json;|' "$work/stack/nginx.conf" >"$work/nginx.conf"

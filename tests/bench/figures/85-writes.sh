@@ -18,7 +18,7 @@ start_commit_each() {
     until [[ -S $here/fcgi.sock ]]; do kill -0 $!; sleep 0.1; done
     chmod 777 "$here/fcgi.sock"
     sed "s|$work/stack/larder.sock|$here/fcgi.sock|" "$work/stack/nginx/larder.conf" >"$here/larder.conf"
-    cp "$work/stack/nginx/"larder-{errors,pass,locations{,-other}}.conf "$here/"
+    cp "$work/stack/nginx/"larder-{errors,refusals,pass,locations{,-other}}.conf "$here/"
     sed -i "s|$work/stack/nginx/|$here/|" "$here/"larder-locations*.conf
     sed -e "s|$work/stack/nginx|$here|; s|127.0.0.1:[0-9]*|127.0.0.1:$port|" "$work/stack/nginx.conf" >"$here/nginx.conf"
     nginx -e "$here/nginx.log" -c "$here/nginx.conf" &
