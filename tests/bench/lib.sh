@@ -59,10 +59,10 @@ median() { printf '%s\n' "$@" | sort -g | awk '{ a[NR] = $1 } END { print NR % 2
 # divide A B
 divide() { awk -v a="$1" -v b="$2" 'BEGIN { if (b == 0) exit 1; printf "%.6f\n", a / b }'; }
 
-# free_port: the first of two neighbouring ports where nobody listens.
+# free_port: the first of two neighbouring ports where nobody listens; below those of the system tests, which may run beside this.
 free_port() {
     local port
-    for ((port = 22000 + $$ % 900 * 10; port < 32000; port += 10)); do
+    for ((port = 12000 + $$ % 700 * 10; port < 20000; port += 10)); do
         if listens "$port" || listens $((port + 1)); then continue; fi
         echo "$port"
         return

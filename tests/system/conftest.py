@@ -93,7 +93,12 @@ class Stack:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=180, env={**os.environ, **(environment or {})})
 
     def up(self, *more):
-        result = self.script("up", "--port", str(self.port), *self.arguments, *more, check=False)
+        for _ in range(5):
+            result = self.script("up", "--port", str(self.port), *self.arguments, *more, check=False)
+            # Another run beside this one was quicker.
+            if "something else listens on port" not in result.stdout:
+                break
+            self.port = free_port(2)
         assert result.returncode == 0, result.stdout
         self.read_env()
 
