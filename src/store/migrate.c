@@ -252,6 +252,8 @@ enum err migrate_pending(sqlite3 *db, const struct migrate *migrate)
     buf_printf(&dir, "%s/migrations", migrate->sql_dir);
     enum err err = list_files(dir.p, &files, migrate->report);
     unsigned last = migrate->last < (unsigned)files.count ? migrate->last : (unsigned)files.count;
+    if (err == ERR_NOT_FOUND)
+        err = ERR_OK;
     if (err == ERR_OK && files.count > 0)
         err = fitting_version(db, migrate, dir.p, &files, &version);
     if (err == ERR_OK && version < last) {
@@ -262,7 +264,7 @@ enum err migrate_pending(sqlite3 *db, const struct migrate *migrate)
     }
     fini_files(&files);
     buf_free(&dir);
-    return err == ERR_NOT_FOUND ? ERR_OK : err;
+    return err;
 }
 
 unsigned migrate_last(const char *sql_dir)

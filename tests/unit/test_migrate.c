@@ -107,6 +107,19 @@ static void a_failing_file_is_placed_and_leaves_the_database_as_it_was(void **st
     }
 }
 
+static void a_file_that_leads_nowhere_is_reported(void **state)
+{
+    static const char *const lines[] = {"0002-b.sql: cannot be read: not found"};
+    const struct fixture *fixture = *state;
+    char path[256];
+
+    fixture_write(fixture, "migrations/0001-a.sql", "CREATE TABLE t (a)");
+    snprintf(path, sizeof path, "%s/migrations/0002-b.sql", fixture->dir);
+    assert_int_equal(symlink("nowhere", path), 0);
+    expect_failure(fixture, ERR_NOT_FOUND, lines, 1);
+    assert_int_equal(fixture_integer(fixture->database, "PRAGMA user_version"), 0);
+}
+
 static void a_failing_file_takes_back_those_before_it(void **state)
 {
     static const char *const lines[] = {"0003-c.sql:1:1: UNIQUE constraint failed"};
@@ -197,6 +210,7 @@ int main(void)
         CASE(no_file_is_run_beyond_the_last_that_is_wanted),
         CASE(a_database_that_is_made_here_is_in_wal_mode),
         CASE(a_failing_file_is_placed_and_leaves_the_database_as_it_was),
+        CASE(a_file_that_leads_nowhere_is_reported),
         CASE(a_failing_file_takes_back_those_before_it),
         CASE(wrong_names_and_gaps_are_all_reported_and_nothing_runs),
         CASE(a_database_that_is_newer_is_refused_untouched),
