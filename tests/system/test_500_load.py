@@ -73,3 +73,14 @@ def test_the_same_for(make_stack, long, path, clients):
         fault(stack, 1)
     counted = finish_wrk(wrk)
     assert counted.errors == 0, counted.text
+
+
+def test_no_request_is_lost_with_a_worker_however_many_connections_nginx_kept_to_it(make_stack, long):
+    stack = make_stack()
+    seconds = 20 if long else 8
+    wrk = start_wrk(stack.url + APPLE, seconds, 512)
+    time.sleep(1)
+    for _ in range(seconds // 4):
+        kill_each_worker(stack, 1)
+    counted = finish_wrk(wrk)
+    assert counted.errors == 0, counted.text
