@@ -394,8 +394,10 @@ void app_refuse(struct http *http, int status, const char *detail)
 {
     struct exchange nobody = {.http = http}, *exchange = http->app ? http->app : &nobody;
 
-    if (exchange->abandon)
-        exchange->abandon(exchange);
+    if (exchange->abandon && exchange->abandon(exchange)) {
+        finish(exchange);
+        return;
+    }
     if (status == 503)
         app_unavailable(http, 1, detail);
     else

@@ -61,9 +61,11 @@ struct exchange {
     const struct memo_meaning *meaning; /* of a URL that was asked for before; valid during the first step */
     struct router_match match;          /* set unless there is a meaning */
     enum http_step (*step)(struct exchange *exchange); /* the next step, after HTTP_HAND_OVER */
-    void (*abandon)(struct exchange *exchange);        /* gives back what that step was to have; NULL: nothing */
-    void *state;                                       /* the route's own */
-    enum metrics_outcome outcome;                      /* see app_counts */
+    /* That step will not be taken: gives back what it was to have. Whether the request is answered all the same. NULL:
+     * nothing is to be given back, and it is not. */
+    bool (*abandon)(struct exchange *exchange);
+    void *state;                  /* the route's own */
+    enum metrics_outcome outcome; /* see app_counts */
     enum metrics_tier tier;
     const struct params_values *values; /* for the slow log: those of its URL; NULL until known */
     struct slow_clock clock;

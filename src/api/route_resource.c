@@ -345,12 +345,16 @@ static void answer_last_resort(struct exchange *exchange, const struct entry *en
     }
 }
 
-/* Nobody will compute what was to be computed: whoever wants it next need not wait. */
-static void leave(struct exchange *exchange)
+/* Nobody will compute what was to be computed, for so many requests wait already. Whoever wants it next need not wait
+ * for it. */
+static bool leave(struct exchange *exchange)
 {
     const struct reading *reading = exchange->state;
 
     cache_leave(exchange->thread->cache, &reading->found);
+    if (reading->found.present)
+        answer_last_resort(exchange, &reading->found.entry, ERR_BUSY);
+    return reading->found.present;
 }
 
 static enum http_step compute(struct exchange *exchange)
@@ -360,8 +364,8 @@ static enum http_step compute(struct exchange *exchange)
     struct cache_answer computed;
 
     if (!bind_late(exchange)) {
-        leave(exchange);
-        app_unavailable(exchange->http, 1, no_memory);
+        if (!leave(exchange))
+            app_unavailable(exchange->http, 1, no_memory);
         return HTTP_DONE;
     }
     slow_enter(&exchange->clock, SLOW_L2, sys_monotonic_us());

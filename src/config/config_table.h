@@ -37,7 +37,8 @@
       "Names or uids that may connect, by blanks; empty: root, larder's own and the web servers' usual ones.")         \
     X(server, workers, workers, PROCESSES, "auto", 1, 256, "Worker processes; auto: one for each CPU, at least 2.")    \
     X(server, pool, pool, INTEGER, "4", 1, 256, "Threads of each worker for SQL and whatever else waits.")             \
-    X(server, queue, queue, INTEGER, "256", 1, 65536, "Requests that may wait for the pool; more get 503.")            \
+    X(server, queue, queue, INTEGER, "256", 1, 65536,                                                                  \
+      "Requests that may wait for the pool; more get a stale copy, else 503.")                                         \
     X(server, max_connections, max_connections, INTEGER, "1024", 1, 65536, "Connections from nginx to each worker.")   \
     X(server, max_requests, max_requests, INTEGER, "0", 0, 1000000000,                                                 \
       "Requests after which a worker is replaced by a fresh one; 0: never.")                                           \

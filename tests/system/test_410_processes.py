@@ -15,7 +15,7 @@ import time
 import pytest
 import requests
 
-from conftest import ROOT, SLOW, children, copy_sql, running, wait_for
+from conftest import ROOT, SLOW, assert_problem, children, copy_sql, running, wait_for
 from load import Load, finish_wrk, start_wrk
 
 PATHS = ("/api/stocks/AAPL", "/api/stocks/MSFT", "/api/stocks/?limit=5", "/api/stocks/top?limit=3")
@@ -267,6 +267,39 @@ def test_workers_are_recycled_under_load_without_anybody_noticing(make_stack):
     assert load.others() == []
     assert len(seen) > 6
     assert "child_died" not in stack.log() and "child_killed" not in stack.log()
+
+
+def test_where_too_many_wait_for_the_database_a_copy_is_answered_and_else_503(make_stack, tmp_path):
+    brief = """-- name: brief
+-- route: GET /api/brief/{n}
+-- param: n integer 1..100
+-- key: brief:{n}
+-- ttl: 1s
+-- stale_if_error: 1h
+-- shape: value
+SELECT :n AS n;
+"""
+    sql = copy_sql(tmp_path / "sql", slow=SLOW, brief=brief)
+    stack = make_stack("--l2", "memory", "--workers", "1", "--sql", sql, "--set", "server.pool=1", "--set", "server.queue=1")
+    steps = steps_for(stack, 1.5)
+    for n in range(1, 51):
+        assert stack.get(f"/api/brief/{n}").headers["X-Cache"] == "MISS"
+    time.sleep(1.5)  # their life is over, and they may stand in for an answer that cannot be had
+    for _ in range(5):  # the statements may be over when this machine gets to asking
+        with in_background(lambda: requests.get(f"{stack.url}/api/slow?steps={steps}", timeout=60), count=6) as slow:
+            wait_for("somebody is turned away", lambda: [answer for answer in slow if answer.status_code == 503])
+            answers = [stack.get(f"/api/brief/{n}") for n in range(1, 51)]
+        assert {(answer.status_code, answer.text) for answer in answers} == {(200, str(n)) for n in range(1, 51)}
+        refused = [answer for answer in slow if answer.status_code != 200]
+        for answer in refused:
+            assert_problem(answer, 503, "too many requests wait for the database")
+            assert int(answer.headers["Retry-After"]) >= 1
+        assert stack.counters()["pool_refused"] >= len(refused)
+        if "STALE" in {answer.headers["X-Cache"] for answer in answers}:
+            break
+    else:
+        pytest.fail("there was always room")
+    wait_for("it is computed again", lambda: stack.get("/api/brief/1").headers["X-Cache"] == "MISS")
 
 
 def test_a_stuck_worker_is_killed_and_the_log_says_what_it_was_doing(make_stack, slow_sql):
