@@ -22,6 +22,9 @@ import requests
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
+# For stacks of tests that are not about a slow Redis: one that the machine lets stand still for a second is waited for, so that what is
+# cached is a hit and what is purged has been when it is answered.
+PATIENT = ("--set", "redis.timeout=3s", "--set", "redis.connect_timeout=3s")
 FAULTS = re.compile(r"ERROR: \w+Sanitizer|runtime error:|LeakSanitizer|Assertion .* failed|AddressSanitizer:DEADLYSIGNAL")
 
 
@@ -57,6 +60,12 @@ def wait_for(what, condition, seconds=20.0):
             return result
         time.sleep(0.05)
     raise AssertionError(f"not within {seconds} s: {what}")
+
+
+def listens(path):
+    """Whether somebody accepts connections on the socket PATH; its file is there a little earlier."""
+    lines = (line.split() for line in pathlib.Path("/proc/net/unix").read_text().splitlines())
+    return any(line[-1] == str(path) and line[3] == "00010000" for line in lines)
 
 
 def running(pid):
@@ -212,13 +221,13 @@ make_session_stack = pytest.fixture(stacks, scope="session", name="make_session_
 @pytest.fixture(scope="session")
 def stack(make_session_stack):
     """The stack that tests share, with larder's own sample data."""
-    return make_session_stack()
+    return make_session_stack(*PATIENT)
 
 
 @pytest.fixture(scope="session")
 def data_stack(make_session_stack):
     """Another shared one, with the real data of the S&P 500."""
-    return make_session_stack("--data", data_file())
+    return make_session_stack("--data", data_file(), *PATIENT)
 
 
 @pytest.fixture(scope="session")
@@ -237,7 +246,7 @@ def market(request):
 def writable(request):
     """The sample data over each kind of shared cache, for the tests of one module to change."""
     makers = stacks()
-    yield next(makers)("--l2", request.param)
+    yield next(makers)("--l2", request.param, *PATIENT)
     next(makers, None)
 
 
