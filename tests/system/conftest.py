@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import tempfile
 import time
@@ -80,12 +81,10 @@ def children(pid):
     """The processes below PID: a list of (pid, name)."""
     found = []
     for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
-            try:
-                name = pathlib.Path(f"/proc/{child}/comm").read_text().strip()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            found.append((int(child), name))
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for child in task.read_text().split():
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    found.append((int(child), pathlib.Path(f"/proc/{child}/comm").read_text().strip()))
     return found
 
 
@@ -118,6 +117,16 @@ class Stack:
 
     def down(self):
         self.script("down")
+
+    def settle(self):
+        """Returns once all of a stack that has just been started is there: `up` returns with the first worker that answers."""
+        workers = re.search(r"^workers = (\d+)$", (self.dir / "larder.conf").read_text(), re.MULTILINE)
+        wait_for("all processes are there",
+                 lambda: len(self.children("worker")) == int(workers.group(1)) and self.children("housekeeper"))
+        for url in filter(None, (self.env["URL"], self.env.get("URL2"))):
+            if self.http.get(url + "/readyz", timeout=30).json()["cache"] == "ok":
+                wait_for("the caches are trusted", lambda url=url: all(
+                    f"\nlarder_{tier}_trusted 1\n" in self.http.get(url + "/metrics", timeout=30).text for tier in ("l1", "l2")))
 
     def left(self):
         """The processes that run with this stack's configuration."""
@@ -180,6 +189,30 @@ class Stack:
     def signal(self, pid, number=signal.SIGTERM):
         os.kill(pid, number)
 
+    def kill(self, *pids):
+        """Kills the processes, and returns when they have gone: until then `up` takes them for running."""
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):  # a child that has noticed its parent's end
+                os.kill(pid, signal.SIGKILL)
+        wait_for("they have gone", lambda: not any(running(pid) for pid in pids))
+
+    def wait_for_outbox(self):
+        """Until no purge that came with a write is left. Where the writer is slow to hear that one was carried out, the housekeeper does so
+        once more, and what has been read since is not cached any more."""
+        def count():
+            with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30)) as database:
+                return database.execute("SELECT count(*) FROM larder_outbox").fetchone()[0]
+        wait_for("the outbox is empty", lambda: count() == 0)
+
+    def kill_larder(self):
+        self.kill(self.larder_pid, *[pid for pid, _ in children(self.larder_pid)])
+
+    def reload(self):
+        """Has the files read anew, and returns when nobody answers by the old ones any more."""
+        workers = self.children("worker")
+        self.signal(self.larder_pid, signal.SIGHUP)
+        wait_for("other workers serve", lambda: self.children("worker") and not any(running(pid) for pid in workers))
+
 
 def data_file(name="sp500-financials.csv"):
     """A file of real data beside the project; without it the test is skipped."""
@@ -199,12 +232,15 @@ def stacks():
         made.append(stack)
         if start:
             stack.up()
+            stack.settle()
         return stack
 
     yield make
     for stack in made:
         stack.down()
-        # A supervisor that has followed another one, unnoticed.
+        # A supervisor that has followed another one, unnoticed. The children of one that was killed end by themselves.
+        with contextlib.suppress(AssertionError):
+            wait_for("nothing runs any more", lambda stack=stack: not stack.left(), 10)
         for pid in stack.left():
             faults.append(f"left running: larder {pid}")
             with contextlib.suppress(ProcessLookupError):
