@@ -125,8 +125,12 @@ class Stack:
                  lambda: len(self.children("worker")) == int(workers.group(1)) and self.children("housekeeper"))
         for url in filter(None, (self.env["URL"], self.env.get("URL2"))):
             if self.http.get(url + "/readyz", timeout=30).json()["cache"] == "ok":
-                wait_for("the caches are trusted", lambda url=url: all(
-                    f"\nlarder_{tier}_trusted 1\n" in self.http.get(url + "/metrics", timeout=30).text for tier in ("l1", "l2")))
+                self.wait_for_trust(url)
+
+    def wait_for_trust(self, url=None):
+        """Until what is cached may be read: until then every hit is a miss. The database is not looked at for this."""
+        wait_for("the caches are trusted", lambda: all(
+            f"\nlarder_{tier}_trusted 1\n" in self.http.get((url or self.url) + "/metrics", timeout=30).text for tier in ("l1", "l2")))
 
     def left(self):
         """The processes that run with this stack's configuration."""

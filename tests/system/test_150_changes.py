@@ -188,7 +188,7 @@ def test_what_was_dealt_with_is_not_dealt_with_again(numbers):
     wait_for_purges(numbers)
     settle(numbers, "/api/numbers/3")
     restart(numbers, lambda: None)
-    numbers.settle()
+    numbers.wait_for_trust()
     assert numbers.get("/api/numbers/3").headers["X-Cache"] == "HIT"
 
 
@@ -205,7 +205,7 @@ def test_what_changed_while_larder_was_down_is_never_answered(make_stack, sql):
     settle(stack, "/api/numbers/1", "/api/numbers/2", "/api/other")
     restart(stack, lambda: shell(stack, "UPDATE numbers SET value = 41 WHERE id = 1"))
     assert v(stack, "/api/numbers/1") == 41
-    stack.settle()
+    stack.wait_for_trust()
     assert stack.get("/api/other").headers["X-Cache"] == "HIT"
     # Also when it was killed, and a table was made anew.
     settle(stack, "/api/numbers/1", "/api/other")
