@@ -16,6 +16,8 @@ import requests
 from conftest import FAULTS, ROOT, copy_sql, free_port, listens, wait_for
 
 TOKEN = "environments-admin-token"
+# Under [redis]: one that the machine lets stand still for a second is waited for.
+PATIENT = "connect_timeout = 20s\ntimeout = 20s\n"
 MODULES = pathlib.Path("/usr/lib/apache2/modules")
 AS_ROOT = os.geteuid() == 0
 # Apache's children never run as root. Whoever they run as must be let in by everything here.
@@ -105,7 +107,7 @@ class Environment:
         self.config.write_text(
             f"[server]\nsocket = {self.socket}\nworkers = 2\n"
             f"[store]\ndatabase = {directory}/larder.db\nsql = {template.dir}/sql\n"
-            f"[redis]\nurl = unix://{template.redis_socket}\nprefix = {directory.name}:\ntimeout = 3s\nconnect_timeout = 3s\n"
+            f"[redis]\nurl = unix://{template.redis_socket}\nprefix = {directory.name}:\n{PATIENT}"
             f"[l1]\nsize = 8M\n[auth]\nadmin_token = {TOKEN}\n")
 
     def sample(self, path, name, replaced):
