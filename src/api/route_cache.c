@@ -15,6 +15,7 @@
 #include "api/housekeeper.h"
 #include "api/route_metrics.h"
 #include "base/sys.h"
+#include "cache/inspect.h"
 
 enum { PAGE_DEFAULT = 100, PAGE_MAX = 1000, TOP_DEFAULT = 20 };
 
@@ -104,7 +105,7 @@ enum http_step route_cache_key_get(struct exchange *exchange)
     struct entry entry;
     struct buf body = {0};
     bool soft;
-    enum err err = cache_inspect(exchange->thread->cache, key, http->arena, &entry, &soft);
+    enum err err = inspect_entry(cache_l2(exchange->thread->cache), key, http->arena, &entry, &soft);
 
     if (err == ERR_NOT_FOUND) {
         app_problem(http, 404, "No entry is cached under this key.");

@@ -16,6 +16,7 @@
 
 #include "api/route_resource.h"
 #include "base/sys.h"
+#include "cache/inspect.h"
 
 /* What is known of one tier's entry. */
 struct finding {
@@ -153,7 +154,7 @@ static void look(struct explanation *it)
         judge(it, &it->l1);
     }
     it->l2.tier = "L2";
-    it->l2_err = cache_inspect(thread->cache, ask->key, arena, &it->l2.entry, &it->l2.soft);
+    it->l2_err = inspect_entry(cache_l2(thread->cache), ask->key, arena, &it->l2.entry, &it->l2.soft);
     if (it->l2_err == ERR_OK) {
         judge(it, &it->l2);
         it->l2.other_tags = !entry_has_tags(&it->l2.entry, ask->tags, ask->tags_count);

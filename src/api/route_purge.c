@@ -16,6 +16,7 @@
 
 #include "api/body.h"
 #include "api/settle.h"
+#include "cache/inspect.h"
 #include "l2/l2_log.h"
 
 enum { KEYS_MAX = 1000 };
@@ -169,7 +170,7 @@ static enum err count_matched(struct cache *cache, struct arena *arena, const st
         return purge_count(cache, asked->selector == SELECTOR_ALL ? STR("*") : asked->names[0], matched);
     *matched = 0;
     for (size_t i = 0; i < asked->count; i++) {
-        enum err err = cache_inspect(cache, asked->names[i], arena, &entry, NULL);
+        enum err err = inspect_entry(cache_l2(cache), asked->names[i], arena, &entry, NULL);
 
         if (err != ERR_OK && err != ERR_NOT_FOUND)
             return err;

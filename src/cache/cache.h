@@ -91,9 +91,5 @@ enum err cache_compute(struct cache *cache, const struct cache_ask *ask, const s
                        struct cache_answer *out) ERR_CHECKED;
 /* Gives back what FOUND was given for a cache_compute that will not be called. */
 void cache_leave(struct cache *cache, const struct cache_found *found);
-/* The valid entry behind KEY in L2, whatever its age: judged by the tags it carries; with its body plain. *SOFT (may be
- * NULL): softly purged. ERR_NOT_FOUND, ERR_UNAVAILABLE. For a cache without loop; may block. */
-enum err cache_inspect(struct cache *cache, struct str key, struct arena *arena, struct entry *out,
-                       bool *soft) ERR_CHECKED;
 
 #endif

@@ -1,4 +1,5 @@
 /* From key to answer: lookups, fills, waiting for one another, and what stands in when the origin fails. */
+#include "cache/inspect.h"
 #include "cache/purge.h"
 
 #include "cache_fixture.h"
@@ -199,7 +200,7 @@ static void an_l2_that_is_away_costs_the_fill_and_nothing_else(void **state)
     }
     assert_int_equal(fixture->fills, 10);
     struct entry entry;
-    assert_int_equal(cache_inspect(fixture->cache, STR("k"), fixture->arena, &entry, NULL), ERR_UNAVAILABLE);
+    assert_int_equal(inspect_entry(cache_l2(fixture->cache), STR("k"), fixture->arena, &entry, NULL), ERR_UNAVAILABLE);
 }
 
 static int open_absent(void **state)
@@ -213,12 +214,12 @@ static void an_inspection_is_judged_by_the_entrys_own_tags(void **state)
     struct cache_ask ask = ask_tagged(fixture);
     struct entry entry;
 
-    assert_int_equal(cache_inspect(fixture->cache, ask.key, fixture->arena, &entry, NULL), ERR_NOT_FOUND);
+    assert_int_equal(inspect_entry(cache_l2(fixture->cache), ask.key, fixture->arena, &entry, NULL), ERR_NOT_FOUND);
     fixture_compute(fixture, &ask);
-    assert_int_equal(cache_inspect(fixture->cache, ask.key, fixture->arena, &entry, NULL), ERR_OK);
+    assert_int_equal(inspect_entry(cache_l2(fixture->cache), ask.key, fixture->arena, &entry, NULL), ERR_OK);
     assert_true(entry_has_tags(&entry, tags, 2));
     purge_meanwhile(fixture);
-    assert_int_equal(cache_inspect(fixture->cache, ask.key, fixture->arena, &entry, NULL), ERR_NOT_FOUND);
+    assert_int_equal(inspect_entry(cache_l2(fixture->cache), ask.key, fixture->arena, &entry, NULL), ERR_NOT_FOUND);
 }
 
 static void a_lookup_without_memory_is_a_miss_that_is_not_filled(void **state)
