@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import tempfile
 import time
@@ -22,6 +23,9 @@ import requests
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
+# For stacks of tests that are not about a slow Redis: one that the machine lets stand still for a second is waited for, so that what is
+# cached is a hit and what is purged has been when it is answered.
+PATIENT = ("--set", "redis.timeout=3s", "--set", "redis.connect_timeout=3s")
 FAULTS = re.compile(r"ERROR: \w+Sanitizer|runtime error:|LeakSanitizer|Assertion .* failed|AddressSanitizer:DEADLYSIGNAL")
 
 
@@ -59,6 +63,12 @@ def wait_for(what, condition, seconds=20.0):
     raise AssertionError(f"not within {seconds} s: {what}")
 
 
+def listens(path):
+    """Whether somebody accepts connections on the socket PATH; its file is there a little earlier."""
+    lines = (line.split() for line in pathlib.Path("/proc/net/unix").read_text().splitlines())
+    return any(line[-1] == str(path) and line[3] == "00010000" for line in lines)
+
+
 def running(pid):
     """Whether a process of that id runs; a zombie does not."""
     try:
@@ -71,12 +81,10 @@ def children(pid):
     """The processes below PID: a list of (pid, name)."""
     found = []
     for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
-            try:
-                name = pathlib.Path(f"/proc/{child}/comm").read_text().strip()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            found.append((int(child), name))
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for child in task.read_text().split():
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    found.append((int(child), pathlib.Path(f"/proc/{child}/comm").read_text().strip()))
     return found
 
 
@@ -109,6 +117,20 @@ class Stack:
 
     def down(self):
         self.script("down")
+
+    def settle(self):
+        """Returns once all of a stack that has just been started is there: `up` returns with the first worker that answers."""
+        workers = re.search(r"^workers = (\d+)$", (self.dir / "larder.conf").read_text(), re.MULTILINE)
+        wait_for("all processes are there",
+                 lambda: len(self.children("worker")) == int(workers.group(1)) and self.children("housekeeper"))
+        for url in filter(None, (self.env["URL"], self.env.get("URL2"))):
+            if self.http.get(url + "/readyz", timeout=30).json()["cache"] == "ok":
+                self.wait_for_trust(url)
+
+    def wait_for_trust(self, url=None):
+        """Until what is cached may be read: until then every hit is a miss. The database is not looked at for this."""
+        wait_for("the caches are trusted", lambda: all(
+            f"\nlarder_{tier}_trusted 1\n" in self.http.get((url or self.url) + "/metrics", timeout=30).text for tier in ("l1", "l2")))
 
     def left(self):
         """The processes that run with this stack's configuration."""
@@ -171,6 +193,30 @@ class Stack:
     def signal(self, pid, number=signal.SIGTERM):
         os.kill(pid, number)
 
+    def kill(self, *pids):
+        """Kills the processes, and returns when they have gone: until then `up` takes them for running."""
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):  # a child that has noticed its parent's end
+                os.kill(pid, signal.SIGKILL)
+        wait_for("they have gone", lambda: not any(running(pid) for pid in pids))
+
+    def wait_for_outbox(self):
+        """Until no purge that came with a write is left. Where the writer is slow to hear that one was carried out, the housekeeper does so
+        once more, and what has been read since is not cached any more."""
+        def count():
+            with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30)) as database:
+                return database.execute("SELECT count(*) FROM larder_outbox").fetchone()[0]
+        wait_for("the outbox is empty", lambda: count() == 0)
+
+    def kill_larder(self):
+        self.kill(self.larder_pid, *[pid for pid, _ in children(self.larder_pid)])
+
+    def reload(self):
+        """Has the files read anew, and returns when nobody answers by the old ones any more."""
+        workers = self.children("worker")
+        self.signal(self.larder_pid, signal.SIGHUP)
+        wait_for("other workers serve", lambda: self.children("worker") and not any(running(pid) for pid in workers))
+
 
 def data_file(name="sp500-financials.csv"):
     """A file of real data beside the project; without it the test is skipped."""
@@ -190,12 +236,15 @@ def stacks():
         made.append(stack)
         if start:
             stack.up()
+            stack.settle()
         return stack
 
     yield make
     for stack in made:
         stack.down()
-        # A supervisor that has followed another one, unnoticed.
+        # A supervisor that has followed another one, unnoticed. The children of one that was killed end by themselves.
+        with contextlib.suppress(AssertionError):
+            wait_for("nothing runs any more", lambda stack=stack: not stack.left(), 10)
         for pid in stack.left():
             faults.append(f"left running: larder {pid}")
             with contextlib.suppress(ProcessLookupError):
@@ -212,13 +261,13 @@ make_session_stack = pytest.fixture(stacks, scope="session", name="make_session_
 @pytest.fixture(scope="session")
 def stack(make_session_stack):
     """The stack that tests share, with larder's own sample data."""
-    return make_session_stack()
+    return make_session_stack(*PATIENT)
 
 
 @pytest.fixture(scope="session")
 def data_stack(make_session_stack):
     """Another shared one, with the real data of the S&P 500."""
-    return make_session_stack("--data", data_file())
+    return make_session_stack("--data", data_file(), *PATIENT)
 
 
 @pytest.fixture(scope="session")
@@ -237,7 +286,7 @@ def market(request):
 def writable(request):
     """The sample data over each kind of shared cache, for the tests of one module to change."""
     makers = stacks()
-    yield next(makers)("--l2", request.param)
+    yield next(makers)("--l2", request.param, *PATIENT)
     next(makers, None)
 
 

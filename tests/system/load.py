@@ -53,10 +53,10 @@ class Load:
             count += 1
             time.sleep(self.pause)
 
-    def wait(self, count=100, seconds=30):
-        """Returns when COUNT further answers have come."""
-        goal, deadline = len(self.answers) + count, time.monotonic() + seconds
-        while len(self.answers) < goal:
+    def wait(self, count=100, seconds=30, status=None):
+        """Returns when COUNT further answers have come, all of STATUS if that is given."""
+        first, deadline = len(self.answers), time.monotonic() + seconds
+        while sum(status in (None, answer.status) for answer in self.answers[first:]) < count:
             assert time.monotonic() < deadline, f"{count} answers did not come within {seconds} s"
             time.sleep(0.01)
 

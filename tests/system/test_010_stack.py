@@ -1,8 +1,6 @@
 """scripts/stack: one way to start the system, and only what it started is stopped."""
 
-import os
 import pathlib
-import signal
 import socket
 import stat
 import subprocess
@@ -90,9 +88,7 @@ def test_up_after_a_crash_starts_what_is_missing_and_keeps_the_data(make_stack):
     stack = make_stack()
     before = dict(stack.env)
     count = stack.get("/api/stocks/").json()["count"]
-    os.kill(stack.redis_pid, signal.SIGKILL)
-    os.kill(stack.larder_pid, signal.SIGKILL)
-    wait_for("both are gone", lambda: not running(stack.redis_pid) and not running(stack.larder_pid))
+    stack.kill(stack.redis_pid, stack.larder_pid)
     stack.up()
     assert stack.env["NGINX_PID"] == before["NGINX_PID"]
     assert stack.env["REDIS_PID"] != before["REDIS_PID"] and stack.env["LARDER_PID"] != before["LARDER_PID"]

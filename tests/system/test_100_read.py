@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import assert_problem, copy_sql, data_file, removed_by
+from conftest import PATIENT, assert_problem, copy_sql, data_file, removed_by, wait_for
 from fcgi import Client
 
 NUMBERS = {"price": "REAL", "price_earnings": "REAL", "dividend_yield": "REAL", "earnings_share": "REAL", "week_52_low": "REAL",
@@ -87,7 +87,7 @@ def fresh(market):
 def own(make_session_stack, tmp_path_factory):
     """A stack with resources that the shipped ones do not have the like of."""
     sql = copy_sql(tmp_path_factory.mktemp("own") / "sql", clock=CLOCK, caller=CALLER, kinds=KINDS)
-    return make_session_stack("--sql", sql)
+    return make_session_stack("--sql", sql, *PATIENT)
 
 
 def cache_status(answer):
@@ -253,8 +253,12 @@ def test_keys_are_as_the_resources_name_them(fresh):
                                        ("/api/stocks/leaderboard/top", 600), ("/api/stocks/NOSUCH", 30)])
 def test_an_entry_lives_as_long_as_its_resource_says_less_a_tenth(fresh, path, ttl):
     fresh.get(path)
-    words, parameters = cache_status(fresh.get(path))
-    assert words == ["hit"] and parameters["detail"] == "L1"
+
+    def from_memory():
+        words, parameters = cache_status(fresh.get(path))
+        return parameters if (words, parameters.get("detail")) == (["hit"], "L1") else None
+    # Not yet, where the host has heard of the purge again meanwhile, by the log.
+    parameters = wait_for("it is answered from memory", from_memory)
     assert 0.9 * ttl - 15 < int(parameters["ttl"]) <= ttl
 
 

@@ -9,7 +9,7 @@ import sqlite3
 import pytest
 import requests
 
-from conftest import assert_problem, copy_sql, data_file, wait_for
+from conftest import PATIENT, assert_problem, copy_sql, data_file, wait_for
 from fcgi import Client
 
 ACME = {"name": "Acme", "sector": "Anvils", "price": 75.5, "week_52_low": 50, "week_52_high": 100, "market_cap": 10**15, "earnings_share": 7.55}
@@ -115,6 +115,8 @@ def test_a_write_is_seen_at_once_on_its_own_fastcgi_connection(writable):
             body = f'{{"name": "Acme", "sector": "Anvils", "price": {price}}}'.encode()
             assert client.ask("/api/stocks/ACME", "PUT", body=body, token=writable.admin_token).status_code == 200
             assert client.ask("/api/stocks/ACME").json()["price"] == price
+            writable.wait_for_outbox()
+            assert client.ask("/api/stocks/ACME").json()["price"] == price
             assert client.ask("/api/stocks/ACME").headers["X-Cache"] == "HIT"
 
 
@@ -133,6 +135,8 @@ def test_lists_and_leaderboards_change_at_once(writable):
         return [any(item["ticker"] == "ACME" for item in writable.get(path).json()["items"]) for path in paths]
 
     for _ in range(2):
+        assert holds() == [False] * 3
+        writable.wait_for_outbox()
         assert holds() == [False] * 3
         assert [writable.get(path).headers["X-Cache"] for path in paths] == ["HIT"] * 3
         put(writable, "ACME", **ACME)
@@ -278,7 +282,7 @@ def test_readers_among_writers_never_see_less_than_was_acknowledged(writable):
 def notes(make_session_stack, tmp_path_factory):
     sql = copy_sql(tmp_path_factory.mktemp("notes") / "sql", **{"add-note": ADD_NOTE, "clear-notes": CLEAR_NOTES, "count-notes": COUNT_NOTES})
     (sql / "migrations" / "0004-notes.sql").write_text(NOTES)
-    return make_session_stack("--sql", sql)
+    return make_session_stack("--sql", sql, *PATIENT)
 
 
 def test_post_answers_201_with_what_it_returns(notes):

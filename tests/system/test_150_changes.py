@@ -1,17 +1,15 @@
 """Changes that other programs make in the database: what depends on the tables is new within a second, whatever else goes on."""
 
-import os
-import signal
 import subprocess
 import time
 
 import pytest
 
-from conftest import copy_sql, running, wait_for
+from conftest import PATIENT, copy_sql, running, wait_for
 
 # One second is promised. A shared machine may take longer for reasons of its own, so more is allowed here; what is told
 # by -s is what it took.
-ALLOWED_S = 5
+ALLOWED_S = 8
 
 NUMBERS = """CREATE TABLE numbers (id INTEGER PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 CREATE TABLE others (id INTEGER PRIMARY KEY, value INTEGER NOT NULL) STRICT;
@@ -54,7 +52,7 @@ def sql(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["redis", "memory"])
 def numbers(request, make_module_stack, sql):
-    return make_module_stack("--l2", request.param, "--sql", sql)
+    return make_module_stack("--l2", request.param, "--sql", sql, *PATIENT)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +79,13 @@ def settle(stack, *paths):
     """Until each of PATHS is answered from the cache."""
     for path in paths:
         wait_for(f"{path} is a hit", lambda: stack.get(path).headers["X-Cache"] in ("HIT", "NEGATIVE"))
+
+
+def wait_for_purges(stack):
+    """Until nothing is left to be purged for what others have changed: one may come for a second change after the first one has been seen."""
+    wait_for("all changes are dealt with", lambda: subprocess.run(
+        ["sqlite3", "-cmd", ".timeout 10000", stack.database, "SELECT count(*) FROM larder_changes WHERE changes <> purged"],
+        text=True, capture_output=True, check=True).stdout == "0\n")
 
 
 def await_value(stack, path, expected, url=None):
@@ -112,6 +117,7 @@ def test_a_change_by_the_shell_is_seen(numbers, change, path, expected):
 
 
 def test_what_is_taken_back_is_no_change(numbers):
+    wait_for_purges(numbers)
     settle(numbers, "/api/total")
     shell(numbers, "BEGIN; UPDATE numbers SET value = 77; ROLLBACK")
     time.sleep(0.3)
@@ -119,6 +125,7 @@ def test_what_is_taken_back_is_no_change(numbers):
 
 
 def test_what_does_not_depend_on_the_table_stays(numbers):
+    wait_for_purges(numbers)
     settle(numbers, "/api/total", "/api/other", "/api/stocks/top", "/api/deaf", "/api/named")
     deaf, named = v(numbers, "/api/deaf"), v(numbers, "/api/named")
     total = v(numbers, "/api/total")
@@ -135,6 +142,7 @@ def test_what_does_not_depend_on_the_table_stays(numbers):
 
 def test_a_write_through_larder_purges_what_it_says_and_no_more(numbers):
     paths = ("/api/numbers/10", "/api/numbers/11", "/api/total")
+    wait_for_purges(numbers)
     settle(numbers, *paths)
     assert numbers.request("PUT", "/api/numbers/10", admin=True, json={"value": 1000}).status_code == 200
     assert v(numbers, "/api/numbers/10") == 1000
@@ -177,11 +185,10 @@ def test_what_was_dealt_with_is_not_dealt_with_again(numbers):
         pytest.skip("nothing of memory: outlives larder")
     shell(numbers, "UPDATE numbers SET value = 5 WHERE id = 3")
     await_value(numbers, "/api/numbers/3", 5)
-    wait_for("that is written down", lambda: subprocess.run(
-        ["sqlite3", numbers.database, "SELECT count(*) FROM larder_changes WHERE changes <> purged"],
-        text=True, capture_output=True, check=True).stdout == "0\n")
+    wait_for_purges(numbers)
     settle(numbers, "/api/numbers/3")
     restart(numbers, lambda: None)
+    numbers.wait_for_trust()
     assert numbers.get("/api/numbers/3").headers["X-Cache"] == "HIT"
 
 
@@ -194,27 +201,25 @@ def restart(stack, meanwhile):
 
 
 def test_what_changed_while_larder_was_down_is_never_answered(make_stack, sql):
-    stack = make_stack("--sql", sql)
+    stack = make_stack("--sql", sql, *PATIENT)
     settle(stack, "/api/numbers/1", "/api/numbers/2", "/api/other")
     restart(stack, lambda: shell(stack, "UPDATE numbers SET value = 41 WHERE id = 1"))
     assert v(stack, "/api/numbers/1") == 41
+    stack.wait_for_trust()
     assert stack.get("/api/other").headers["X-Cache"] == "HIT"
     # Also when it was killed, and a table was made anew.
     settle(stack, "/api/numbers/1", "/api/other")
-    for pid in (stack.larder_pid, *[pid for role in ("worker", "writer", "housekeeper") for pid in stack.children(role)]):
-        os.kill(pid, signal.SIGKILL)
-    wait_for("larder has ended", lambda: not running(stack.larder_pid))
+    stack.kill_larder()
     shell(stack, "CREATE TABLE o AS SELECT id, 99 AS value FROM others; DROP TABLE others; ALTER TABLE o RENAME TO others")
     stack.up()
     assert v(stack, "/api/other") == 99
 
 
 def test_what_changed_while_redis_was_down_is_not_answered_from_it(make_stack, sql):
-    stack = make_stack("--sql", sql, "--set", "breaker.open=500ms")
+    stack = make_stack("--sql", sql, "--set", "breaker.open=500ms", *PATIENT)
     settle(stack, "/api/numbers/1", "/api/numbers/2")
     stack.redis().save()
-    stack.signal(stack.redis_pid, signal.SIGKILL)
-    wait_for("Redis has ended", lambda: not running(stack.redis_pid))
+    stack.kill(stack.redis_pid)
     shell(stack, "UPDATE numbers SET value = 42 WHERE id = 1")
     await_value(stack, "/api/numbers/1", 42)
     stack.up()
@@ -225,11 +230,10 @@ def test_what_changed_while_redis_was_down_is_not_answered_from_it(make_stack, s
 
 
 def test_a_host_that_is_alone_notices_without_redis(make_stack, sql):
-    stack = make_stack("--sql", sql, "--hosts", "1", "--set", "cache.hosts=one", "--set", "breaker.open=500ms")
+    stack = make_stack("--sql", sql, "--hosts", "1", "--set", "cache.hosts=one", "--set", "breaker.open=500ms", *PATIENT)
     settle(stack, "/api/numbers/1")
     stack.redis().save()
-    stack.signal(stack.redis_pid, signal.SIGKILL)
-    wait_for("Redis has ended", lambda: not running(stack.redis_pid))
+    stack.kill(stack.redis_pid)
     wait_for("L1 answers all the same", lambda: stack.get("/api/numbers/1").headers["X-Cache"] == "HIT")
     shell(stack, "UPDATE numbers SET value = 43 WHERE id = 1")
     await_value(stack, "/api/numbers/1", 43)
@@ -241,7 +245,7 @@ def test_a_host_that_is_alone_notices_without_redis(make_stack, sql):
 
 
 def test_two_hosts_both_know(make_stack, sql):
-    stack = make_stack("--sql", sql, "--hosts", "2")
+    stack = make_stack("--sql", sql, "--hosts", "2", *PATIENT)
     for number in range(3):
         settle(stack, "/api/numbers/1")
         wait_for("the second host has it", lambda: stack.http.get(
@@ -256,8 +260,8 @@ def test_a_new_resource_is_watched_after_a_reload(make_stack, sql, tmp_path):
     (own / "migrations" / "0004-numbers.sql").write_text(NUMBERS)
     stack = make_stack("--sql", own)
     (own / "resources" / "other.sql").write_text(RESOURCES["other"])
-    stack.signal(stack.larder_pid, signal.SIGHUP)
-    wait_for("the new resource is there", lambda: v(stack, "/api/other") == 0)
+    stack.reload()
+    assert v(stack, "/api/other") == 0
     settle(stack, "/api/other")
     shell(stack, "UPDATE others SET value = 6")
     await_value(stack, "/api/other", 6)

@@ -4,14 +4,13 @@ import concurrent.futures
 import datetime
 import re
 import shutil
-import signal
 import sqlite3
 import time
 
 import pytest
 import requests
 
-from conftest import ROOT, assert_problem, copy_sql, wait_for
+from conftest import PATIENT, ROOT, assert_problem, copy_sql, wait_for
 
 EXAMPLES = ROOT / "sql" / "examples"
 NAMES = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
@@ -115,8 +114,8 @@ def test_all_of_them_can_be_copied_into_a_directory_that_is_served(make_stack, t
             shutil.copy(file, sql / file.parent.name / target)
     assert stack.larder("check").stderr == ""
     assert_problem(stack.get("/api/backfill/jobs"), 404)
-    stack.signal(stack.larder_pid, signal.SIGHUP)
-    wait_for("the routes are open", lambda: stack.get("/api/backfill/jobs").status_code == 200)
+    stack.reload()
+    assert stack.get("/api/backfill/jobs").status_code == 200
     assert stack.get("/api/metrics/web/hits/recent").status_code == stack.get("/api/stocks/AAPL").status_code == 200
     assert stack.get("/api/feedback/rain/comments").json() == {"items": [], "count": 0}
 
@@ -125,7 +124,7 @@ def test_all_of_them_can_be_copied_into_a_directory_that_is_served(make_stack, t
 
 @pytest.fixture(scope="module")
 def feedback(make_session_stack, tmp_path_factory):
-    stack = make_session_stack("--sql", EXAMPLES / "feedback")
+    stack = make_session_stack("--sql", EXAMPLES / "feedback", *PATIENT)
     file = write_csv(tmp_path_factory.mktemp("feedback") / "insights.csv", "ID,Title", "Rain,It rains", "snow,It snows", "hail,It hails")
     assert stack.larder("import", "insights", file).stdout == "3 rows imported\n"
     return stack
@@ -161,6 +160,7 @@ def test_statistics_are_what_readers_said(feedback):
 
 
 def test_feedback_purges_the_statistics_of_that_insight_and_of_no_other(feedback):
+    feedback.wait_for_outbox()
     paths = [f"/api/feedback/{insight}/{what}" for insight in ("rain", "snow") for what in ("stats", "comments", "comments?limit=3")]
     for path in paths:
         feedback.get(path)
@@ -209,6 +209,7 @@ def test_an_import_of_insights_is_seen_at_once(feedback, tmp_path):
 
 def test_what_is_discussed_most_is_filled_ahead(feedback):
     give(feedback, "rain", "fay", vote="up")
+    feedback.wait_for_outbox()
     feedback.larder("warm")
     assert cached(feedback, "/api/feedback/rain/stats") == "HIT"
 
@@ -242,7 +243,7 @@ def test_feedback_on_nothing_or_by_nobody_is_refused(feedback):
 
 @pytest.fixture(scope="module")
 def backfill(make_session_stack):
-    return make_session_stack("--sql", EXAMPLES / "backfill")
+    return make_session_stack("--sql", EXAMPLES / "backfill", *PATIENT)
 
 
 def start(stack, job, **members):
@@ -295,11 +296,16 @@ def test_a_job_of_unknown_size_has_no_percentage_until_it_is_known(backfill):
 def test_progress_purges_that_job_and_no_other(backfill):
     for job in ("one", "two"):
         start(backfill, job, total=10)
-        state(backfill, job)
+    backfill.wait_for_outbox()
+    state(backfill, "two")
     for done in range(1, 11):
+        backfill.wait_for_outbox()
+        state(backfill, "one")
         assert [cached(backfill, f"/api/backfill/jobs/{job}") for job in ("one", "two")] == ["HIT", "HIT"]
         progress(backfill, "one", done=done)
         assert state(backfill, "one")["done"] == done
+    backfill.wait_for_outbox()
+    state(backfill, "one")
     assert backfill.keys("backfill:job:[ot][nw][eo]") == ["backfill:job:one", "backfill:job:two"]
 
 
@@ -365,7 +371,7 @@ DAY = 1_767_225_600  # 2026-01-01, 00:00 UTC
 
 @pytest.fixture(scope="module")
 def metrics(make_session_stack):
-    return make_session_stack("--sql", EXAMPLES / "metrics")
+    return make_session_stack("--sql", EXAMPLES / "metrics", *PATIENT)
 
 
 def measure(stack, series, value, **members):

@@ -1,7 +1,6 @@
 """Writing behind: whoever reads on the host after the 202 reads what was accepted, whatever is killed meanwhile."""
 
 import collections
-import os
 import random
 import signal
 import sqlite3
@@ -11,7 +10,7 @@ import time
 import pytest
 import requests
 
-from conftest import assert_problem, children, copy_sql, running, wait_for
+from conftest import PATIENT, assert_problem, copy_sql, wait_for
 
 WRITERS = READERS = 8
 SECONDS = 4
@@ -60,7 +59,7 @@ def sql(tmp_path_factory):
 @pytest.fixture
 def make_behind(make_stack, sql):
     def make(*arguments):
-        return make_stack("--sql", sql, "--set", "store.busy_timeout=200ms", "--set", "breaker.open=500ms", *arguments)
+        return make_stack("--sql", sql, "--set", "store.busy_timeout=200ms", "--set", "breaker.open=500ms", *PATIENT, *arguments)
     return make
 
 
@@ -151,9 +150,14 @@ class Record:
                 self.wrong.append(f"a read was answered {answer.status_code}: {answer.text}")
 
 
+def is_busy(record, writes, reads):
+    """Whether that much has been answered, however slow the machine is."""
+    return record.writes[202] > writes and record.reads[200] > reads
+
+
 def look_for_lost(stack, record):
     """Once all has been applied, each row is what its writer was told last, or sent after that."""
-    wait_for("all is applied", lambda: stack.request("GET", "/api/writes", admin=True).json()["waiting"] == 0)
+    wait_for("all is applied", lambda: stack.request("GET", "/api/writes", admin=True).json()["waiting"] == 0, 60)
     for i in range(WRITERS):
         assert record.accepted[i] <= value(stack, f"c{i}") <= record.sent[i]
     assert stack.request("GET", "/api/writes", admin=True).json()["failed"] == []
@@ -175,12 +179,12 @@ def test_reads_see_what_was_accepted_and_others_stay_cached(make_behind, l2):
         value(stack, name)
     with Record(stack) as record:
         deadline, others = time.monotonic() + SECONDS, collections.Counter()
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline or (not is_busy(record, 100, 100) and time.monotonic() < deadline + 60):
             for name in ("c14", "c15"):
                 others[session.get(f"{stack.url}/api/counters/{name}", timeout=30).headers["X-Cache"]] += 1
             time.sleep(0.01)
     assert set(record.reads) == {200} and set(record.writes) == {202}, (record.reads, record.writes)
-    assert record.writes[202] > 100 and record.reads[200] > 100
+    assert is_busy(record, 100, 100)
     assert others["HIT"] > 0.98 * sum(others.values()), others
     look_for_lost(stack, record)
     cached_again(stack, [f"c{i}" for i in range(WRITERS)])
@@ -188,14 +192,12 @@ def test_reads_see_what_was_accepted_and_others_stay_cached(make_behind, l2):
 
 def kill_child(role):
     def kill(stack):
-        for pid in stack.children(role):
-            stack.signal(pid, signal.SIGKILL)
+        stack.kill(*stack.children(role))
     return kill
 
 
 def restart_redis(stack):
-    stack.signal(stack.redis_pid, signal.SIGKILL)
-    wait_for("Redis ends", lambda: not running(stack.redis_pid))
+    stack.kill(stack.redis_pid)
     time.sleep(0.5)
     stack.up()
 
@@ -212,7 +214,7 @@ def test_whatever_is_killed_no_read_lacks_what_was_accepted(behind, fault):
             time.sleep(0.7)
             fault(behind)
         time.sleep(1.5)
-    assert record.writes[202] > 50 and record.reads[200] > 50, (record.reads, record.writes)
+        wait_for("clients are answered", lambda: is_busy(record, 50, 50), 60)
     wait_for("ready", lambda: behind.get("/readyz").status_code == 200)
     look_for_lost(behind, record)
     cached_again(behind, [f"c{i}" for i in range(WRITERS)])
@@ -225,8 +227,7 @@ def test_everything_killed_at_once_loses_nothing_that_was_accepted(behind):
         record.accepted = list(record.sent)
         with record:
             time.sleep(0.5)
-            for pid in [behind.larder_pid, *[pid for pid, _ in children(behind.larder_pid)]]:
-                os.kill(pid, signal.SIGKILL)
+            behind.kill_larder()
             record.over.set()
         behind.up()
         look_for_lost(behind, record)
@@ -247,10 +248,11 @@ def test_each_accepted_write_is_applied_exactly_once(behind):
     for _ in range(3):
         time.sleep(0.4)
         kill_child("writer")(behind)
+    wait_for("writes are accepted", lambda: len(accepted) >= 20)
     over.set()
     for thread in threads:
         thread.join(60)
-    wait_for("all is applied", lambda: behind.request("GET", "/api/writes", admin=True).json()["waiting"] == 0)
+    wait_for("all is applied", lambda: behind.request("GET", "/api/writes", admin=True).json()["waiting"] == 0, 60)
     doubtful = [answer for answer in unknown if "Nothing was written" not in answer.json()["detail"]]
     assert len(accepted) <= value(behind, "c0") <= len(accepted) + len(doubtful)
     for answer in random.sample(accepted, 20):
@@ -263,7 +265,7 @@ def test_a_second_host_sees_it_soon(make_behind):
         value(stack, "c1", stack.url2)
         accept(stack, "c1", number)
         assert value(stack, "c1") == number
-        wait_for("the second host sees it", lambda: value(stack, "c1", stack.url2) == number, 5)
+        wait_for("the second host sees it", lambda: value(stack, "c1", stack.url2) == number)
 
 
 def test_while_nothing_can_be_applied_reads_are_answered_and_nothing_is_lost(behind):
@@ -311,7 +313,11 @@ def test_a_write_that_fails_can_be_repeated_and_dropped_through_nginx(behind):
 
 def test_what_became_of_a_decision_is_not_claimed_to_be_known_without_an_answer(make_behind):
     stack = make_behind("--l2", "memory", "--set", "store.write_timeout=500ms")
-    receipt = accept(stack, "c3", 10**12)
+    def accepted():
+        """Of one that was not answered in time it is not known either."""
+        answer = set_counter(stack, "c3", 10**12)
+        return answer.json()["receipt"] if answer.status_code == 202 else None
+    receipt = wait_for("it is accepted", accepted)
     wait_for("it has failed", lambda: state(stack, receipt) == "failed")
     writer, = stack.children("writer")
     stack.signal(writer, signal.SIGSTOP)
@@ -321,7 +327,7 @@ def test_what_became_of_a_decision_is_not_claimed_to_be_known_without_an_answer(
     finally:
         stack.signal(writer, signal.SIGCONT)
     # As the answer said: look, and try again.
-    assert stack.request("POST", f"/api/writes/{receipt}/repeat", admin=True).status_code in (202, 409)
+    wait_for("it is known", lambda: stack.request("POST", f"/api/writes/{receipt}/repeat", admin=True).status_code in (202, 409))
     assert state(stack, receipt) in ("repeated", "dropped")
 
 

@@ -5,14 +5,13 @@ import http.server
 import json
 import os
 import shutil
-import signal
 import subprocess
 import threading
 
 import pytest
 import requests
 
-from conftest import ROOT, assert_problem, copy_sql, running, wait_for
+from conftest import PATIENT, ROOT, assert_problem, copy_sql, wait_for
 
 NPM = ROOT / "tests" / "system" / "npm"
 
@@ -43,14 +42,6 @@ def workshop(packages, tmp_path):
     return run
 
 
-def reload(stack):
-    """Has the files read anew, and waits until no worker answers by the old ones."""
-    workers = stack.children("worker")
-    stack.signal(stack.larder_pid, signal.SIGHUP)
-    wait_for("the workers are new ones", lambda: not any(running(pid) for pid in workers))
-    wait_for("they answer", lambda: stack.get("/readyz").status_code == 200)
-
-
 @pytest.fixture(scope="module")
 def described(make_session_stack, tmp_path_factory):
     """A stack with boards, and resources of every kind."""
@@ -58,10 +49,10 @@ def described(make_session_stack, tmp_path_factory):
     for number, example in enumerate(("feedback", "metrics", "backfill"), start=4):
         for file in (ROOT / "sql" / "examples" / example).glob("[mr]*s/*.sql"):
             shutil.copy(file, sql / file.parent.name / file.name.replace("0001", f"{number:04}"))
-    stack = make_session_stack("--sql", sql)
+    stack = make_session_stack("--sql", sql, *PATIENT)
     with open(stack.dir / "larder.conf", "a", encoding="utf-8") as file:
         file.write(BOARDS)
-    reload(stack)
+    stack.reload()
     return stack
 
 
@@ -114,7 +105,7 @@ def test_the_document_changes_with_the_resources(make_stack, tmp_path):
     (sql / "resources" / "count.sql").write_text(
         "-- name: count\n-- route: GET /api/count\n-- shape: value\n-- key: count\n-- ttl: 1m\n"
         "SELECT count(*) AS n FROM stocks;\n")
-    reload(stack)
+    stack.reload()
     after = stack.get("/openapi.json", headers={"If-None-Match": before.headers["ETag"]})
     assert after.status_code == 200 and after.headers["ETag"] != before.headers["ETag"]
     assert after.json()["paths"]["/api/count"]["get"]["operationId"] == "count"
@@ -264,7 +255,7 @@ def test_the_document_is_valid_and_true(described, workshop):
 
 
 def test_a_generated_client_works(make_stack, workshop):
-    stack = make_stack()
+    stack = make_stack(*PATIENT)
     (workshop.dir / "openapi.json").write_text(stack.larder("openapi").stdout)
     generate = ["openapi-typescript", "openapi.json", "--output", "larder.d.ts", "--default-non-nullable=false"]
     assert " ".join(generate) in (ROOT / "docs" / "openapi.md").read_text()

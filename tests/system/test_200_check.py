@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from conftest import ROOT, assert_problem, copy_sql, wait_for
+from conftest import PATIENT, ROOT, assert_problem, copy_sql, wait_for
 
 HELLO = """-- name: hello
 -- doc: A greeting.
@@ -316,7 +316,7 @@ def test_a_database_newer_than_the_program_is_refused_and_left_alone(place):
 @pytest.fixture(scope="module")
 def served(make_session_stack, tmp_path_factory):
     """A stack with SQL of its own; tests leave it with right files."""
-    return make_session_stack("--sql", copy_sql(tmp_path_factory.mktemp("served") / "sql"))
+    return make_session_stack("--sql", copy_sql(tmp_path_factory.mktemp("served") / "sql"), *PATIENT)
 
 
 @pytest.fixture
@@ -337,16 +337,12 @@ def two_workers(stack):
     return wait_for("two workers", lambda: len(stack.children("worker")) == 2 and stack.children("worker"))
 
 
-def wait_for_resources(stack, count):
-    """Until COUNT resources are what all answers tell of."""
-    wait_for("the reload is through", lambda: {stack.get("/stats").json()["resources"] for _ in range(20)} == {count})
-
-
 def test_an_own_resource_is_served_after_sighup(served, sql):
     assert_problem(served.get("/api/hello/you"), 404)
     (sql / "resources" / "hello.sql").write_text(HELLO)
-    reload(served, "reloading")
-    wait_for_resources(served, 7)
+    served.reload()
+    served.wait_for_trust()
+    assert served.get("/stats").json()["resources"] == 7
     assert [served.get("/api/hello/you").headers["X-Cache"] for _ in range(2)] == ["MISS", "HIT"]
     assert served.get("/api/hello/you").json() == {"greeting": "Hello you"}
     assert served.keys("hello:*") == ["hello:you"]
@@ -356,9 +352,9 @@ def test_an_own_resource_is_served_after_sighup(served, sql):
 
 def test_a_changed_resource_is_served_after_sighup_and_a_purge(served, sql):
     (sql / "resources" / "hello.sql").write_text(HELLO.replace("Hello", "Good day"))
-    reload(served, "reloading")
+    served.reload()
     served.invalidate(tag="hello")
-    wait_for("the new text", lambda: (served.invalidate(tag="hello"), served.get("/api/hello/you").json())[1] == {"greeting": "Good day you"})
+    assert served.get("/api/hello/you").json() == {"greeting": "Good day you"}
 
 
 @pytest.mark.parametrize("text, place", [(RESOURCES[5][0], "x.sql:2:4: "), (RESOURCES[15][0], "x.sql:6:3: "), (RESOURCES[12][0], "x.sql:2:")], ids=["front matter", "SQL", "route"])
@@ -404,14 +400,14 @@ def test_a_configuration_that_names_nobody_keeps_what_ran(served, setting):
 def test_a_right_configuration_changes_what_runs(served):
     file = served.dir / "larder.conf"
     right = file.read_text()
+    served.wait_for_trust()
     served.get("/api/stocks/AAPL")
     assert served.get("/api/stocks/AAPL").headers["X-Cache"] == "HIT"
     try:
         file.write_text(right.replace("workers = 2", "workers = 3\nmax_body = 4K") + "[auth]\nadmin_token = another-token-than-before\n[redis]\ncache_version = 2\n")
         file.write_text(file.read_text().replace(f"admin_token_file = {served.dir}/admin-token\n", ""))
-        workers = two_workers(served)
-        reload(served, "reloading")
-        wait_for("three new workers", lambda: len(served.children("worker")) == 3 and not set(workers) & set(served.children("worker")))
+        served.reload()
+        wait_for("three workers", lambda: len(served.children("worker")) == 3)
         assert served.get("/api/stocks/AAPL").headers["X-Cache"] == "MISS"
         assert_problem(served.request("GET", "/api/cache/status", admin=True), 401)
         admin = {"Authorization": "Bearer another-token-than-before"}
@@ -419,7 +415,7 @@ def test_a_right_configuration_changes_what_runs(served):
         assert_problem(served.request("PUT", "/api/stocks/BIG", headers=admin, json={"name": "x" * 5000}), 413)
     finally:
         file.write_text(right)
-        reload(served, "reloading")
+        served.reload()
         two_workers(served)
     assert served.get("/api/stocks/AAPL").status_code == 200
 
@@ -428,8 +424,8 @@ def test_a_new_migration_is_applied_on_reload(served, sql):
     (sql / "migrations" / "0004-colours.sql").write_text("CREATE TABLE colours (name TEXT PRIMARY KEY) STRICT;\nINSERT INTO colours VALUES ('red'), ('green');\n")
     (sql / "resources" / "colours.sql").write_text("-- name: colours\n-- route: GET /api/colours\n-- key: colours\n-- ttl: 5m\n-- shape: list\nSELECT name FROM colours ORDER BY name;\n")
     assert served.larder("check").returncode == 0
-    reload(served, "reloading")
-    wait_for_resources(served, 8)
+    served.reload()
+    assert served.get("/stats").json()["resources"] == 8
     answer = served.get("/api/colours")
     assert answer.json() == {"items": [{"name": "green"}, {"name": "red"}], "count": 2}
     assert served.request("PUT", "/api/stocks/AFTER", admin=True, json={"name": "After", "sector": "Afters"}).status_code == 200
@@ -471,11 +467,11 @@ def test_a_migration_that_fails_on_the_data_keeps_what_ran(served, sql):
         # All of the migrations or none of them: what ran before finds the tables it knows.
         assert colours() == [{"name": "green"}, {"name": "red"}]
         # Nor does a writer that is started again, for whatever reason, try what the reload did not bring.
-        os.kill(served.children("writer")[0], signal.SIGKILL)
+        served.kill(*served.children("writer"))
         wait_for("another writer", lambda: put("AFTER", "After") == 200)
 
         assert served.request("DELETE", "/api/stocks/TWIN2", admin=True).status_code in (200, 204)
-        reload(served, "reloading")
+        served.reload()
         wait_for("the new resource", lambda: colours() == [{"name": "green", "paint": 1}, {"name": "red", "paint": 1}])
         assert put("TWIN1") == 200 and put("TWIN3") == 409
     finally:

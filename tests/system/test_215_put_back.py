@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import copy_sql, wait_for
+from conftest import PATIENT, copy_sql, wait_for
 
 NUMBERS = "CREATE TABLE numbers (id INTEGER PRIMARY KEY, value INTEGER NOT NULL) STRICT;\nINSERT INTO numbers VALUES (1, 0);\n"
 RESOURCES = {
@@ -63,7 +63,7 @@ def value(stack):
 @pytest.mark.parametrize("put_back", [put_in_its_place, restore])
 @pytest.mark.parametrize("l2", ["redis", "memory"])
 def test_what_was_cached_is_not_answered_once_the_database_is_put_back(make_stack, sql, l2, put_back):
-    stack = make_stack("--l2", l2, "--sql", sql)
+    stack = make_stack("--l2", l2, "--sql", sql, *PATIENT)
     assert stack.request("PUT", "/api/number", admin=True, json={"value": 1}).status_code == 200
     assert value(stack) == 1
     # A purge that the copy still held would be carried out again, and hide what is missing.
@@ -72,7 +72,7 @@ def test_what_was_cached_is_not_answered_once_the_database_is_put_back(make_stac
     assert stack.request("PUT", "/api/number", admin=True, json={"value": 2}).status_code == 200
     wait_for("it is cached", lambda: value(stack) == 2 and stack.get("/api/number").headers["X-Cache"] == "HIT")
     put_back(stack)
-    wait_for("it is as it was", lambda: value(stack) == 1, 5)
+    wait_for("it is as it was", lambda: value(stack) == 1, 8)
     # Nobody who still had the old file open has filled the caches from it again.
     end = time.monotonic() + 1.5
     while time.monotonic() < end:
@@ -89,7 +89,7 @@ def submit(stack, scores):
 
 @pytest.mark.parametrize("put_back", [put_in_its_place, restore])
 def test_boards_are_those_of_the_database_that_was_put_back_however_much_it_changes_at_once(make_stack, put_back):
-    stack = make_stack("--set", "board.game.mode=last")
+    stack = make_stack("--set", "board.game.mode=last", *PATIENT)
     submit(stack, [(member, 1) for member in MEMBERS[:5]])
     back_up(stack)
     submit(stack, [(member, 100 + number) for number, member in enumerate(MEMBERS[10:20])])
@@ -111,7 +111,7 @@ def test_boards_are_those_of_the_database_that_was_put_back_however_much_it_chan
         return [(item["member"], item["score"]) for item in found.json()["items"]] == expected and \
             "detail=L2" in found.headers["Cache-Status"]
 
-    wait_for("Redis says what the database says", agree, 5)
+    wait_for("Redis says what the database says", agree)
     assert answer(MEMBERS[10]).status_code == 404
 
 
