@@ -13,9 +13,11 @@ import tempfile
 import pytest
 import requests
 
-from conftest import FAULTS, ROOT, copy_sql, free_port, wait_for
+from conftest import FAULTS, ROOT, copy_sql, free_port, listens, wait_for
 
 TOKEN = "environments-admin-token"
+# Under [redis]: one that the machine lets stand still for a second is waited for.
+PATIENT = "connect_timeout = 20s\ntimeout = 20s\n"
 MODULES = pathlib.Path("/usr/lib/apache2/modules")
 AS_ROOT = os.geteuid() == 0
 # Apache's children never run as root. Whoever they run as must be let in by everything here.
@@ -61,7 +63,7 @@ class Template:
         self.redis = subprocess.Popen(
             ["redis-server", "--port", "0", "--unixsocket", self.redis_socket, "--unixsocketperm", "777", "--dir", directory,
              "--save", "", "--appendonly", "no"], stdout=subprocess.DEVNULL)
-        wait_for("Redis listens", self.redis_socket.exists)
+        wait_for("Redis listens", lambda: listens(self.redis_socket))
         (directory / "larder.conf").write_text(f"[store]\ndatabase = {directory}/larder.db\nsql = {directory}/sql\n")
         subprocess.run([self.program, "-c", directory / "larder.conf", "migrate", "--sample"], check=True, capture_output=True)
 
@@ -105,7 +107,7 @@ class Environment:
         self.config.write_text(
             f"[server]\nsocket = {self.socket}\nworkers = 2\n"
             f"[store]\ndatabase = {directory}/larder.db\nsql = {template.dir}/sql\n"
-            f"[redis]\nurl = unix://{template.redis_socket}\nprefix = {directory.name}:\n"
+            f"[redis]\nurl = unix://{template.redis_socket}\nprefix = {directory.name}:\n{PATIENT}"
             f"[l1]\nsize = 8M\n[auth]\nadmin_token = {TOKEN}\n")
 
     def sample(self, path, name, replaced):
@@ -134,7 +136,7 @@ class Environment:
     def run_larder(self):
         """One that serves by itself."""
         self.run(self.template.program, "-c", self.config, "serve")
-        wait_for("larder listens", self.socket.exists)
+        wait_for("larder listens", lambda: listens(self.socket))
 
     def log(self):
         return "".join(path.read_text(errors="replace") for path in (self.dir / "log", self.dir / "error.log") if path.exists())
@@ -178,7 +180,7 @@ class Nginx(Environment):
 
     def start_servers(self):
         self.start_larder()
-        wait_for("larder listens", self.socket.exists)
+        wait_for("larder listens", lambda: listens(self.socket))
         by = {"/usr/share/larder/nginx/": f"{self.dir}/"}
         # The configuration of larder itself has the same name here.
         upstream = self.sample("nginx/larder.conf", "upstream.conf", {"/run/larder/larder.sock": self.socket})
