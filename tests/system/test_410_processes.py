@@ -107,8 +107,10 @@ def put_load(stack, prefix, **options):
 
 
 def test_each_process_has_its_name(herd):
-    names = subprocess.run(["ps", "-o", "args=", "--ppid", str(herd.larder_pid)], capture_output=True, text=True, check=True).stdout
-    assert sorted(line.strip() for line in names.splitlines()) == ["larder: housekeeper", "larder: worker", "larder: worker", "larder: writer"]
+    def names():
+        told = subprocess.run(["ps", "-o", "args=", "--ppid", str(herd.larder_pid)], capture_output=True, text=True, check=True).stdout
+        return sorted(line.strip() for line in told.splitlines())
+    wait_for("all have their names", lambda: names() == ["larder: housekeeper", "larder: worker", "larder: worker", "larder: writer"])
     assert "larder" in pathlib.Path(f"/proc/{herd.larder_pid}/cmdline").read_text()
 
 
