@@ -5,6 +5,7 @@
  */
 #include "cli.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +40,8 @@ const char *cli_config_path(const struct cli *cli)
     static const char installed[] = LARDER_SYSCONFDIR "/larder.conf";
     if (cli->config_path && *cli->config_path)
         return cli->config_path;
-    return access(installed, F_OK) == 0 ? installed : NULL;
+    /* One that is there and may not be looked at is not one that is absent: whoever opens it says why it cannot be. */
+    return access(installed, F_OK) == 0 || errno != ENOENT ? installed : NULL;
 }
 
 bool cli_load_config(const struct cli *cli, struct config **out)

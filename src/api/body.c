@@ -2,9 +2,9 @@
  * body: JSON by json-c, held to RFC 8259 and cut into members.
  *
  * json-c alone takes more than JSON (numbers such as 01 or NaN, raw control characters), silently keeps the last of two
- * members of one name, and turns whole numbers that are too large into the largest there is. So a scan over the text
- * first refuses what is not JSON's, the object is walked here member by member, with json-c for each name and value,
- * and a number is kept as the text that was sent.
+ * members of one name, puts something else in the place of half a surrogate pair, and turns whole numbers that are too
+ * large into the largest there is. So a scan over the text first refuses what is not JSON's or no text, the object is
+ * walked here member by member, with json-c for each name and value, and a number is kept as the text that was sent.
  *
  * Invariant: what is accepted is an object of RFC 8259 with distinct names, and no number has been through a double.
  * Every json-c object dies in the function that made it; what is kept lies in the arena or in the text.
@@ -112,6 +112,49 @@ static bool has_tokens_only(struct str text, size_t *at)
             behind_comma = c == ',';
     }
     return true;
+}
+
+/* The UTF-16 unit that TEXT, of JSON's tokens, begins with as `\uXXXX`; 0 for anything else. */
+static unsigned unit_of(struct str text)
+{
+    unsigned unit = 0;
+
+    if (text.len < 6 || text.p[0] != '\\' || text.p[1] != 'u')
+        return 0;
+    for (size_t i = 2; i < 6; i++) {
+        int digit = str_hex_value(text.p[i]);
+        if (digit < 0)
+            return 0;
+        unit = unit << 4 | (unsigned)digit;
+    }
+    return unit;
+}
+
+static bool is_high(unsigned unit)
+{
+    return unit >> 10 == 0xd800 >> 10;
+}
+
+static bool is_low(unsigned unit)
+{
+    return unit >> 10 == 0xdc00 >> 10;
+}
+
+/* Whether TEXT, of JSON's tokens, has half a surrogate pair, which is no character (RFC 8259, section 8.2); if so, *AT
+ * is where. */
+static bool has_half_pair(struct str text, size_t *at)
+{
+    const char *escape;
+
+    for (*at = 0; *at < text.len && (escape = memchr(text.p + *at, '\\', text.len - *at));) {
+        *at = (size_t)(escape - text.p);
+        unsigned unit = unit_of(from(text, *at));
+        bool pair = is_high(unit) && is_low(unit_of(from(text, *at + 6)));
+        if (!pair && (is_high(unit) || is_low(unit)))
+            return true;
+        *at += pair ? 12 : 2;
+    }
+    return false;
 }
 
 static enum body_type type_of(struct json_object *value)
@@ -308,6 +351,8 @@ enum err body_parse(struct str text, struct arena *arena, struct body *out, stru
         err = ERR_SYNTAX;
     } else if (!has_tokens_only(text, &walk.at)) {
         err = complain(&walk, "is no JSON");
+    } else if (has_half_pair(text, &walk.at)) {
+        err = complain(&walk, "has half a surrogate pair, which is no character,");
     } else {
         walk.at = 0;
         err = take_whole(&walk, out);

@@ -302,7 +302,8 @@ static bool is_control(char c)
     return (unsigned char)c < 0x20 || c == 0x7f;
 }
 
-/* Whether one of eight bytes is below 0x20 or 0x7f: bit tricks of Hacker's Delight, chapter 6; bytes from 0x80 on never count. */
+/* Whether one of eight bytes is below 0x20 or 0x7f: bit tricks of Hacker's Delight, chapter 6; bytes from 0x80 on never
+ * count. */
 static bool any_control(uint64_t eight)
 {
     const uint64_t each = UINT64_C(0x0101010101010101), top = each * 0x80, flipped = eight ^ (each * 0x7f);
@@ -328,7 +329,7 @@ bool str_has_control(struct str text)
     return false;
 }
 
-static int hex_value(char c)
+int str_hex_value(char c)
 {
     if (is_digit(c))
         return c - '0';
@@ -343,8 +344,8 @@ static enum err decode_percent(struct str text, bool plus, struct buf *out)
         char c = text.p[i];
 
         if (c == '%') {
-            int high = text.len - i > 2 ? hex_value(text.p[i + 1]) : -1;
-            int low = high >= 0 ? hex_value(text.p[i + 2]) : -1;
+            int high = text.len - i > 2 ? str_hex_value(text.p[i + 1]) : -1;
+            int low = high >= 0 ? str_hex_value(text.p[i + 2]) : -1;
 
             if (low < 0)
                 return ERR_SYNTAX;

@@ -56,6 +56,8 @@ bool str_is_utf8(struct str text);
 /* Whether TEXT holds a control character (below 0x20, or 0x7f). */
 bool str_has_control(struct str text);
 
+/* What the hexadecimal digit C stands for; -1 when it is none. */
+int str_hex_value(char c);
 /* Percent-decodes TEXT onto OUT (`+` is a blank when PLUS). ERR_SYNTAX for a broken escape, %00, a raw or decoded
  * control character, or a result that is not UTF-8; OUT is then as it was. */
 enum err str_percent_decode(struct str text, bool plus, struct buf *out) ERR_CHECKED;

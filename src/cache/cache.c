@@ -10,6 +10,10 @@
  * (from before a reload, say) would not be reached by the purges meant for it. L2 is filled only under its lease, which
  * a purge ends. Every lease that is taken is given back: by cache_compute, cache_leave, or here.
  *
+ * Where nothing that is kept can be trusted, as while L2 is away, many who ask for the same still do not compute it
+ * each: L1 keeps what was filled, with the number of its lease, for those who had asked before that lease was given, so
+ * before anything was read under it. At worst they wait for the fill under way, and for one more.
+ *
  * A failing L2 is not an error here but a miss; a failing fill is one, unless a stale entry may stand in. No clock
  * decides what is fresh but the request's own; monotonic time is read for the cost of a fill and for waiting alone.
  */
@@ -50,8 +54,9 @@ struct lookup {
     struct arena *arena;
     cache_found_fn *fn;
     void *context;
-    uint64_t stamp;   /* the host's number when it was last begun */
-    int64_t since_ms; /* when it began to wait; 0 before */
+    uint64_t stamp;      /* the host's number when it was last begun */
+    int64_t since_ms;    /* when it began to wait; 0 before */
+    uint64_t from_lease; /* begun when nothing kept could be trusted: what this lease or a later one brought can be */
     struct lookup *next;
     struct cache_found found;
 };
@@ -236,27 +241,35 @@ static void take_bytes(struct lookup *lookup, const struct l2_read *read)
         l1_put(l1, ask->key, ask->variant, &lookup->found.entry, lookup->stamp, ask->now_ms);
 }
 
-static void finish_read(void *context, const struct l2_read *read)
-{
-    struct lookup *lookup = context;
-
-    if (read->result == L2_FOUND)
-        take_bytes(lookup, read);
-    if (!answer(lookup))
-        compute_or_wait(lookup);
-}
-
 static bool find_in_l1(struct lookup *lookup)
 {
     const struct cache_ask *ask = lookup->ask;
     struct cache_shared *shared = lookup->cache->shared;
     struct l1_found found;
 
-    if (!purged_current(shared->purged, ask->monotonic_ms) ||
-        l1_get(shared->l1, ask->key, ask->variant, ask->gzip, ask->now_ms, lookup->arena, &found) != ERR_OK)
+    bool current = purged_current(shared->purged, ask->monotonic_ms);
+
+    if (!current && lookup->from_lease == 0) {
+        lookup->from_lease = lease_next(shared->leases);
+        return false;
+    }
+    if (l1_get(shared->l1, ask->key, ask->variant, ask->gzip, ask->now_ms, lookup->arena, &found) != ERR_OK ||
+        (!current && found.entry.lease < lookup->from_lease))
         return false;
     lookup->found.entry = found.entry;
     return judge(ask, found.soft, "L1", &lookup->found);
+}
+
+static void finish_read(void *context, const struct l2_read *read)
+{
+    struct lookup *lookup = context;
+
+    if (read->result == L2_FOUND)
+        take_bytes(lookup, read);
+    else if (lookup->from_lease != 0)
+        (void)find_in_l1(lookup); /* another one may have filled it meanwhile */
+    if (!answer(lookup))
+        compute_or_wait(lookup);
 }
 
 /* From the beginning. */
@@ -286,6 +299,7 @@ void cache_lookup(struct cache *cache, struct cache_ask *ask, struct arena *aren
     lookup->fn = fn;
     lookup->context = context;
     lookup->since_ms = 0;
+    lookup->from_lease = 0;
     lookup->found.present = lookup->found.collapsed = lookup->found.refresh = lookup->found.leased = false;
     lookup->found.tier = NULL;
     lookup->found.spent = (struct str){NULL, 0};
@@ -301,6 +315,9 @@ static void resume(struct cache *cache, int64_t monotonic_ms)
     cache->waiting = NULL;
     for (; lookup; lookup = next) {
         next = lookup->next;
+        /* The next lease may be held already, by one for whom the last fill was not good enough. */
+        if (lookup->from_lease != 0 && find_in_l1(lookup) && answer(lookup))
+            continue;
         if (monotonic_ms - lookup->since_ms >= cache->config->cache.lease_wait_ms) {
             end(lookup, CACHE_COMPUTE);
         } else if (!lease_held(cache->shared->leases, lookup->ask->key, monotonic_ms, cache->worker)) {
@@ -411,6 +428,7 @@ static void complete(struct fill *fill, int64_t cost_us, struct entry *entry)
         entry->tags[i] = ask->tags[i];
     entry->tags_count = ask->tags_count;
     entry->body_len = entry->body.len;
+    entry->lease = fill->found->leased ? fill->found->lease.number : 0;
     entry->cost_us = cost_us < UINT32_MAX ? (uint32_t)cost_us : UINT32_MAX;
     entry->etag = entry->status == 200 ? entry_etag(entry->body, fill->arena) : STR("");
     policy_stamp(&ask->policy, ask->now_ms, 1 - draw(fill->cache), entry);
@@ -444,8 +462,8 @@ static bool store_in_l2(struct fill *fill, const struct entry *entry)
     return stored;
 }
 
-/* Keeps ENTRY where it may be kept; whether those who wait for it will find it. */
-static bool store(struct fill *fill, struct entry *entry)
+/* Keeps ENTRY where it may be kept. *STORED: for whoever asks; returned: at least for those who have waited. */
+static bool store(struct fill *fill, struct entry *entry, bool *stored)
 {
     struct l1 *l1 = fill->cache->shared->l1;
     const struct cache_ask *ask = fill->ask;
@@ -458,11 +476,13 @@ static bool store(struct fill *fill, struct entry *entry)
     /* With nowhere to keep it, it would be compressed for this one answer. */
     if (fill->lease.token != 0 || l1_enabled(l1))
         entry_compress(entry, fill->arena);
-    bool stored = store_in_l2(fill, entry);
+    *stored = store_in_l2(fill, entry);
     bool fits = l1_enabled(l1) && entry_encoded_len(entry) + entry->body_len <= l1_entry_max(l1);
     if (fits)
         l1_put(l1, ask->key, ask->variant, entry, fill->stamp, ask->now_ms);
-    return stored || (fits && purged_current(fill->cache->shared->purged, sys_monotonic_ms()));
+    bool shared = *stored || fits;
+    *stored |= fits && purged_current(fill->cache->shared->purged, sys_monotonic_ms());
+    return shared;
 }
 
 static void release(struct fill *fill, enum lease_result outcome)
@@ -488,8 +508,8 @@ static enum err run(struct fill *fill, cache_fill_fn *fn, void *context, struct 
         return ERR_OK;
     }
     complete(fill, sys_monotonic_us() - began_us, &entry);
-    bool stored = store(fill, &entry);
-    release(fill, stored ? LEASE_TAKEN : LEASE_UNKEPT);
+    bool stored = false, shared = store(fill, &entry, &stored);
+    release(fill, shared ? LEASE_TAKEN : LEASE_UNKEPT);
     *out = (struct cache_answer){.entry = entry, .source = CACHE_FROM_ORIGIN, .stored = stored};
     return ERR_OK;
 }

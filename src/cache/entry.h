@@ -35,6 +35,7 @@ struct entry {
     struct str body; /* plain; p is NULL in an entry that is kept compressed only */
     struct str gzip; /* compressed; p is NULL in an entry that is not kept compressed */
     size_t body_len; /* of the plain body, whether it is here or not */
+    uint64_t lease;  /* this host's that it was filled under; 0: under none. Never encoded */
 };
 
 /* Sets ENTRY's `body_len`, and its `gzip`, in ARENA, when the body is long enough and becomes shorter by it; where

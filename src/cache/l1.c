@@ -123,6 +123,7 @@ static enum err copy_out(const struct l1_record *record, bool gzip, struct arena
     entry->stale_until_ms = record->stale_until_ms;
     entry->error_until_ms = record->error_until_ms;
     entry->cost_us = record->cost_us;
+    entry->lease = record->lease;
     entry->tags_count = 0;
     entry->gzip = packed ? (struct str){p, record->gzip_len} : (struct str){NULL, 0};
     p += entry->gzip.len;
@@ -174,6 +175,7 @@ static struct l1_record describe(struct str key, uint64_t variant, const struct 
     return (struct l1_record){
         .parts = (entry->gzip.p ? HAS_GZIP : 0) | (entry->body.p || !entry->gzip.p ? HAS_BODY : 0),
         .variant = variant,
+        .lease = entry->lease,
         .stored_at_ms = entry->stored_at_ms,
         .fresh_until_ms = entry->fresh_until_ms,
         .stale_until_ms = entry->stale_until_ms,

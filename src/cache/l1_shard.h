@@ -21,6 +21,7 @@ struct l1_record {
     uint8_t parts;
     uint64_t hash, variant;
     uint64_t stamp, checked; /* as purged_judge takes them */
+    uint64_t lease;          /* as in struct entry */
     int64_t stored_at_ms, fresh_until_ms, stale_until_ms, error_until_ms;
     uint32_t cost_us;
     uint32_t status; /* 404: negative */

@@ -135,6 +135,11 @@ void lease_table_free(struct lease_table **table_ptr)
     *table_ptr = NULL;
 }
 
+uint64_t lease_next(const struct lease_table *table)
+{
+    return atomic_load(&table->shared->number) + 1;
+}
+
 int lease_fd(const struct lease_table *table, int worker)
 {
     return worker >= 0 && worker < LEASE_WORKERS_MAX ? table->fds[worker] : -1;

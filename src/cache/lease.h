@@ -20,7 +20,7 @@ struct lease_table;
 
 struct lease {
     uint32_t place;  /* in the table; LEASE_NO_PLACE: granted without one */
-    uint64_t number; /* of this very lease */
+    uint64_t number; /* of this very lease, from 1: one that is given later has a higher one */
 };
 
 #define LEASE_NO_PLACE UINT32_MAX
@@ -49,6 +49,8 @@ bool lease_held(struct lease_table *table, struct str key, int64_t now_ms, int w
 /* Ends it, and wakes who waits. OUTCOME: LEASE_TAKEN when the key was filled, else LEASE_UNKEPT or LEASE_FAILED. A
  * lease that was lost meanwhile is left alone. */
 void lease_release(struct lease_table *table, const struct lease *lease, int64_t now_ms, enum lease_result outcome);
+/* The lowest number that a lease given from now on may have. */
+uint64_t lease_next(const struct lease_table *table);
 /* The eventfd of WORKER; to be read (8 bytes) when it is readable. -1 for a number that is out of range. */
 int lease_fd(const struct lease_table *table, int worker);
 /* Leases held now. */

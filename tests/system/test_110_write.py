@@ -192,9 +192,15 @@ def test_text_is_kept_to_the_last_byte(writable):
     assert writable.get("/api/stocks/ACME").json()["name"] == name
 
 
-def test_half_a_surrogate_pair_becomes_a_replacement_character(writable):
-    answer = writable.request("PUT", "/api/stocks/ACME", admin=True, data=b'{"name": "A\\ud800B", "sector": "Anvils"}', headers={"Content-Type": "application/json"})
-    assert answer.json()["name"] == "A\ufffdB"
+def test_half_a_surrogate_pair_is_no_text(writable):
+    before = rows(writable)
+    for data in (b'{"name": "A\\ud800B", "sector": "Anvils"}', b'{"name": "A\\udd1eB", "sector": "Anvils"}'):
+        answer = writable.request("PUT", "/api/stocks/ACME", admin=True, data=data, headers={"Content-Type": "application/json"})
+        assert_problem(answer, 400, "half a surrogate pair")
+    assert rows(writable) == before
+    # What only looks like one is text.
+    for name in ("A\\ud800B", "A𝄞B"):
+        assert put(writable, "ACME", **ACME | {"name": name}).json()["name"] == name
 
 
 # Who may, and what is refused.

@@ -16,7 +16,7 @@ import pytest
 import redis
 import requests
 
-from conftest import PATIENT, children, listens, running, wait_for
+from conftest import PATIENT, children, copy_sql, listens, running, wait_for
 from load import Load
 
 PATHS = ("/api/stocks/AAPL", "/api/stocks/MSFT", "/api/stocks/?limit=5", "/api/stocks/top?limit=3")
@@ -119,6 +119,29 @@ def test_redis_that_is_not_there_at_the_start_is_no_error_and_is_used_once_it_co
         wait_for_hits(stack)
         assert_told_of_recovery(stack)
         wait_for("it is ready in full", lambda: stack.get("/readyz").json()["cache"] == "ok")
+
+
+def test_while_redis_is_away_many_who_ask_for_the_same_are_a_few_statements(make_stack, tmp_path):
+    slow = """-- name: slow
+-- route: GET /api/slow
+-- key: slow
+-- ttl: 1h
+WITH RECURSIVE counter (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < 2000000) SELECT max(n) AS n FROM counter;
+"""
+    stack = make_stack("--sql", str(copy_sql(tmp_path / "sql", slow=slow)), *PATIENT)
+    assert stack.get("/api/slow").headers["X-Cache"] == "MISS"
+    wait_for_hits(stack, ["/api/slow"])
+    stack.signal(stack.redis_pid, signal.SIGKILL)
+    wait_for("memory is not trusted", lambda: not status(stack)["l1"]["trusted"])
+    # Nothing is a hit now, and nobody is given what was begun before it was asked for: so one statement, and one more for all who
+    # have come meanwhile.
+    before = stack.counters()["statements"]
+    with concurrent.futures.ThreadPoolExecutor(60) as pool:
+        answers = list(pool.map(lambda _: requests.get(stack.url + "/api/slow", timeout=60), range(60)))
+    assert {(answer.status_code, answer.content) for answer in answers} == {(200, answers[0].content)} and b"2000000" in answers[0].content
+    assert {answer.headers["X-Cache"] for answer in answers} == {"MISS"}
+    assert sum("collapsed" in answer.headers["Cache-Status"] for answer in answers) > 30
+    assert stack.counters()["statements"] - before < 10
 
 
 def test_redis_killed_and_restarted_under_load_costs_nobody_an_answer(shaky):

@@ -62,7 +62,7 @@ def test_nothing_but_200_whatever_breaks(make_stack, long):
     wait_for("the breaker is closed", lambda: stack.request("GET", "/api/cache/status", admin=True).json()["breaker"] == "closed")
 
 
-@pytest.mark.parametrize("path, clients", [("/api/stocks/?limit=200", 32), (APPLE, 128)], ids=["long lists", "many clients"])
+@pytest.mark.parametrize("path, clients", [("/api/stocks/?limit=200", 32), (APPLE, 128), (APPLE, 512)], ids=["long lists", "many clients", "very many clients"])
 def test_the_same_for(make_stack, long, path, clients):
     if not long:
         pytest.skip("takes --long")

@@ -128,9 +128,8 @@ static void bytes_that_are_no_entry_are_absent_and_filled_over(void **state)
 
     l2_claim(cache_l2(fixture->cache), ask.key, NULL, 0, STR(""), 1000, &claim);
     assert_int_equal(claim.result, L2_CLAIM_TAKEN);
-    assert_int_equal(l2_fill(cache_l2(fixture->cache), ask.key, NULL, 0, STR("LE nonsense"), 60000, &claim.lease,
-                             &stored),
-                     ERR_OK);
+    assert_int_equal(
+        l2_fill(cache_l2(fixture->cache), ask.key, NULL, 0, STR("LE nonsense"), 60000, &claim.lease, &stored), ERR_OK);
     assert_true(stored);
     assert_true(fixture_compute(fixture, &ask).stored);
     assert_false(fixture->found.present);
@@ -393,6 +392,64 @@ static void what_cannot_be_kept_is_computed_by_each_and_not_one_after_the_other(
     close_side(&side);
 }
 
+static int open_absent_l1(void **state)
+{
+    return fixture_open(state, "unix:///nonexistent/larder-test.sock", 1 << 20);
+}
+
+/* Lets SIDE's loop go round until one of its first COUNT lookups that DONE (a bit each) does not name has ended: which.
+ */
+static int next_ended(struct event_side *side, int count, unsigned done)
+{
+    for (int round = 0; round < 1000; round++) {
+        for (int i = 0; i < count; i++)
+            if (!(done >> i & 1) && side->calls[i] > 0)
+                return i;
+        loop_round(&side->loop);
+    }
+    fail_msg("nobody goes on");
+    return -1;
+}
+
+static void what_nobody_can_trust_is_for_those_who_asked_before_it_was_begun(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cache_ask ask = ask_tagged(fixture);
+    struct event_side side;
+    struct event_look looks[7];
+
+    open_side(&side, fixture);
+    for (int i = 0; i < 6; i++)
+        look_event(&side, &looks[i], &ask, i);
+    assert_int_equal(next_ended(&side, 6, 0), 0);
+    assert_int_equal(side.found[0].next, CACHE_COMPUTE);
+    assert_int_equal(compute_event(&side, &ask, 0, false), ERR_OK);
+
+    /* The others asked when that fill was under way, so one of them makes another, which is good enough for them all.
+     */
+    int second = next_ended(&side, 6, 1);
+    assert_int_equal(side.found[second].next, CACHE_COMPUTE);
+    assert_true(side.found[second].leased);
+    look_event(&side, &looks[6], &ask, 6);
+    fixture->body = "{\"price\":2}";
+    assert_int_equal(compute_event(&side, &ask, second, false), ERR_OK);
+    for (unsigned done = 1 | 1u << second; done != 0x3f;) {
+        int next = next_ended(&side, 6, done);
+        assert_int_equal(side.found[next].next, CACHE_ANSWER);
+        assert_true(side.found[next].collapsed);
+        assert_true(str_equal(side.found[next].entry.body, STR("{\"price\":2}")));
+        done |= 1u << next;
+    }
+    assert_int_equal(fixture->fills, 2);
+
+    /* Nor is that for who asked later still. */
+    assert_int_equal(next_ended(&side, 7, 0x3f), 6);
+    assert_int_equal(side.found[6].next, CACHE_COMPUTE);
+    assert_true(side.found[6].leased);
+    cache_leave(side.cache, &side.found[6]);
+    close_side(&side);
+}
+
 static void waiting_has_an_end(void **state)
 {
     struct fixture *fixture = *state;
@@ -509,6 +566,8 @@ int main(void)
         TEST_L1(of_many_that_ask_one_computes_and_all_are_answered),
         TEST(who_waited_for_a_fill_that_failed_is_told_so),
         TEST(what_cannot_be_kept_is_computed_by_each_and_not_one_after_the_other),
+        cmocka_unit_test_setup_teardown(what_nobody_can_trust_is_for_those_who_asked_before_it_was_begun,
+                                        open_absent_l1, fixture_teardown),
         TEST(waiting_has_an_end),
         TEST(of_many_that_find_a_stale_entry_one_refreshes),
         TEST_L1(of_many_that_find_a_stale_entry_one_refreshes),
