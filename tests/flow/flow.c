@@ -15,7 +15,7 @@
 
 #define NOW INT64_C(1700000000000)
 
-enum { BACKGROUND_MAX = 2, ROUNDS_MAX = 100 };
+enum { BACKGROUND_MAX = 2, ROUNDS_MAX = 100, GONE_MS = 1000 /* that are waited for what has been stopped */ };
 
 struct flow {
     struct fixture *files;
@@ -115,8 +115,8 @@ static void load(struct flow *flow)
     struct report *report = report_new();
 
     buf_printf(&text,
-               "[store]\ndatabase = %s\nsql = %s/sql\nbusy_timeout = 50ms\nwrite_timeout = 2s\n[redis]\nurl = %s\n"
-               "connect_timeout = 1s\ntimeout = 1s\n[breaker]\nopen = 100ms\n[memory]\nsize = 4M\n"
+               "[store]\ndatabase = %s\nsql = %s/sql\nbusy_timeout = 50ms\nwrite_timeout = 20s\n[redis]\nurl = %s\n"
+               "connect_timeout = 5s\ntimeout = 5s\n[breaker]\nopen = 100ms\n[memory]\nsize = 4M\n"
                "[auth]\nadmin_token = " FLOW_TOKEN "\n"
                "[board.momentum]\nmode = last\n[board.value]\nmode = last\n[board.game]\n[board.total]\nmode = sum\n"
                "[board.days]\nperiod = daily\n[board.league]\nperiod = season\nseasons = 2023-01-01 2023-11-15\n"
@@ -347,6 +347,7 @@ static _Noreturn void run_writer(const struct flow *flow)
 void flow_start_writer(struct flow *flow)
 {
     atomic_store(&flow->shared.writer->state, WRITER_STARTING);
+    flow->config->store.write_timeout_ms = PATIENCE_MS;
     flow->writer = fork();
     if (flow->writer == 0)
         run_writer(flow);
@@ -363,6 +364,7 @@ void flow_stop_writer(struct flow *flow)
     kill(flow->writer, SIGTERM);
     waitpid(flow->writer, NULL, 0);
     flow->writer = 0;
+    flow->config->store.write_timeout_ms = GONE_MS;
 }
 
 void flow_stop_l2(struct flow *flow)
@@ -377,6 +379,7 @@ void flow_start_l2(struct flow *flow)
 
 void flow_hang_l2(struct flow *flow)
 {
+    flow->config->redis.timeout_ms = GONE_MS;
     server_hang(&flow->redis);
 }
 

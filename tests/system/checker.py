@@ -12,8 +12,11 @@ import http.client
 import itertools
 import json
 import multiprocessing
+import pathlib
 import random
 import time
+
+from conftest import children
 
 # OUTCOME: one of those below. Times are of time.monotonic_ns, the same for all processes of a machine.
 Write = collections.namedtuple("Write", "ticker version begin end outcome")
@@ -21,10 +24,14 @@ ACKNOWLEDGED, REFUSED, UNKNOWN, SILENT = "acknowledged", "refused", "unknown", "
 # One answer: VERSIONS are those of TICKERS, None for a row that was not there. STATUS None: there was no answer.
 Read = collections.namedtuple("Read", "host connection route begin end status tickers versions hit")
 Violation = collections.namedtuple("Violation", "rule text")
+# From when to when somebody stood still on whom it depends that another host is told.
+Stall = collections.namedtuple("Stall", "begin end")
 
 MS = 1_000_000
-# How long after a write was acknowledged a host may still give what was there before: the one that wrote, the others.
+# How long after a write was acknowledged a host may still give what was there before: the one that wrote, the others; these for as much
+# longer as the machine let Redis, or who follows its log there, stand still meanwhile. What is less than STALL is nothing to speak of.
 DELAYS = (0, 100 * MS)
+STALL, WATCH_S = 40 * MS, 0.02
 
 SECTOR = "Checked"
 TICKERS = tuple(f"CHK{letter}" for letter in "ABCDEFGH")
@@ -71,11 +78,17 @@ class Row:
         return self.ends[at] if at < len(self.ends) else None
 
 
-def check_version(row, read, ticker, version, before):
+def allowed(read, newer, stalls):
+    """How late a READ of what was there before may be after NEWER."""
+    still = sum(stall.end - stall.begin for stall in stalls if stall.end > newer and stall.begin < read.begin)
+    return DELAYS[read.host] + (still if read.host else 0)
+
+
+def check_version(row, read, ticker, version, before, stalls):
     """What VERSION of a row, read by READ, breaks; BEFORE is the one that the same connection was given the last time."""
     where = f"host {read.host + 1}, connection {read.connection}, {read.route.format(ticker)}: version {version} of {ticker}"
     newer = row.newer(version)
-    if newer is not None and read.begin - newer > DELAYS[read.host]:
+    if newer is not None and read.begin - newer > DELAYS[read.host] and read.begin - newer > allowed(read, newer, stalls):
         yield Violation("older", f"{where} was read {(read.begin - newer) / MS:.3f} ms after a newer one was acknowledged")
     if before is not None and (version is None or version < before):
         yield Violation("back", f"{where} was read after version {before}")
@@ -88,7 +101,7 @@ def check_version(row, read, ticker, version, before):
         yield Violation("refused", f"{where} was read, and its writer was told that nothing was written")
 
 
-def check(writes, reads):
+def check(writes, reads, stalls=()):
     """The promises that a history breaks, as a list of Violation. On one connection, rows do not go back in any one route."""
     found = [Violation("silent", f"{write} ended without an answer that says so") for write in writes if write.outcome == SILENT]
     of = collections.defaultdict(list)
@@ -102,14 +115,14 @@ def check(writes, reads):
             continue
         for ticker, version in zip(read.tickers, read.versions, strict=True):
             place = (read.connection, read.route, ticker)
-            found += check_version(rows[ticker] if ticker in rows else Row([]), read, ticker, version, seen.get(place))
+            found += check_version(rows[ticker] if ticker in rows else Row([]), read, ticker, version, seen.get(place), stalls)
             seen[place] = version
     return found
 
 
 class History:
     def __init__(self, writes, reads):
-        self.writes, self.reads = writes, reads
+        self.writes, self.reads, self.stalls = writes, reads, []
 
     def hits(self, host):
         """The share of HOST's reads that were answered from a cache."""
@@ -118,10 +131,11 @@ class History:
 
     def summary(self):
         outcomes = collections.Counter(write.outcome for write in self.writes)
-        return f"{len(self.reads)} reads, hits {self.hits(0):.0%} and {self.hits(1):.0%}, writes {dict(outcomes)}"
+        return (f"{len(self.reads)} reads, hits {self.hits(0):.0%} and {self.hits(1):.0%}, writes {dict(outcomes)}, "
+                f"stood still for {[(stall.end - stall.begin) // MS for stall in self.stalls]} ms")
 
     def assert_coherent(self):
-        found = check(self.writes, self.reads)
+        found = check(self.writes, self.reads, self.stalls)
         rules = collections.Counter(violation.rule for violation in found)
         assert not found, "\n".join([f"{dict(rules)} in {self.summary()}", *(violation.text for violation in found[:20])])
 
@@ -218,6 +232,31 @@ def run(process, ports, token, stop, pipe):
     pipe.send((writes, reads))
 
 
+def followed_by(directory):
+    """Redis, and the housekeeper of the other host: their ids."""
+    for name in ("redis", "larder2"):
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            pid = int((directory / f"{name}.pid").read_text().split()[0])
+            yield from [pid] if name == "redis" else [child for child, role in children(pid) if role == "larder: houseke"]
+
+
+def keep_watch(directory, stop, pipe):
+    """Notes when one of them waited for a processor for long, by what the kernel counts of that, or this process did, or all of them."""
+    seen, stalls, last = {}, [], time.monotonic_ns()
+    while not stop.is_set():
+        time.sleep(WATCH_S)
+        now = time.monotonic_ns()
+        waits = [now - last - int(WATCH_S * 1e9)]
+        for pid in followed_by(directory):
+            with contextlib.suppress(OSError, IndexError):
+                waited = int(pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[1])
+                waits.append(waited - seen.get(pid, waited))
+                seen[pid] = waited
+        stalls += [Stall(last - wait, now) for wait in waits if wait > STALL]
+        last = now
+    pipe.send(stalls)
+
+
 @contextlib.contextmanager
 def record(stack):
     """Clients of STACK ask while the block runs. Yields the History, which is there after it."""
@@ -235,10 +274,18 @@ def record(stack):
         child.start()
         there.close()
         started.append((child, here))
+    here, there = context.Pipe(duplex=False)
+    watch = context.Process(target=keep_watch, args=(stack.dir, stop, there), daemon=True)
+    watch.start()
+    there.close()
     try:
         yield history
     finally:
         stop.set()
+        with contextlib.suppress(EOFError):
+            if here.poll(90):
+                history.stalls += here.recv()
+        watch.join(10)
         for child, pipe in started:
             with contextlib.suppress(EOFError):
                 if pipe.poll(90):

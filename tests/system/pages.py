@@ -149,7 +149,7 @@ class Host:
     def __init__(self):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="ld-", dir="/tmp"))
         self.dir.chmod(0o755)
-        self.ports = {}
+        self.ports, self.slept = {}, False
         self.root, source, self.bin = self.dir / "r", self.dir / "s", self.dir / "bin"
         for path in (source / "build", self.bin, *(self.root / name for name in (
                 "tmp", "srv", "etc/larder", "etc/apache2", "etc/nginx", "usr/sbin", "run/larder", "var/lib/larder", "srv/you", "var/www"))):
@@ -163,7 +163,9 @@ class Host:
         self.shell = subprocess.Popen(
             ["bash", "--norc"], cwd=source, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
             env={"PATH": f"{self.bin}:{os.environ['PATH']}:/usr/sbin", "LARDER": str(program), "HOME": str(self.root / "srv/you"),
-                 "HOST": str(self.dir), "LC_ALL": "C.UTF-8", "LARDER_CONFIG": str(self.root / "etc/larder/larder.conf")})
+                 "HOST": str(self.dir), "LC_ALL": "C.UTF-8", "LARDER_CONFIG": str(self.root / "etc/larder/larder.conf"),
+                 # A Redis that the machine lets stand still for a second is waited for.
+                 "LARDER_REDIS_TIMEOUT": "3s", "LARDER_REDIS_CONNECT_TIMEOUT": "3s"})
 
     def install(self, program):
         """What `make install` puts below /usr, with the places in it that are true here."""
@@ -241,8 +243,13 @@ exec {program} "$@"
             self.write(block)
         elif block.is_run():
             for commands, expected in block.steps():
+                # Where the page lets a moment pass it may take a longer one here.
+                slept, self.slept = self.slept, "sleep " in commands
+                deadline = time.monotonic() + (10 if slept or self.slept else 0)
                 try:
                     printed = self.run(commands, strict=expected is None)
+                    while expected is not None and not matches(self.here(expected), printed) and time.monotonic() < deadline:
+                        printed = self.run(commands, strict=False)
                 except AssertionError as error:
                     raise AssertionError(f"{block}: {error}") from None
                 assert expected is None or matches(self.here(expected), printed), (

@@ -14,7 +14,7 @@ import tempfile
 
 import pytest
 
-from conftest import ROOT, children, running, wait_for
+from conftest import ROOT, children, free_port, listens, running, wait_for
 from fcgi import Client, request
 
 NOBODY = 65534
@@ -149,7 +149,7 @@ def test_what_a_command_of_roots_makes_is_the_users(place):
     run(place, "migrate", "--sample", check=True)
     assert {path.stat().st_uid for path in place.glob("larder.db*")} == {NOBODY}
     with serving(place):
-        assert "writer_ready" in log_of(place)
+        wait_for("the writer has it", lambda: "writer_ready" in log_of(place))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root may write everything")
@@ -194,9 +194,7 @@ def test_a_directory_that_is_not_there_is_named(place):
 
 
 def test_tcp(place):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     write_config(place, socket=f"127.0.0.1:{port}")
     with serving(place):
         client = Client.__new__(Client)
@@ -250,7 +248,7 @@ def test_activation_by_systemd(place):
         pytest.skip("systemd-socket-activate is not installed")
     path = place / "activated.sock"
     with serving(place, [activate, f"--listen={path}", *command(place, "serve")], ready=False):
-        wait_for("the socket is there", path.exists)
+        wait_for("the socket is there", lambda: listens(path))
         assert "ready" not in log_of(place)
         assert ask(path) == "AAPL"
 

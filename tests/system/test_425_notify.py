@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 
 from conftest import running, wait_for
 from test_420_sockets import ask, log_of, place, serving  # noqa: F401 (a fixture)
@@ -67,14 +68,18 @@ def test_the_watchdog_is_told_as_often_as_it_wants(place):  # noqa: F811
     manager = Manager(place / "notify")
     with serving(place, env=manager.environment(WATCHDOG_USEC="400000")) as larder:
         manager.wait("READY=1")
-        end = time.monotonic() + 2
-        while time.monotonic() < end:
-            manager.listen()
-        pats = [at for word, _, at in manager.listen() if word == "WATCHDOG=1"]
-        assert 8 <= len(pats) <= 25
-        assert max(later - sooner for sooner, later in zip(pats, pats[1:])) < 0.4
+        for _ in range(5):  # a machine may stand still for so long once
+            so_far, end = len(manager.listen()), time.monotonic() + 2
+            while time.monotonic() < end:
+                manager.listen()
+            pats = [at for word, _, at in manager.listen()[so_far:] if word == "WATCHDOG=1"]
+            if 8 <= len(pats) <= 25 and max(later - sooner for sooner, later in zip(pats, pats[1:])) < 0.4:
+                break
+        else:
+            raise AssertionError(f"not as often as it wants: {pats}")
         # A supervisor that hangs says nothing.
         larder.send_signal(signal.SIGSTOP)
+        wait_for("it stands still", lambda: Path(f"/proc/{larder.pid}/stat").read_text().rsplit(") ", 1)[1][0] == "T")
         so_far = len(manager.listen())
         time.sleep(0.6)
         silent = len(manager.listen()) == so_far

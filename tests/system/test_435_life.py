@@ -97,16 +97,16 @@ def test_what_is_read_after_a_write_is_never_older_across_an_upgrade(herd):
 
     number = 0
     for _ in range(3):
-        old = herd.larder_pid
-        process = subprocess.Popen(["sleep", "0.2"])
-        while process.poll() is None:
+        old, said = herd.larder_pid, len(herd.log())
+        for _ in range(20):
             ask(number := number + 1)
         os.kill(old, signal.SIGUSR2)
         while running(old):
             ask(number := number + 1)
-        adopt(herd)
+        new = adopt(herd)
+        # Until then it refuses to be followed itself.
+        wait_for("the new one is ready", lambda: f"pid={new}" in herd.log()[said:].split(" ready ")[-1])
     assert [pair for pair in seen if pair[0] != pair[1]] == []
-    assert len(seen) > 30
 
 
 def test_a_slow_request_outlives_an_upgrade(herd):
@@ -163,12 +163,12 @@ def test_an_upgrade_that_cannot_start_changes_nothing(replaceable):
     assert stack.get(READS[0]).status_code == 200
 
 
-@pytest.fixture
-def late(make_stack, tmp_path):
+@contextlib.contextmanager
+def late(make_stack, directory):
     """A stack; the process that is to follow its supervisor, whose writer has taken the other's place; and a connection that keeps the database
     locked, for which the migrations of that writer wait (ten seconds)."""
-    sql = copy_sql(tmp_path / "sql")
-    stack = make_stack("--l2", "memory", "--sql", sql)
+    sql = copy_sql(directory / "sql")
+    stack = make_stack("--l2", "memory", "--sql", sql, "--set", "store.write_timeout=30s")
     (sql / "migrations" / "0004-late.sql").write_text("CREATE TABLE late (a INTEGER) STRICT;\n")
     with contextlib.closing(sqlite3.connect(stack.database, isolation_level=None)) as lock:
         lock.execute("BEGIN IMMEDIATE")
@@ -185,21 +185,30 @@ def lose(stack, new):
     assert "upgraded" not in stack.log() and "the new process died: Killed" in stack.log()
 
 
-def test_a_successor_that_dies_while_it_migrates_gives_back_the_writers_place(late):
-    stack, new, lock = late
-    with Traffic(stack, "SET") as traffic:
-        traffic.readers.wait(20)
-        assert not traffic.putters.answers and not traffic.posters.answers, "there is no writer"
-        lose(stack, new)
-        lock.rollback()
-        traffic.wait()
-    traffic.check()
-    upgrade(stack)
+def test_a_successor_that_dies_while_it_migrates_gives_back_the_writers_place(make_stack, tmp_path):
+    with late(make_stack, tmp_path) as (stack, new, lock):
+        with Traffic(stack, "SET") as traffic:
+            traffic.readers.wait(20)
+            assert not traffic.putters.answers and not traffic.posters.answers, "there is no writer"
+            lose(stack, new)
+            lock.rollback()
+            traffic.wait()
+        traffic.check()
+        upgrade(stack)
 
 
-def test_a_successor_that_dies_before_it_serves_gives_back_the_writers_place(late):
+def test_a_successor_that_dies_before_it_serves_gives_back_the_writers_place(make_stack, tmp_path):
     """Its writer is ready. A worker of the other one that does not answer keeps it from serving, for two seconds."""
-    stack, new, lock = late
+    for attempt in range(3):
+        with late(make_stack, tmp_path / str(attempt)) as (stack, new, lock):
+            if died_before_it_served(stack, new, lock):
+                upgrade(stack)
+                return
+    pytest.fail("nothing here takes less than two seconds")
+
+
+def died_before_it_served(stack, new, lock):
+    """Whether it did: not where these two seconds were over sooner."""
     with Traffic(stack, "GO") as traffic:
         traffic.readers.wait(20)
         stopped, other = stack.children("worker")
@@ -207,13 +216,19 @@ def test_a_successor_that_dies_before_it_serves_gives_back_the_writers_place(lat
         try:
             lock.rollback()
             wait_for("workers have been told to yield", lambda: not running(other))
-            assert {"larder: writer", "larder: houseke"} == {name for _, name in children(new)}
-            lose(stack, new)
+            os.kill(new, signal.SIGSTOP)
+            if {"larder: writer", "larder: houseke"} == {name for _, name in children(new)}:
+                lose(stack, new)
+            else:
+                os.kill(new, signal.SIGCONT)
+                wait_for("it serves", lambda: "upgraded" in stack.log())
+                adopt(stack)
+                return False
         finally:
             os.kill(stopped, signal.SIGCONT)
         traffic.wait()
     traffic.check()
-    upgrade(stack)
+    return True
 
 
 def test_status_shows_who_does_what(herd):
@@ -228,8 +243,7 @@ def test_status_shows_who_does_what(herd):
     before = sum(row["requests"] for row in rows.values())
     for _ in range(20):
         herd.get(READS[0])
-    time.sleep(0.6)
-    assert sum(row["requests"] for row in status(herd)["processes"]) >= before + 20
+    wait_for("they are counted", lambda: sum(row["requests"] for row in status(herd)["processes"]) >= before + 20)
     table = herd.request("GET", "/status", admin=True, headers={"Accept": "text/plain"})
     assert table.headers["Content-Type"].startswith("text/plain")
     for pid in rows:
@@ -238,7 +252,7 @@ def test_status_shows_who_does_what(herd):
 
 
 def test_status_names_what_waits_and_what_works(make_stack, slow_sql):
-    stack = make_stack("--l2", "memory", "--workers", "1", "--sql", slow_sql, "--set", "server.pool=1", "--set", "server.request_timeout=1s")
+    stack = make_stack("--l2", "memory", "--workers", "1", "--sql", slow_sql, "--set", "server.pool=1", "--set", "server.request_timeout=3s")
     processes = [subprocess.Popen(["curl", "-s", "-o", "/dev/null", f"{stack.url}/api/slow?steps={100_000_000_000 - n}"]) for n in range(4)]
     try:
         def stuck():
@@ -283,6 +297,16 @@ def watch_while(process, asks):
 
 
 def test_stats_watch_prints_blocks_where_there_is_no_terminal(herd):
+    for attempt in range(4):
+        try:
+            watch_each_second(herd)
+            return
+        except AssertionError:  # whoever stands still for a second has it say something else of that
+            if attempt == 3:
+                raise
+
+
+def watch_each_second(herd):
     took = []
 
     def be_slow():
@@ -303,7 +327,9 @@ def test_stats_watch_prints_blocks_where_there_is_no_terminal(herd):
     assert len(re.findall(r"^requests   \d+/s", text, re.M)) == text.count("breaker    closed") == text.count(f"process {herd.larder_pid}") >= 4
     assert re.search(r"^requests   [1-9]\d*/s: [1-9]\d* 2xx", text, re.M) and re.search(r"hit rate   \d+\.\d %: L1", text)
     # Of that second alone. A duration is known to within its bucket, whose upper bound is at most 2.5 times the lower one.
-    slow, _, quick, *_ = re.findall(r"latency    reads p50 (\S+) ms, p99 (\S+) ms; writes none\n", text)
+    found = re.findall(r"latency    reads p50 (\S+) ms, p99 (\S+) ms; writes none\n", text)
+    assert len(found) >= 3
+    slow, _, quick, *_ = found
     assert min(took) / 3 < float(slow[0]) <= float(slow[1]) < max(took) * 2.5
     assert float(quick[0]) <= float(quick[1]) < float(slow[0])
     assert re.search(r"latency    reads .*; writes p50 \d+\.\d+ ms, p99 \d+\.\d+ ms\n", text)

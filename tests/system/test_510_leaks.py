@@ -32,7 +32,8 @@ def checked(make_stack, monkeypatch, tmp_path):
         pytest.skip("valgrind is not installed")
     if is_sanitized(program):
         pytest.skip("the program is built under sanitizers, which do not go with valgrind")
-    stack = make_stack("--timeout", "120", "--workers", "1", "--set", "server.request_timeout=60s", "--set", "breaker.open=100ms",
+    stack = make_stack("--timeout", "120", "--workers", "1", "--set", "server.request_timeout=60s", "--set", "server.drain_timeout=50s",
+                       "--set", "store.write_timeout=30s", "--set", "breaker.open=100ms",
                        "--set", "redis.timeout=1s", "--set", "redis.connect_timeout=1s", "--set", "log.level=info",
                        "--sql", copy_sql(tmp_path / "sql", slow=SLOW), start=False)
     wrapper = stack.dir / "larder-under-valgrind"

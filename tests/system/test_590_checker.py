@@ -2,7 +2,7 @@
 
 import pytest
 
-from checker import (ACKNOWLEDGED, DETAIL, LIST, MS, REFUSED, SILENT, UNKNOWN, Read, Violation, Write, check, outcome_of)
+from checker import (ACKNOWLEDGED, DETAIL, LIST, MS, REFUSED, SILENT, UNKNOWN, Read, Stall, Violation, Write, check, outcome_of)
 
 
 def write(version, begin, end, outcome=ACKNOWLEDGED, ticker="A"):
@@ -56,6 +56,21 @@ BAD = {
     "a write without an answer": ([*WRITES, write(4, 50, 60, SILENT)], [], ["silent"]),
     "two faults at once": (WRITES, [read(2, 31, 32), read(1, 41, 42)], ["older", "back"]),
 }
+
+
+@pytest.mark.parametrize("read_at, host, stalls, expected", [
+    (300, 1, [(60, 260)], []),
+    (320, 1, [(60, 260)], []),
+    (330, 1, [(60, 260)], ["older"]),
+    (300, 1, [(200, 260)], ["older"]),
+    (300, 1, [(60, 160), (200, 300)], []),
+    (300, 1, [(310, 910)], ["older"]),
+    (500, 1, [(0, 19)], ["older"]),
+    (21, 0, [(15, 25)], ["older"]),
+])
+def test_another_host_has_as_much_longer_as_it_stood_still(read_at, host, stalls, expected):
+    found = check(WRITES[:2], [read(1, read_at, read_at + 1, host=host)], [Stall(begin * MS, end * MS) for begin, end in stalls])
+    assert [violation.rule for violation in found] == expected
 
 
 @pytest.mark.parametrize("name", GOOD)

@@ -81,7 +81,7 @@ def settle(stack):
         wait_for(f"no lease is held on {url}", lambda url=url: status(stack, url)["leases"] == 0)
         for path in ("/api/stocks/CHKA", checker.LIST, "/api/slow/CHKA"):
             wait_for(f"hits on {url}", lambda url=url, path=path: stack.http.get(url + path, timeout=30).headers["X-Cache"] == "HIT")
-        assert status(stack, url)["breaker"] == "closed"
+        wait_for(f"the breaker is closed on {url}", lambda url=url: status(stack, url)["breaker"] == "closed")
 
 
 def acknowledged(history):
@@ -191,9 +191,12 @@ def test_the_checker_finds_a_cache_that_is_never_purged(make_stack, tmp_path):
     text = put.read_text()
     put.write_text(text.replace("tag:stock:{ticker} tag:stocks:lists", "tag:nothing"))
     assert put.read_text() != text
-    with checker.record(make_stack("--hosts", "2", "--sql", directory)) as history:
-        time.sleep(3)
-    found = checker.check(history.writes, history.reads)
+    for seconds in (3, 9):  # much less may happen on a slow machine
+        with checker.record(make_stack("--hosts", "2", "--sql", directory)) as history:
+            time.sleep(seconds)
+        found = checker.check(history.writes, history.reads)
+        if all(any(host in violation.text for violation in found) for host in ("host 1", "host 2")):
+            break
+    else:
+        pytest.fail("nothing was found on one of the hosts")
     assert {"older"} <= {violation.rule for violation in found} <= {"older", "back"}
-    for host in ("host 1", "host 2"):
-        assert any(host in violation.text for violation in found)

@@ -28,7 +28,7 @@ def writing_sql(tmp_path_factory):
 
 @pytest.fixture
 def stack(make_stack, writing_sql):
-    return make_stack("--sql", writing_sql, "--set", "breaker.open=500ms")
+    return make_stack("--sql", writing_sql, "--set", "breaker.open=500ms", "--set", "store.write_timeout=30s")
 
 
 def group_of(leader):

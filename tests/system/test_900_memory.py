@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from conftest import ROOT, wait_for
+from conftest import PATIENT, ROOT, wait_for
 
 REQUESTS = 10_000
 PATHS = ("/api/stocks/AAPL", "/api/stocks/MSFT", "/api/stocks/NOSUCH", "/api/stocks/?limit=5", "/api/stocks/?limit=0", "/healthz",
@@ -32,7 +32,8 @@ def test_ten_thousand_requests_leak_nothing(make_stack, monkeypatch, l2, long):
         pytest.skip("valgrind is not installed")
     if is_sanitized(program):
         pytest.skip("the program is built under sanitizers, which do not go with valgrind")
-    stack = make_stack("--l2", l2, "--timeout", "120", "--set", "server.request_timeout=60s", start=False)
+    stack = make_stack("--l2", l2, "--timeout", "120", "--set", "server.request_timeout=60s", "--set", "server.drain_timeout=50s",
+                       "--set", "store.write_timeout=30s", *PATIENT, start=False)
     wrapper = stack.dir / "larder-under-valgrind"
     wrapper.write_text(VALGRIND.format(directory=stack.dir, program=program))
     wrapper.chmod(0o755)

@@ -115,9 +115,9 @@ static void a_redis_that_hangs_costs_one_time_out_for_all(void **state)
     uint64_t id;
     (void)state;
 
-    host.config.redis.timeout_ms = 100;
     configure(&host);
     assert_int_equal(purge_one(&host, L2_PURGE_TAGS, "t", &id), ERR_OK);
+    host.config.redis.timeout_ms = 100;
     server_hang(&redis);
     for (size_t i = 0; i < MANY; i++)
         begin(&host, &asked[i], L2_PURGE_TAGS, &name);

@@ -167,6 +167,7 @@ static void hang(struct host *host)
     uint64_t epoch;
 
     put(host, "key", "old");
+    host->config.redis.timeout_ms = 100;
     server_hang(&redis);
     for (size_t i = 0; i < 30; i++)
         l2_read(host->asynchronous ? host->reading : host->waiting, STR("key"), NULL, 0, note_read, &seen[i]);
@@ -181,6 +182,7 @@ static void hang(struct host *host)
     assert_true(metrics_sum(METRIC_l2_skipped) > skipped);
     assert_true(status_of(host).distrusted);
     kill(redis.pid, SIGCONT);
+    host->config.redis.timeout_ms = 5000;
     assert_true(l2_distrusted(host->shared, &epoch));
     for (int64_t end_ms = sys_monotonic_ms() + PATIENCE_MS;
          purge_as(host->waiting, L2_PURGE_KEYS, false, "key", NULL, NULL) != ERR_OK; nap(10))
@@ -204,7 +206,6 @@ static void a_hung_server_costs_one_timeout_and_no_lost_purge(void **state)
     struct host model = {.config = usual_config()};
     (void)state;
 
-    model.config.redis.connect_timeout_ms = model.config.redis.timeout_ms = 100;
     model.config.breaker.open_ms = 300;
     both_ways(hang, &model);
 }

@@ -360,21 +360,25 @@ static void whoever_asks_after_a_dead_holder_wakes_the_others(void **state)
 static void eventfds_are_the_same_in_every_process(void **state)
 {
     struct lease lease;
+    int asked[2];
+    char byte = 0;
     pid_t pid;
 
     assert_int_equal(take(*state, KEY, NOW, &lease), LEASE_TAKEN);
+    assert_int_equal(pipe(asked), 0);
     pid = fork();
     if (pid == 0) {
         struct pollfd waiting = {.fd = lease_fd(*state, 3), .events = POLLIN};
 
-        if (ask(*state, NOW, 0, 3) != LEASE_HELD)
+        if (ask(*state, NOW, 0, 3) != LEASE_HELD || write(asked[1], &byte, 1) != 1)
             _exit(1);
-        for (int i = 0; i < 3000 && lease_held(*state, KEY, NOW, 3); i++)
-            if (poll(&waiting, 1, 20) == 1)
-                _exit(!is_woken(*state, 3) || lease_held(*state, KEY, NOW, 3));
+        if (poll(&waiting, 1, 60000) == 1)
+            _exit(!is_woken(*state, 3) || lease_held(*state, KEY, NOW, 3));
         _exit(2);
     }
-    usleep(50000);
+    close(asked[1]);
+    assert_int_equal(read(asked[0], &byte, 1), 1);
+    close(asked[0]);
     lease_release(*state, &lease, NOW, LEASE_TAKEN);
     assert_int_equal(WEXITSTATUS(wait_for(pid)), 0);
 }

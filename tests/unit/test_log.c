@@ -444,20 +444,29 @@ static void a_flood_of_one_event_is_cut_and_counted(void **state)
 
 static void what_was_cut_is_told_of_when_the_event_has_not_come_again(void **state)
 {
-    struct buf lines;
+    static const char *const names[] = {"once", "twice", "thrice"};
+    char line[32], told[64];
+    int64_t second = 0;
+    int tries = 0;
 
     log_set_rate(2);
+    do { /* another second may have begun meanwhile on a machine that stood still */
+        wait_for_the_next_second();
+        second = sys_now_ms() / 1000;
+        for (int i = 0; i < 5; i++)
+            log_event(LOG_LEVEL_NOTICE, names[tries]);
+        log_tell_suppressed();
+    } while (sys_now_ms() / 1000 != second && ++tries < 3);
     wait_for_the_next_second();
-    for (int i = 0; i < 5; i++)
-        log_event(LOG_LEVEL_NOTICE, "once");
-    log_tell_suppressed();
-    wait_for_the_next_second();
     log_tell_suppressed();
     log_tell_suppressed();
-    lines = logged(*state);
-    assert_int_equal(count_in(lines.p, "] once"), 2);
-    assert_int_equal(count_in(lines.p, "lines_suppressed of=once count=3"), 1);
-    assert_int_equal(count_in(lines.p, "lines_suppressed"), 1);
+    assert_true(tries < 3);
+    struct buf lines = logged(*state);
+    snprintf(line, sizeof line, "] %s", names[tries]);
+    snprintf(told, sizeof told, "lines_suppressed of=%s count=", names[tries]);
+    assert_int_equal(count_in(lines.p, line), 2);
+    assert_int_equal(count_in(lines.p, told), 1);
+    assert_non_null(strstr(strstr(lines.p, told), "count=3"));
     buf_free(&lines);
     log_set_rate(0);
 }

@@ -320,7 +320,7 @@ static void what_can_be_neither_told_nor_kept_is_owed(void **state)
 
 static void with_l2_and_the_writer_away_many_calls_wait_for_the_writer_once(void **state)
 {
-    enum { CALLS = 10, WAIT_MS = 400 };
+    enum { CALLS = 30, WAIT_MS = 400 };
     struct setting *it = *state;
     static struct left calls[CALLS];
     uint64_t debt;

@@ -110,7 +110,7 @@ static void told_to_stop_it_answers_what_it_was_sent(void **state)
 
 /* What one of the clients that count up was told; in memory that its process shares with the test. */
 struct counting {
-    int64_t acknowledged, unknown;
+    _Atomic int64_t acknowledged, unknown;
     atomic_bool done;
 };
 
@@ -153,6 +153,10 @@ static void killed_at_any_time_it_loses_nothing_that_was_acknowledged(void **sta
         writer_fixture_start(it);
     }
     for (int i = 0; i < CLIENTS; i++) {
+        /* Nobody on a slow machine is to end before his first write. */
+        for (int64_t end_ms = sys_monotonic_ms() + WRITER_PROCESS_PATIENCE_MS;
+             counting[i].acknowledged == 0 && sys_monotonic_ms() < end_ms;)
+            usleep(1000);
         atomic_store(&counting[i].done, true);
         assert_int_equal(writer_process_reap(clients[i]), 0);
         snprintf(sql, sizeof sql, "SELECT value FROM counters WHERE name = '%d'", i);

@@ -68,11 +68,21 @@ static void a_writer_that_does_not_answer_leaves_it_unknown(void **state)
     assert_string_equal(it->answer.json.p, "{\"n\":7}");
 }
 
+/* Kills the writer once the first thread, which asks it, sleeps until there is an answer. */
 static void *kill_later(void *context)
 {
     struct writer_fixture *it = context;
+    char path[64], state;
 
-    usleep(100000);
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)getpid());
+    do {
+        usleep(100000);
+        FILE *file = fopen(path, "r");
+        if (!file || fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+            state = 'S';
+        if (file)
+            fclose(file);
+    } while (state != 'S');
     kill(it->pid, SIGKILL);
     return NULL;
 }

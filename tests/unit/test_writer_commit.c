@@ -130,7 +130,7 @@ static void expect_round(struct writer_fixture *it, const char *const *sql, cons
     writer_raw_pause(it);
     for (size_t i = 0; i < count; i++) {
         fds[i] = writer_raw_connect(it);
-        writer_raw_send(fds[i], WRITER_FRAME_WRITE, sql[i], strstr(sql[i], "RECURSIVE") ? 400 : LONG);
+        writer_raw_send(fds[i], WRITER_FRAME_WRITE, sql[i], strstr(sql[i], "RECURSIVE") ? 1500 : LONG);
     }
     writer_raw_resume(it);
     for (size_t i = 0; i < count; i++) {

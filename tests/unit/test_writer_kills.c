@@ -59,6 +59,15 @@ static void start_clients(struct writer_fixture *it, struct tally *tally, bool k
     }
 }
 
+/* Lets clients write for up to 40 ms, and until MORE than so many writes have been acknowledged. */
+static void let_write(const struct tally *tally, int more, unsigned *seed)
+{
+    usleep((useconds_t)(rand_r(seed) % 40000));
+    for (int64_t end_ms = sys_monotonic_ms() + WRITER_PROCESS_PATIENCE_MS;
+         (int)atomic_load(&tally->acknowledged) <= more && sys_monotonic_ms() < end_ms;)
+        usleep(1000);
+}
+
 static void a_writer_killed_at_any_moment_loses_and_doubles_nothing(void **state)
 {
     enum { ROUNDS = 40 };
@@ -71,7 +80,7 @@ static void a_writer_killed_at_any_moment_loses_and_doubles_nothing(void **state
     atomic_fetch_add(&tally->acknowledged, 1);
     for (int round = 0; round < ROUNDS; round++) {
         start_clients(it, tally, false, pids);
-        usleep((useconds_t)(rand_r(&seed) % 40000));
+        let_write(tally, round, &seed);
         assert_int_equal(writer_fixture_end(it, SIGKILL), -SIGKILL);
         /* Those who find no writer go as well. */
         atomic_store(&it->shared->state, WRITER_FAILED);
@@ -101,7 +110,7 @@ static void with_a_key_for_each_write_every_one_is_there_exactly_once(void **sta
 
     start_clients(it, tally, true, pids);
     for (int round = 0; round < ROUNDS; round++) {
-        usleep((useconds_t)(rand_r(&seed) % 40000));
+        let_write(tally, round + 1, &seed);
         assert_int_equal(writer_fixture_end(it, SIGKILL), -SIGKILL);
         behind_fixture_check_integrity(it);
         writer_fixture_start(it);
