@@ -357,6 +357,14 @@ static void print_purge(const struct purge_outcome *outcome, bool counted)
         printf("purged\n");
 }
 
+/* In a resource's purge line a tag is written so; here it would be taken for keys, and purge none of what was meant. */
+static void note_pattern(const char *pattern)
+{
+    if (strncmp(pattern, "tag:", 4) == 0)
+        fprintf(stderr, "larder: `%s` was taken for a pattern of keys; what has the tag is purged by --tag %s\n", pattern,
+                pattern + 4);
+}
+
 int cli_purge(const struct cli *cli)
 {
     struct config *config;
@@ -381,6 +389,8 @@ int cli_purge(const struct cli *cli)
         fprintf(stderr, "larder: %s\n", problem ? problem : why.p ? why.p : err_text(err));
     else
         print_purge(&outcome, !cli->tag && !cli->all);
+    if (err == ERR_OK && !cli->tag && !cli->key && !cli->all)
+        note_pattern(cli->argv[0]);
     buf_free(&item);
     buf_free(&why);
     config_free(&config);

@@ -82,7 +82,12 @@ static enum err read_header(struct import *import, struct str sql)
     }
     if (import->columns_count > 0)
         return ERR_OK;
-    buf_printf(&import->why, "%s:1: the SQL names none of these columns; a column called `P/E Ratio` is the parameter :p_e_ratio", import->file);
+    if (import->header_cells == 1 && cells[0].len > 0 && memchr(cells[0].p, ';', cells[0].len))
+        buf_printf(&import->why, "%s:1: the header is one column; put commas between the cells, not semicolons", import->file);
+    else
+        buf_printf(&import->why,
+                   "%s:1: the SQL names none of these columns; the first line is the header, and a column called `P/E Ratio` is the parameter "
+                   ":p_e_ratio", import->file);
     return ERR_SYNTAX;
 }
 
@@ -245,8 +250,10 @@ static enum err run(struct import *import, const struct config *config, const ch
         buf_printf(&import->why, "%s: %s", import->file, err_text(err));
         return err;
     }
-    if ((err = read_header(import, script->sql)) != ERR_OK || (err = count_rows(import)) != ERR_OK)
+    if ((err = read_header(import, script->sql)) != ERR_OK || (err = count_rows(import)) != ERR_OK) {
+        buf_add_str(&import->why, STR("; nothing was imported"));
         return err;
+    }
     struct command_writer *writer;
     if ((err = command_writer_start(config, config_path, -1, &writer, &import->why)) != ERR_OK)
         return err;

@@ -67,8 +67,8 @@ static struct str take_line(struct str *rest)
     return line;
 }
 
-/* Whether LINE is `-- word: value`. */
-static bool split_line(struct str line, struct str *word, struct str *value)
+/* Whether LINE is a comment that begins with a word; AFTER is what follows it. */
+static bool split_comment(struct str line, struct str *word, struct str *after)
 {
     struct str rest = line;
     size_t len = 0;
@@ -78,10 +78,19 @@ static bool split_line(struct str line, struct str *word, struct str *value)
     rest = str_trim((struct str){rest.p + 2, rest.len - 2});
     while (len < rest.len && is_word_char(rest.p[len]) && (len > 0 || is_letter(rest.p[0])))
         len++;
-    if (len == 0 || len == rest.len || rest.p[len] != ':')
-        return false;
     *word = (struct str){rest.p, len};
-    *value = str_trim((struct str){rest.p + len + 1, rest.len - len - 1});
+    *after = (struct str){rest.p + len, rest.len - len};
+    return len > 0;
+}
+
+/* Whether LINE is `-- word: value`. */
+static bool split_line(struct str line, struct str *word, struct str *value)
+{
+    struct str after;
+
+    if (!split_comment(line, word, &after) || after.len == 0 || after.p[0] != ':')
+        return false;
+    *value = str_trim((struct str){after.p + 1, after.len - 1});
     return true;
 }
 
@@ -130,6 +139,20 @@ static void keep_word(struct catalog_draft *draft, struct str text, struct str v
     }
 }
 
+/* A known word without its colon at the beginning of LINE, which is the one that ended the front matter. */
+static void find_bare_word(struct catalog_draft *draft, struct str line)
+{
+    struct str text, after;
+    enum catalog_draft_word word;
+
+    if (split_comment(line, &text, &after) && after.len > 0 && after.p[0] != ':' && known_word(draft, text, &word))
+        catalog_draft_complain(
+            draft, text.p,
+            "`%.*s` has no colon right behind it; write `-- %.*s: value`, or leave an empty line above "
+            "an ordinary comment",
+            STR_ARG(text), STR_ARG(text));
+}
+
 /* Known words in the comments between the front matter's end and the SQL: somebody believes that they count. */
 static void find_late_words(struct catalog_draft *draft, struct str rest)
 {
@@ -158,6 +181,8 @@ static void read_front_matter(struct catalog_draft *draft, struct str text)
         keep_word(draft, word, value);
     }
     draft->out.sql = rest.len > 0 ? rest : (struct str){text.p + text.len, 0};
+    after = rest;
+    find_bare_word(draft, take_line(&after));
     find_late_words(draft, rest);
 }
 

@@ -371,8 +371,9 @@ static bool load_secret(struct draft *draft, const struct setting *setting, stru
     if (secret.len > 0 && secret.p[secret.len - 1] == '\r')
         secret.len--;
     if (err)
-        report_add(draft->report, given->place, given->line, 0, "`%s" FILE_SUFFIX "` in [%s]: %s cannot be read: %s",
-                   setting->name, setting->section, given->text, err_text(err));
+        report_add(draft->report, given->place, given->line, 0, "`%s" FILE_SUFFIX "` in [%s]: %s cannot be read: %s%s",
+                   setting->name, setting->section, given->text, err_text(err),
+                   err == ERR_DENIED ? " to this user; run larder as root, or as the user that it serves as" : "");
     else if (secret.len == 0)
         report_add(draft->report, given->place, given->line, 0,
                    "`%s" FILE_SUFFIX "` in [%s]: the first line of %s is empty", setting->name, setting->section,

@@ -224,6 +224,9 @@ static struct tally inspect_statements(const struct check *check, const struct r
         const char *start = statement_start(rest), *error = start;
 
         if (prepare(check->db, &rest, 0, &statement, &error, &why) != ERR_OK) {
+            /* SQLite's own word for a migration that was forgotten, or changed after it had been applied. */
+            if (str_starts(buf_str(&why), STR("no such table")))
+                buf_add_str(&why, STR("; tables are made by the files in migrations/, and each is applied once"));
             complain(check, resource, error, why.p);
             tally.broken = true;
             break;

@@ -172,7 +172,7 @@ enum err rows_bind(sqlite3_stmt *statement, const struct params_values *values, 
         } else if (rows_is_builtin(name)) {
             code = bind_builtin(statement, at, name, caller);
         } else {
-            buf_printf(why, "there is no parameter :%.*s", STR_ARG(name));
+            buf_printf(why, "no parameter or column gives :%.*s a value", STR_ARG(name));
             return ERR_STATEMENT;
         }
         if (code != SQLITE_OK) {

@@ -181,8 +181,9 @@ static bool names_own(const char *start, const char *end)
     return false;
 }
 
-enum err statement_prepare(sqlite3 *db, struct str *rest, unsigned flags, sqlite3_stmt **statement, const char **error,
-                           struct buf *why)
+/* statement_prepare; INSTEAD is what else to write where a statement of this kind is not allowed. */
+static enum err prepare(sqlite3 *db, struct str *rest, unsigned flags, const char *instead, sqlite3_stmt **statement,
+                        const char **error, struct buf *why)
 {
     const char *start = statement_start(*rest), *end = rest->p + rest->len, *tail = end;
     sqlite3_stmt *prepared = NULL;
@@ -200,9 +201,10 @@ enum err statement_prepare(sqlite3 *db, struct str *rest, unsigned flags, sqlite
         int offset = sqlite3_error_offset(db);
         *error = start + (offset > 0 ? offset : 0);
         err = rows_failed(db, why);
-        if (code == SQLITE_AUTH)
-            buf_add_str(why, names_own(start, tail) ? STR(": tables called larder_... are larder's own")
-                                                    : STR(": this kind of statement is not allowed here"));
+        if (code == SQLITE_AUTH && names_own(start, tail))
+            buf_add_str(why, STR(": tables called larder_... are larder's own"));
+        else if (code == SQLITE_AUTH)
+            buf_printf(why, ": this kind of statement is not allowed here%s", instead);
         return err;
     }
     *rest = (struct str){tail, (size_t)(end - tail)};
@@ -210,12 +212,20 @@ enum err statement_prepare(sqlite3 *db, struct str *rest, unsigned flags, sqlite
     return ERR_OK;
 }
 
+enum err statement_prepare(sqlite3 *db, struct str *rest, unsigned flags, sqlite3_stmt **statement, const char **error,
+                           struct buf *why)
+{
+    return prepare(db, rest, flags, "", statement, error, why);
+}
+
 enum err statement_prepare_reading(sqlite3 *db, struct str *rest, unsigned flags, sqlite3_stmt **statement,
                                    const char **error, struct buf *why)
 {
     const char *start = statement_start(*rest);
     sqlite3_stmt *prepared = NULL;
-    enum err err = statement_prepare(db, rest, flags, &prepared, error, why);
+    enum err err =
+        prepare(db, rest, flags, "; what reads is a SELECT, and what changes rows has a route of its own, as POST",
+                &prepared, error, why);
 
     if (err != ERR_OK)
         return err;

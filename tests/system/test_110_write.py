@@ -342,7 +342,7 @@ def test_an_import_that_cannot_reach_the_server_leaves_the_purge_to_it(writable,
     ([line("GOODA"), line("bad ticker")], 3, "CHECK"),
     ([line("GOODA"), line("BADB", name="")], 3, "NOT NULL"),
     ([line("BADA", low="9", high="8")], 2, "CHECK"),
-    ([line("GOODA"), line("BADB")[:-1]], 3, "13 cells where the header has 14"),
+    ([line("GOODA"), line("BADB")[:-1]], 3, "13 cells where the header has 14; nothing was imported"),
     ([line("GOODA"), line("BADB") + ["more"]], 3, "15 cells"),
     ([line("GOODA", name="two\nlines"), line("BADB", price="ten")], 4, "price"),
 ], ids=["text for a number", "a ticker that is none", "no name", "a range upside down", "a cell too few", "a cell too many", "after a row of two lines"])
@@ -358,17 +358,19 @@ def test_a_bad_row_is_named_by_its_line_and_nothing_is_imported(writable, tmp_pa
 @pytest.mark.parametrize("content, words", [
     (b"", "bad.csv:1: the file is empty"),
     (b"Colour,Shape\nred,round\n", "bad.csv:1: "),
+    (b"Symbol;Name;Sector\nAAPL;Apple;Tech\n", "bad.csv:1: the header is one column; put commas"),
+    (b"Symbol,Name,Sector\nAAPL,Apple,Tech\n", "bad.csv:2: no parameter or column gives :price a value"),
     (b"Symbol,Name,symbol\nA,B,C\n", "bad.csv:1: two columns"),
     (b'Symbol,Name,Sector\nAAPL,"Apple,Tech\n', "bad.csv:2: "),
     (b'Symbol,Name,Sector\nAAPL,"Apple"x,Tech\n', "bad.csv:2: "),
     (b"Symbol,Name,Sector\nAAPL,App\xffle,Tech\n", "bad.csv:2: text that is not UTF-8"),
     (b"Symbol,Name,Sector\nAAPL,App\x00le,Tech\n", "bad.csv:2: "),
-], ids=["empty", "other columns", "a column twice", "an open quote", "text behind a quote", "not UTF-8", "a zero byte"])
+], ids=["empty", "other columns", "semicolons", "a column missing", "a column twice", "an open quote", "text behind a quote", "not UTF-8", "a zero byte"])
 def test_a_file_that_is_no_such_csv_is_refused_as_a_whole(writable, tmp_path, content, words):
     before = rows(writable)
     (tmp_path / "bad.csv").write_bytes(content)
     result = writable.larder("import", "stocks", tmp_path / "bad.csv", check=False)
-    assert result.returncode == 1 and words in result.stderr
+    assert result.returncode == 1 and words in result.stderr and result.stderr.endswith("; nothing was imported\n")
     assert rows(writable) == before
 
 

@@ -220,6 +220,7 @@ def test_larder_purge(filled):
     told = filled.larder("purge", "stocks:detail:A*").stdout
     assert re.fullmatch(r"purged; a job removes what matches: \d+\n", told) if filled.redis_socket else told == "purged 1\n"
     assert filled.larder("purge", "--key", "stocks:detail:BRK.B").stdout == "purged 1\n"
+    assert "is purged by --tag stocks:lists" in filled.larder("purge", "tag:stocks:lists").stderr
     assert filled.larder("purge", "--tag", "stocks:lists").stdout == "purged\n"
     assert outcomes(filled, *STOCKS, LIST, LEADERBOARD) == ["MISS", "MISS", "NEGATIVE", "MISS", "MISS"]
     assert filled.larder("purge", "--all").stdout == "purged\n"

@@ -272,6 +272,8 @@ static void what_is_wrong_is_named_with_line_and_column(void **state)
         {GET_A "-- http://example.org\nSELECT 1", "an ordinary comment goes below an empty line"},
         {GET_A "-- doc:\nSELECT 1", "x.sql:3:4: `doc:` has no value"},
         {GET_A "\n-- ttl: 5m\nSELECT 1", "x.sql:4:4: `ttl:` is not read here"},
+        {GET_A "-- ttl 5m\nSELECT 1", "x.sql:3:4: `ttl` has no colon right behind it; write `-- ttl: value`"},
+        {GET_A "--ttl : 5m\nSELECT 1", "x.sql:3:3: `ttl` has no colon"},
         {GET_A "", "x.sql:1: there is no SQL statement"},
         {GET_A "-- only a comment\n/* and another */ ;\n", "there is no SQL statement"},
         {GET_A "SELECT '\xff'", "x.sql:3:9: this is not UTF-8"},
