@@ -301,13 +301,16 @@ static struct json_object *schema_of(const struct resource *resource, bool known
 
 static void add_reading(struct json_object *operation, const struct resource *resource, bool schema)
 {
-    json_object_array_add(openapi_operation_list(operation, "parameters"),
-                          openapi_operation_reference("parameters/IfNoneMatchRead"));
+    struct json_object *list = openapi_operation_list(operation, "parameters");
+
+    json_object_array_add(list, openapi_operation_reference("parameters/IfMatchRead"));
+    json_object_array_add(list, openapi_operation_reference("parameters/IfNoneMatchRead"));
     openapi_operation_answer(operation, 200, NULL, schema_of(resource, schema), read_headers);
     openapi_operation_answer(operation, 304, NULL, NULL, read_headers);
     openapi_operation_problem(operation, 400);
     if (resource->shape != CATALOG_LIST)
         openapi_operation_problem(operation, 404);
+    openapi_operation_problem(operation, 412);
 }
 
 /* What is only known once the write has been carried out. */
