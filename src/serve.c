@@ -152,17 +152,18 @@ static enum err load_catalog(struct serve_files *files, struct report *report)
 }
 
 /* What is wrong with CONFIG beyond its text: a URL that its backend would not take, a user that does not exist. */
-static enum err check_names(const struct config *config, const char *config_path, struct report *report)
+static enum err check_names(const struct config *config, struct report *report)
 {
     size_t before = report_count(report);
+    struct config_place place = config_place(config, &config->redis.url);
     struct l2_url url;
     struct buf why = {0};
 
     if (l2_url_parse(str_from(config->redis.url), &url, &why) == ERR_OK)
         l2_url_fini(&url);
     else
-        report_add(report, config_path, 0, 0, "`url` in [redis]: %s", why.p);
-    listener_check(config, config_path, report);
+        report_add(report, place.file, place.line, 0, "`url` in [redis]: %s", why.p);
+    listener_check(config, report);
     buf_free(&why);
     return report_count(report) > before ? ERR_USAGE : ERR_OK;
 }
@@ -172,7 +173,7 @@ enum err serve_load_files(const char *config_path, struct report *report, struct
     struct serve_files files = {0};
     enum err err = config_load(config_path, report, &files.config);
     /* What is wrong in one place does not keep the others from being looked at: a person learns all of it at once. */
-    if (files.config && check_names(files.config, config_path, report) != ERR_OK)
+    if (files.config && check_names(files.config, report) != ERR_OK)
         err = ERR_USAGE;
     if (files.config && load_catalog(&files, report) != ERR_OK)
         err = ERR_USAGE;

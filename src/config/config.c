@@ -456,7 +456,10 @@ enum err config_parse(struct str text, const char *file, char *const *environmen
         take_variable(&draft, str_from(*entry));
     for (size_t i = 0; i < COUNT; i++)
         apply(&draft, i, config);
+    config->places = sys_calloc(COUNT, sizeof *config->places);
     for (size_t i = 0; i < COUNT; i++) {
+        const struct given *given = draft.values[i].text ? &draft.values[i] : &draft.files[i];
+        config->places[i] = (struct config_place){sys_copy(str_from(given->text ? given->place : file)), given->line};
         forget(&draft.values[i]);
         forget(&draft.files[i]);
     }
@@ -500,10 +503,21 @@ void config_free(struct config **config)
         explicit_bzero(*field, strlen(*field));
         free(*field);
     }
+    for (size_t i = 0; (*config)->places && i < COUNT; i++)
+        free((*config)->places[i].file);
+    free((*config)->places);
     config_board_free(&(*config)->boards);
     free((*config)->store.named);
     free(*config);
     *config = NULL;
+}
+
+struct config_place config_place(const struct config *config, const void *field)
+{
+    for (size_t i = 0; config->places && i < COUNT; i++)
+        if ((const char *)config + settings[i].offset == field)
+            return config->places[i];
+    return (struct config_place){0};
 }
 
 static void print_setting(const struct setting *setting, const void *field, const void *fallback, struct buf *out)

@@ -3,7 +3,8 @@
  *
  * Every setting stands once, in CONFIG_TABLE of config.c, with its default and description; the file,
  * LARDER_SECTION_SETTING in the environment and `larder check --print` all come from there; boards, of which there may
- * be any number, come from config_board. Unknown sections and settings are errors. Everything wrong is reported at once.
+ * be any number, come from config_board. Unknown sections and settings are errors. Everything wrong is reported at
+ * once.
  */
 #ifndef LARDER_CONFIG_H
 #define LARDER_CONFIG_H
@@ -72,11 +73,18 @@ struct config {
         enum log_level level;
         enum log_format format;
         enum log_target target;
-        char *socket; /* empty: the target's usual one */
+        char *socket;    /* empty: the target's usual one */
         int64_t slow_ms; /* 0: nothing is slow */
         int64_t rate;    /* lines of one event in a second; 0: no limit */
     } log;
     struct config_boards boards; /* [board.NAME] */
+    struct config_place *places; /* for config_place */
+};
+
+/* Where a setting was given, as report_add takes it. */
+struct config_place {
+    char *file;    /* or the variable's name */
+    unsigned line; /* 0: of a variable, and of what was not given */
 };
 
 /* Reads PATH (NULL or empty: defaults and environment alone) and the environment. Problems go to REPORT, each with file
@@ -89,6 +97,8 @@ enum err config_load(const char *path, struct report *report, struct config **ou
 enum err config_parse(struct str text, const char *file, char *const *environment, struct report *report,
                       struct config **out) ERR_CHECKED;
 void config_free(struct config **config);
+/* Where the setting that FIELD, a member of CONFIG, holds was given; its text is CONFIG's. */
+struct config_place config_place(const struct config *config, const void *field);
 /* The whole configuration as INI with descriptions; what stands at its default is commented out; secrets as `********`.
  */
 void config_print(const struct config *config, struct buf *out);

@@ -238,14 +238,15 @@ enum err listener_peers_new(const struct config *config, int listener, struct li
     return err;
 }
 
-/* A complaint about what SETTING names, which must be a KIND. */
-static void refuse_name(const char *setting, const char *kind, struct str name, const char *file, struct report *report)
+/* A complaint about NAME, which SETTING has at PLACE and must be a KIND. */
+static void refuse_name(struct config_place place, const char *setting, const char *kind, struct str name,
+                        struct report *report)
 {
-    report_add(report, file, 0, 0, "`%s` in [server]: there is no %s `%.*s` on this system", setting, kind,
+    report_add(report, place.file, place.line, 0, "`%s` in [server]: there is no %s `%.*s` on this system", setting, kind,
                STR_ARG(name));
 }
 
-void listener_check(const struct config *config, const char *file, struct report *report)
+void listener_check(const struct config *config, struct report *report)
 {
     struct listener_peers peers = {0};
     struct str rest = str_from(config->server.allow_users), word;
@@ -253,12 +254,12 @@ void listener_check(const struct config *config, const char *file, struct report
 
     while ((word = str_word(&rest)).len > 0)
         if (!add_user(&peers, word))
-            refuse_name("allow_users", "user", word, file, report);
+            refuse_name(config_place(config, &config->server.allow_users), "allow_users", "user", word, report);
     /* Nobody but root can change to it. */
     if (*user != '\0' && geteuid() == 0 && !getpwnam(user))
-        refuse_name("user", "user", str_from(user), file, report);
+        refuse_name(config_place(config, &config->server.user), "user", "user", str_from(user), report);
     if (*group != '\0' && !getgrnam(group))
-        refuse_name("group", "group", str_from(group), file, report);
+        refuse_name(config_place(config, &config->server.group), "group", "group", str_from(group), report);
 }
 
 void listener_peers_free(struct listener_peers **peers)

@@ -19,9 +19,8 @@ bool listener_is_path(const char *where);
 /* Removes the socket file that listener_open made for the setting WHERE. */
 void listener_unlink(const char *where);
 
-/* Adds to REPORT, for the configuration FILE (may be NULL), each user and group that CONFIG names and this system does
- * not have. */
-void listener_check(const struct config *config, const char *file, struct report *report);
+/* Adds to REPORT each user and group that CONFIG names and this system does not have. */
+void listener_check(const struct config *config, struct report *report);
 
 /* The uids that may connect: those configured, else root, our own and the usual ones of web servers. */
 struct listener_peers;
