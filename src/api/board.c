@@ -178,16 +178,14 @@ static enum err take_score(struct reading *reading, const struct body *object, s
 static enum err refuse_others(const struct body *object, const struct str *known, size_t known_count, struct buf *why)
 {
     for (size_t i = 0; i < object->count; i++) {
-        struct str name = object->members[i].name;
         size_t at = 0;
 
-        while (at < known_count && !str_equal(name, known[at]))
+        while (at < known_count && !str_equal(object->members[i].name, known[at]))
             at++;
         if (at < known_count)
             continue;
         buf_add_str(why, STR("has a member "));
-        /* A name is the client's and may be as long as the body. */
-        buf_add_json(why, (struct str){name.p, name.len < 64 ? name.len : 64});
+        body_add_name(&object->members[i], why);
         buf_add_str(why, STR(" that is unknown here; known are"));
         for (at = 0; at < known_count; at++)
             buf_printf(why, "%s `%.*s`", at == 0 ? "" : ",", STR_ARG(known[at]));

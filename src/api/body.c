@@ -15,6 +15,8 @@
 
 #include <json-c/json.h>
 
+enum { SHOWN = 64 };
+
 static struct str from(struct str text, size_t at)
 {
     return (struct str){text.p + at, text.len - at};
@@ -483,14 +485,18 @@ static enum err refuse_member(const struct params_spec *spec, struct buf *why)
     return ERR_TYPE;
 }
 
+void body_add_name(const struct body_member *member, struct buf *out)
+{
+    buf_add_json(out, (struct str){member->name.p, member->name.len < SHOWN ? member->name.len : SHOWN});
+}
+
 static enum err refuse_unknown(const struct body_member *member, const struct params_spec *specs, size_t specs_count,
                                struct buf *why)
 {
     const char *separator = "; known here: ";
 
     buf_add_str(why, STR("member "));
-    /* A name is the client's and may be as long as the body. */
-    buf_add_json(why, (struct str){member->name.p, member->name.len < 64 ? member->name.len : 64});
+    body_add_name(member, why);
     buf_add_str(why, STR(" is unknown here"));
     for (size_t i = 0; i < specs_count; i++) {
         if (specs[i].in_path)

@@ -44,6 +44,9 @@ enum err body_strings(const struct body_member *member, size_t max, struct arena
  * it is. */
 enum err body_objects(const struct body_member *member, size_t max, struct arena *arena, body_object_fn *fn,
                       void *context, struct buf *why) ERR_CHECKED;
+/* Appends MEMBER's name, in quotes, for a person: it is the client's and may be as long as the body, so no more than
+ * its beginning. */
+void body_add_name(const struct body_member *member, struct buf *out);
 /* Checks each member against the one of SPECS that has its name; RAW gets those that are not null, NULLS (one for each
  * of SPECS) tells those that are. ERR_TYPE (unknown, of another type, null where that is not allowed), or as
  * params_check; WHY names the member and what is allowed. RAW has room for BODY_MEMBERS_MAX. */

@@ -43,6 +43,18 @@ static bool refuse(struct exchange *exchange, const char *detail)
     return false;
 }
 
+static bool refuse_unknown(struct exchange *exchange, const struct body_member *member)
+{
+    struct buf name = {0};
+
+    body_add_name(member, &name);
+    app_problem(exchange->http, 422,
+                "member %.*s is unknown here; known are `pattern`, `tag`, `key`, `keys`, `all`, `soft` and `dry_run`",
+                STR_ARG(buf_str(&name)));
+    buf_free(&name);
+    return false;
+}
+
 static bool take_flag(struct exchange *exchange, const struct body_member *member, bool *out)
 {
     if (member->type != BODY_BOOLEAN) {
@@ -89,9 +101,7 @@ static bool take_member(struct exchange *exchange, const struct body_member *mem
     while (selector < SELECTOR_ALL && !str_equal(member->name, selector_names[selector]))
         selector++;
     if (selector == SELECTOR_ALL)
-        return refuse(
-            exchange,
-            "a member is unknown here; known are `pattern`, `tag`, `key`, `keys`, `all`, `soft` and `dry_run`");
+        return refuse_unknown(exchange, member);
     (*selectors)++;
     out->selector = selector;
     return take_names(exchange, member, out);

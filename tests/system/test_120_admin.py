@@ -132,6 +132,7 @@ def test_a_dry_run_counts_and_removes_nothing(filled, body, count):
     (b"[]", 400, "object"),
     (b'{"pattern": "a:*", "key": "b"}', 422, "exactly one"),
     (b'{"pattern": "a:*", "all": true}', 422, "all"),
+    (b'{"pattern": "a:*", "patern": "b:*"}', 422, '"patern" is unknown here; known are `pattern`'),
     (b'{"pattern": 5}', 422, "string"),
     (b'{"keys": []}', 422, "keys"),
     (b'{"keys": "a"}', 422, "keys"),

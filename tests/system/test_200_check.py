@@ -133,7 +133,7 @@ def test_the_environment_is_checked_too(place):
 ])
 def test_what_serve_would_refuse_check_says(place, setting, words):
     place.configure(setting + "\n")
-    has_line(place.complaints(), "larder.conf: ", words)
+    has_line(place.complaints(), "larder.conf:5: ", words)
     served = place.run("serve")
     assert served.returncode == 2 and words in served.stderr
 
