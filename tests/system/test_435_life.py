@@ -272,6 +272,7 @@ def test_status_names_what_waits_and_what_works(make_stack, slow_sql):
         assert int(re.search(r"phase_ms=(\d+)", line).group(1)) >= 2500
     finally:
         for process in processes:
+            process.terminate()  # the others would be waited for one by one
             process.wait(60)
     after = status(stack)
     assert after["killed"] >= 1 and after["queued_most"] >= 3
