@@ -47,14 +47,6 @@ def restore(stack):
     shell(stack.database, f".restore {stack.dir}/copy.db")
 
 
-def count(stack, table):
-    db = sqlite3.connect(stack.database, timeout=10)
-    try:
-        return db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-    finally:
-        db.close()
-
-
 def value(stack):
     answer = stack.get("/api/number")
     return answer.json()["value"] if answer.status_code == 200 else answer.status_code
@@ -67,7 +59,7 @@ def test_what_was_cached_is_not_answered_once_the_database_is_put_back(make_stac
     assert stack.request("PUT", "/api/number", admin=True, json={"value": 1}).status_code == 200
     assert value(stack) == 1
     # A purge that the copy still held would be carried out again, and hide what is missing.
-    wait_for("the outbox is empty", lambda: count(stack, "larder_outbox") == 0)
+    stack.wait_for_outbox()
     back_up(stack)
     assert stack.request("PUT", "/api/number", admin=True, json={"value": 2}).status_code == 200
     wait_for("it is cached", lambda: value(stack) == 2 and stack.get("/api/number").headers["X-Cache"] == "HIT")

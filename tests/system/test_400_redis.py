@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import socket
-import sqlite3
 import subprocess
 import threading
 import time
@@ -415,18 +414,13 @@ def test_nothing_comes_back_from_a_dump_after_the_whole_machine_has_failed(make_
     stack.redis().save()
     put(stack, 1010)
     assert price(stack) == 1010
-    wait_for("the purge counts as told", lambda: outbox_rows(stack) == 0)
+    stack.wait_for_outbox()
     for pid in (stack.redis_pid, stack.larder_pid, *(pid for pid, _ in children(stack.larder_pid))):
         stack.signal(pid, signal.SIGKILL)
     wait_for("all of it is gone", lambda: not stack.left() and not running(stack.redis_pid))
     stack.up()
     (stack.dir / "redis" / "dump.rdb").unlink()
     check_settles(stack, 1010)
-
-
-def outbox_rows(stack):
-    with contextlib.closing(sqlite3.connect(stack.database)) as database:
-        return database.execute("SELECT count(*) FROM larder_outbox").fetchone()[0]
 
 
 def check_settles(stack, expected):

@@ -405,8 +405,7 @@ def test_a_new_larder_takes_over_while_the_orphans_still_answer(herd):
         with in_background(requests.get, f"{herd.url}/api/slow?steps={steps}", count=2) as answers:
             wait_until_under_way(herd, 2, answers)
             below = [pid for pid, name in children(old) if name == "larder: worker"]
-            herd.signal(old, signal.SIGKILL)
-            wait_for("the supervisor has gone", lambda: not running(old))
+            herd.kill(old)
             herd.up()
             answer_still = any(running(pid) for pid in below)
             assert herd.get(PATHS[0]).status_code == 200

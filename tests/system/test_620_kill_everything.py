@@ -14,9 +14,9 @@ import time
 
 import pytest
 
-from conftest import running, wait_for
+from conftest import wait_for
 from writes import (ACKNOWLEDGED, COUNTERS, KINDS, MIGRATION, REFUSED, UNKNOWN, Attempt, Count, CountBehind, History, Insert, Raise,
-                    SpoilBehind, connect, make_sql)
+                    SpoilBehind, make_sql)
 
 ANSWERS = {200, 201, 202, 409, 412, 503, None}
 
@@ -64,11 +64,6 @@ def assert_read_as_written(stack):
         assert stack.get(f"/api/counters/{name}").json()["value"] == first.json()["value"] + 1
 
 
-def outbox_is_empty(stack):
-    with contextlib.closing(connect(stack.database)) as opened:
-        return opened.execute("SELECT count(*) FROM larder_outbox").fetchone() == (0,)
-
-
 def assert_settled(stack, history, all_known=False):
     """What must be true at the end of a history with faults. ALL_KNOWN: they were such that no write is to suffer."""
     history.assert_kept(stack.database)
@@ -80,7 +75,7 @@ def assert_settled(stack, history, all_known=False):
     else:
         assert history.of(outcome=UNKNOWN), "nothing was under way at any of the faults"
     assert_read_as_written(stack)
-    wait_for("what is to be purged has been", lambda: outbox_is_empty(stack))
+    stack.wait_for_outbox()
 
 
 # What a database holds, what its clients were told, and what is wrong with it.
@@ -165,8 +160,7 @@ def kill_waiting_worker(stack, dice):
 
 def kill_supervisor(stack, dice):
     """Another takes its place at once, while orphans still answer, and write, by way of the new writer."""
-    os.kill(stack.larder_pid, signal.SIGKILL)
-    wait_for("it has gone", lambda: not running(stack.larder_pid))
+    stack.kill(stack.larder_pid)
     stack.up()
 
 
