@@ -9,7 +9,9 @@
  * The outbox is read by every host of a database, for the one that wrote to it may be cut off from Redis while others
  * are not: what it could not tell is told by another, so that a write is known everywhere within 100 ms as long as one
  * host has contact. A row that is younger than GRACE_MS is left to the worker that wrote it while L2 is trusted.
- * Purging twice does no harm, so a row is purged before it is removed, and may be purged by two hosts.
+ * Purging twice does no harm, so a row is purged before it is removed, and may be purged by two hosts; but it costs
+ * what has been kept since, so a row that is known to be carried out (writer_shares), and waits only for the writer to
+ * remove it, is let alone while L2 is trusted.
  *
  * What other programs change in the database is noticed by the same look: triggers count it (store/watch), and what
  * depends on the tables whose counts are new is purged like what the outbox holds, also before L2 is trusted.
@@ -173,6 +175,7 @@ static bool give_up_reading(struct housekeeper *housekeeper, struct buf *why, bo
  * False when something could not be read, or could not be told to L2. */
 static bool drain_page(struct housekeeper *housekeeper, bool all, int64_t *last_id, bool *more)
 {
+    struct writer_shares *shares = &housekeeper->app->shared->writer->shares;
     struct outbox_row *rows;
     struct buf why = {0};
     int64_t ids[ROWS_MAX], now_ms = sys_now_ms();
@@ -189,10 +192,11 @@ static bool drain_page(struct housekeeper *housekeeper, bool all, int64_t *last_
     for (; done < count; done++) {
         if (!all && now_ms - rows[done].at_ms < GRACE_MS && rows[done].at_ms <= now_ms)
             break;
-        if (!purge_row(housekeeper, &rows[done]))
+        if ((all || !writer_shares_is_whole(shares, rows[done].id)) && !purge_row(housekeeper, &rows[done]))
             err = ERR_UNAVAILABLE;
         if (err != ERR_OK)
             break;
+        writer_shares_set(shares, rows[done].id, 0);
         *last_id = ids[done] = rows[done].id;
     }
     remove_rows(housekeeper, ids, done);

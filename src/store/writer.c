@@ -73,8 +73,6 @@ static void raise_limit(void)
 
 static void set_state(struct writer *writer, enum writer_state state, const char *reason)
 {
-    if (!writer->shared)
-        return;
     snprintf(writer->shared->reason, sizeof writer->shared->reason, "%s", reason);
     atomic_store(&writer->shared->state, state);
 }
@@ -159,10 +157,20 @@ static struct writer_commit_item *add_item(struct writer *writer)
 
 /* Rows of the outbox, changes of tables, or scores, that somebody says have been carried out or told. What cannot be
  * remembered stays, and is carried out once more. */
-static void note_purged(struct writer *writer, const struct writer_frame_request *request)
+static void note_purged(struct writer *writer, struct writer_frame_request *request)
 {
+    struct writer_shares *shares = &writer->shared->shares;
+
     if (!writer_db_has_purged(writer->db))
         writer->purged_ms = sys_monotonic_ms() + PURGED_MS;
+    /* From who does not share our memory. */
+    if (request->kind == WRITER_FRAME_PURGED) {
+        request->ids_count = writer_shares_pay(shares, request->ids, request->ids_count).whole;
+        request->kind = WRITER_FRAME_DRAINED;
+    } else if (request->kind == WRITER_FRAME_DRAINED) {
+        for (size_t i = 0; i < request->ids_count; i++)
+            writer_shares_set(shares, request->ids[i], 0);
+    }
     (void)!writer_db_note_purged(writer->db, request);
 }
 
@@ -281,9 +289,9 @@ static bool is_answered(struct writer *writer, struct writer_commit_item *item)
         writer_commit_answer(&item, 1);
         return true;
     }
-    if (writer->shared && request->kind == WRITER_FRAME_WRITE)
+    if (request->kind == WRITER_FRAME_WRITE)
         before = writer_pending_before(&writer->shared->pending, request->purges);
-    if (writer->shared && request->kind == WRITER_FRAME_BATCH_BEGIN)
+    if (request->kind == WRITER_FRAME_BATCH_BEGIN)
         before = atomic_load(&writer->shared->pending.accepted);
     enum err err = before > 0 ? writer_behind_catch_up(writer->behind, before) : ERR_OK;
     if (err == ERR_OK)
@@ -432,7 +440,7 @@ static void learn_told(const struct writer *writer)
     struct outbox *outbox = outbox_open(writer->config->store.database);
     uint64_t number;
 
-    if (writer->shared && outbox_told(outbox, &number) == ERR_OK && writer->shared->told < number)
+    if (outbox_told(outbox, &number) == ERR_OK && writer->shared->told < number)
         writer->shared->told = number;
     outbox_close(&outbox);
 }
@@ -447,7 +455,7 @@ static bool start(struct writer *writer, struct buf *why)
     if (!take_lock(writer, why))
         return false;
     set_state(writer, WRITER_STARTING, "");
-    if (writer_db_open(writer->config, writer->migrations, &writer->db, why) != ERR_OK)
+    if (writer_db_open(writer->config, writer->migrations, &writer->shared->shares, &writer->db, why) != ERR_OK)
         return false;
     learn_told(writer);
     if (writer_socket_listen(database, &writer->listener, why) != ERR_OK)
@@ -460,8 +468,7 @@ static bool start(struct writer *writer, struct buf *why)
         return false;
     }
     /* Copies of boards that came through a restart may lack what was written before it. */
-    if (writer->shared)
-        atomic_store(&writer->shared->scores, writer_db_scores(writer->db));
+    atomic_store(&writer->shared->scores, writer_db_scores(writer->db));
     set_state(writer, WRITER_READY, "");
     log_event(LOG_LEVEL_NOTICE, "writer_ready", LOG_TEXT("database", database));
     return true;

@@ -27,6 +27,7 @@
 #include "config/config.h"
 #include "store/store.h"
 #include "store/writer_pending.h"
+#include "store/writer_shares.h"
 
 enum writer_state { WRITER_STARTING, WRITER_READY, WRITER_LOCKED_OUT, WRITER_FAILED };
 
@@ -42,12 +43,13 @@ struct writer_shared {
      * the writer is ready, and raised before the writer hears that purges have been carried out. */
     _Atomic uint64_t told;
     struct writer_pending pending; /* writes behind */
+    struct writer_shares shares;   /* of the outbox */
     char reason[256];              /* of WRITER_LOCKED_OUT and WRITER_FAILED; written before `state` */
 };
 
 /* The process: lock, apply MIGRATIONS (the number of the last; MIGRATE_ALL), listen, write until *STOP, then commit and
- * answer what was received, checkpoint and return. 0, or 1 when it must be started again. SHARED may be NULL. Signals
- * only set *STOP: they are blocked but while it waits. SIGXFSZ is ignored from then on. */
+ * answer what was received, checkpoint and return. 0, or 1 when it must be started again. Signals only set *STOP:
+ * they are blocked but while it waits. SIGXFSZ is ignored from then on. */
 int writer_run(const struct config *config, unsigned migrations, struct writer_shared *shared,
                const volatile sig_atomic_t *stop);
 

@@ -30,7 +30,7 @@ struct list {
 
 struct writer_async {
     const struct config *config;
-    const struct writer_shared *shared;
+    struct writer_shared *shared;
     const struct loop *loop;
     struct loop_watch watch; /* fd -1: not connected */
     bool deaf;               /* the writer takes nothing more over this connection */
@@ -273,7 +273,7 @@ static void on_tick(void *context, int64_t now_ms)
     expire(async, now_ms);
 }
 
-struct writer_async *writer_async_new(const struct config *config, const struct writer_shared *shared,
+struct writer_async *writer_async_new(const struct config *config, struct writer_shared *shared,
                                       const struct loop *loop)
 {
     struct writer_async *async = sys_calloc(1, sizeof *async);
@@ -335,12 +335,12 @@ enum err writer_async_write(struct writer_async *async, const struct writer_clie
     return err;
 }
 
-void writer_async_purged(struct writer_async *async, const int64_t *ids, size_t count)
+static void tell(struct writer_async *async, enum writer_frame_kind kind, const int64_t *ids, size_t count)
 {
     struct writer_frame_request *request = &async->request;
     struct buf *encoded = &async->encoded;
 
-    *request = (struct writer_frame_request){.kind = WRITER_FRAME_PURGED, .told = async->shared->told};
+    *request = (struct writer_frame_request){.kind = kind, .told = async->shared->told};
     for (size_t done = 0; done < count; done += request->ids_count) {
         request->ids_count = count - done < WRITER_FRAME_IDS_MAX ? count - done : WRITER_FRAME_IDS_MAX;
         memcpy(request->ids, ids + done, request->ids_count * sizeof *ids);
@@ -353,4 +353,12 @@ void writer_async_purged(struct writer_async *async, const int64_t *ids, size_t 
         call->deadline_ms = sys_monotonic_ms() + async->config->store.write_timeout_ms;
         push(&async->waiting, call);
     }
+}
+
+void writer_async_purged(struct writer_async *async, int64_t *ids, size_t count)
+{
+    const struct writer_shares_paid paid = writer_shares_pay(&async->shared->shares, ids, count);
+
+    tell(async, WRITER_FRAME_DRAINED, ids, paid.whole);
+    tell(async, WRITER_FRAME_PURGED, ids + paid.whole, paid.unknown);
 }

@@ -10,8 +10,8 @@
 
 struct writer_async;
 
-/* CONFIG, SHARED (may be NULL) and LOOP must outlive it. */
-struct writer_async *writer_async_new(const struct config *config, const struct writer_shared *shared,
+/* CONFIG, SHARED and LOOP must outlive it. */
+struct writer_async *writer_async_new(const struct config *config, struct writer_shared *shared,
                                       const struct loop *loop);
 /* Nothing may be on its way. NULL is a no-op. */
 void writer_async_free(struct writer_async **async);
@@ -42,6 +42,6 @@ enum err writer_async_write(struct writer_async *async, const struct writer_clie
 
 /* Tells the writer that the purges of writes have been carried out, as writer_client_purged does. Nobody hears what has
  * come of it. Does not block. */
-void writer_async_purged(struct writer_async *async, const int64_t *ids, size_t count);
+void writer_async_purged(struct writer_async *async, int64_t *ids, size_t count);
 
 #endif

@@ -28,8 +28,7 @@ enum {
 struct writer_behind {
     const struct config *config;
     struct writer_db *db;
-    struct writer_shared *shared; /* the host's, or `own` */
-    struct writer_shared *own;
+    struct writer_shared *shared;
     struct writer_pending *pending; /* of `shared` */
     struct writer_journal *journal;
     struct writer_apply *apply;
@@ -48,8 +47,7 @@ struct writer_behind *writer_behind_new(const struct config *config, struct writ
 
     behind->config = config;
     behind->db = db;
-    behind->own = shared ? NULL : sys_calloc(1, sizeof *behind->own);
-    behind->shared = shared ? shared : behind->own;
+    behind->shared = shared;
     behind->pending = &behind->shared->pending;
     behind->journal = writer_journal_new(config);
     behind->apply = writer_apply_new(db, behind->journal);
@@ -64,7 +62,6 @@ void writer_behind_free(struct writer_behind **behind)
     writer_journal_free(&(*behind)->journal);
     buf_free(&(*behind)->frame);
     buf_free(&(*behind)->answer);
-    free((*behind)->own);
     free(*behind);
     *behind = NULL;
 }

@@ -9,7 +9,7 @@
 
 struct writer_behind;
 
-/* CONFIG, DB and SHARED (may be NULL) must outlive it. */
+/* CONFIG, DB and SHARED must outlive it. */
 struct writer_behind *writer_behind_new(const struct config *config, struct writer_db *db,
                                         struct writer_shared *shared);
 void writer_behind_free(struct writer_behind **behind);

@@ -34,7 +34,7 @@ enum {
 
 struct writer_client {
     const struct config *config;
-    const struct writer_shared *shared;
+    struct writer_shared *shared;
     writer_client_bring_fn *bring; /* NULL: the writer comes by itself */
     void *bring_context;
     int fd; /* -1: not connected */
@@ -43,7 +43,7 @@ struct writer_client {
     int64_t batch_sent_ms; /* when rows were sent last */
 };
 
-struct writer_client *writer_client_new(const struct config *config, const struct writer_shared *shared)
+struct writer_client *writer_client_new(const struct config *config, struct writer_shared *shared)
 {
     struct writer_client *client = sys_calloc(1, sizeof *client);
 
@@ -377,9 +377,14 @@ static enum err tell(struct writer_client *client, enum writer_frame_kind kind, 
     return err == ERR_OK ? ERR_OK : ERR_UNAVAILABLE;
 }
 
-enum err writer_client_purged(struct writer_client *client, const int64_t *ids, size_t count)
+enum err writer_client_purged(struct writer_client *client, int64_t *ids, size_t count)
 {
-    return tell(client, WRITER_FRAME_PURGED, ids, count);
+    struct writer_shares_paid paid = {.unknown = count};
+
+    if (client->shared)
+        paid = writer_shares_pay(&client->shared->shares, ids, count);
+    enum err err = tell(client, WRITER_FRAME_DRAINED, ids, paid.whole);
+    return err == ERR_OK ? tell(client, WRITER_FRAME_PURGED, ids + paid.whole, paid.unknown) : err;
 }
 
 enum err writer_client_drained(struct writer_client *client, const int64_t *ids, size_t count)

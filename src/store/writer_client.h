@@ -8,9 +8,9 @@
 #include "store/writer_frame.h"
 
 /* A connection to the writer, for one thread; made when it is first needed, and again after a loss. CONFIG and SHARED
- * (may be NULL) must outlive it. */
+ * (NULL: not known) must outlive it. */
 struct writer_client;
-struct writer_client *writer_client_new(const struct config *config, const struct writer_shared *shared);
+struct writer_client *writer_client_new(const struct config *config, struct writer_shared *shared);
 /* FN is called before each connection that CLIENT makes, for a process that has to bring a writer about itself. Its
  * error ends what was asked for with nothing written, and WHY is then that of FN. */
 typedef enum err writer_client_bring_fn(void *context, struct buf *why);
@@ -68,10 +68,10 @@ enum err writer_client_drop(struct writer_client *client, uint64_t number, struc
 enum err writer_client_keep_purges(struct writer_client *client, const struct str *purges, size_t purges_count,
                                    int64_t *outbox_id, struct buf *why) ERR_CHECKED;
 /* Tells the writer what has been carried out of the outbox, and waits for no answer: the purges of writes, whose
- * answers named these rows, each row once for each write; or whole rows, whoever they are of. A row of which nothing is
- * left is removed with one of the next commits, or soon after by one of its own; one that is not (ERR_UNAVAILABLE, or
- * the writer had too many to remember) will be carried out once more. */
-enum err writer_client_purged(struct writer_client *client, const int64_t *ids, size_t count) ERR_CHECKED;
+ * answers named these rows, each row once for each write (IDS are sorted anew); or whole rows, whoever they are of. A
+ * row of which nothing is left is removed with one of the next commits, or soon after by one of its own; one that is
+ * not (ERR_UNAVAILABLE, or the writer had too many to remember) may be carried out once more. */
+enum err writer_client_purged(struct writer_client *client, int64_t *ids, size_t count) ERR_CHECKED;
 enum err writer_client_drained(struct writer_client *client, const int64_t *ids, size_t count) ERR_CHECKED;
 
 /* Tells the writer that the changes of scores up to NUMBER have been told everywhere, so that their log (schema.h) can

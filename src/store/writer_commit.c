@@ -121,8 +121,6 @@ static bool may_change_scores(struct writer_commit_item *const *items, size_t co
 
 void writer_commit_note(struct writer_db *db, struct writer_shared *shared, uint64_t written, bool scores)
 {
-    if (!shared)
-        return;
     if (scores)
         atomic_store(&shared->scores, writer_db_scores(db));
     atomic_fetch_add(&shared->committed, written);
@@ -147,24 +145,25 @@ static bool is_to_purge(const struct writer_commit_item *item)
     return item->outcome.err == ERR_OK && !item->outcome.repeated && item->request.purges.len > 0;
 }
 
-/* What the items purge, as one row of the outbox; *SHARES of them have a part in it. */
+/* What the items purge, as one row of the outbox, in which some of them have a share. */
 static enum err keep_purges(struct writer_db *db, struct writer_commit_item *const *items, size_t count,
-                            int64_t *outbox_id, size_t *shares, struct buf *why)
+                            struct buf *why)
 {
+    int64_t outbox_id = 0;
+    size_t shares = 0;
     struct buf purges = {0};
     enum err err = ERR_OK;
 
-    *shares = 0;
     for (size_t i = 0; i < count; i++)
         if (is_to_purge(items[i])) {
             buf_add_str(&purges, items[i]->request.purges);
-            ++*shares;
+            shares++;
         }
-    if (*shares > 0)
-        err = writer_db_keep(db, buf_str(&purges), outbox_id, why);
+    if (shares > 0)
+        err = writer_db_keep(db, buf_str(&purges), shares, &outbox_id, why);
     for (size_t i = 0; err == ERR_OK && i < count; i++)
         if (is_to_purge(items[i]))
-            items[i]->outcome.outbox_id = *outbox_id;
+            items[i]->outcome.outbox_id = outbox_id;
     buf_free(&purges);
     return err;
 }
@@ -173,8 +172,6 @@ static enum err keep_purges(struct writer_db *db, struct writer_commit_item *con
 static enum err run_group(struct writer_db *db, struct writer_commit_item *const *items, size_t *count, bool removing,
                           size_t *written, struct buf *why)
 {
-    int64_t outbox_id = 0;
-    size_t shares = 0;
     enum err err;
 
     *written = 0;
@@ -188,13 +185,11 @@ static enum err run_group(struct writer_db *db, struct writer_commit_item *const
         writer_db_rollback(db);
         return ERR_OK;
     }
-    err = keep_purges(db, items, *count, &outbox_id, &shares, why);
+    err = keep_purges(db, items, *count, why);
     if (err == ERR_OK)
         err = writer_db_commit(db, why);
     else
         writer_db_rollback(db);
-    if (err == ERR_OK && shares > 0)
-        writer_db_share(db, outbox_id, shares);
     return err;
 }
 
@@ -304,7 +299,7 @@ static void commit_batch(struct batch *batch, struct str purges, struct writer_s
 
     if (batch->outcome.err == ERR_OK) {
         int64_t *outbox_id = &batch->outcome.outbox_id;
-        enum err err = purges.len > 0 ? writer_db_keep(batch->db, purges, outbox_id, &why) : ERR_OK;
+        enum err err = purges.len > 0 ? writer_db_keep(batch->db, purges, 1, outbox_id, &why) : ERR_OK;
         if (err == ERR_OK)
             err = writer_db_commit(batch->db, &why);
         else

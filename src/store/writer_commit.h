@@ -22,8 +22,7 @@ struct writer_commit_item {
 };
 
 /* Carries out the first of ITEMS (at least one) as one transaction and answers them, after the commit. How many they
- * were: a group ends early when it has taken long. What the outbox is rid of by the way fails nobody. SHARED may be
- * NULL. */
+ * were: a group ends early when it has taken long. What the outbox is rid of by the way fails nobody. */
 size_t writer_commit_group(struct writer_db *db, struct writer_commit_item *const *items, size_t count,
                            struct writer_shared *shared);
 
@@ -42,7 +41,7 @@ void writer_commit_fail(struct writer_db_outcome *outcome, enum err err, struct 
 void writer_commit_answer(struct writer_commit_item *const *items, size_t count);
 
 /* A transaction with WRITTEN writes has been committed, before anybody is answered. SCORES: it may have changed some
- * that nobody tells of. SHARED may be NULL. */
+ * that nobody tells of. */
 void writer_commit_note(struct writer_db *db, struct writer_shared *shared, uint64_t written, bool scores);
 
 void writer_commit_item_fini(struct writer_commit_item *item);

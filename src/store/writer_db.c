@@ -179,14 +179,15 @@ static enum err connect_database(struct writer_db *db, struct buf *why)
     return err;
 }
 
-enum err writer_db_open(const struct config *config, unsigned migrations, struct writer_db **out, struct buf *why)
+enum err writer_db_open(const struct config *config, unsigned migrations, struct writer_shares *shares,
+                        struct writer_db **out, struct buf *why)
 {
     struct writer_db *db = sys_calloc(1, sizeof *db);
 
     db->config = config;
     db->migrations = migrations;
     db->scripts = writer_script_new(check_deadline, db);
-    db->outbox = writer_outbox_new();
+    db->outbox = writer_outbox_new(shares);
     db->replay = writer_replay_new();
     db->position = writer_position_new();
     db->scores = writer_scores_new();
@@ -373,19 +374,14 @@ static void take_back(struct writer_db *db)
     buf_free(&ignored);
 }
 
-enum err writer_db_keep(struct writer_db *db, struct str purges, int64_t *outbox_id, struct buf *why)
+enum err writer_db_keep(struct writer_db *db, struct str purges, size_t writes, int64_t *outbox_id, struct buf *why)
 {
-    return OWN(db, writer_outbox_add(db->outbox, db->db, sys_now_ms(), purges, outbox_id, why));
+    return OWN(db, writer_outbox_add(db->outbox, db->db, sys_now_ms(), purges, writes, outbox_id, why));
 }
 
 enum err writer_db_keep_left(struct writer_db *db, struct str purges, int64_t *outbox_id, struct buf *why)
 {
-    return OWN(db, writer_outbox_add(db->outbox, db->db, 0, purges, outbox_id, why));
-}
-
-void writer_db_share(struct writer_db *db, int64_t outbox_id, size_t writes)
-{
-    writer_outbox_share(db->outbox, outbox_id, writes);
+    return OWN(db, writer_outbox_add(db->outbox, db->db, 0, purges, 1, outbox_id, why));
 }
 
 int64_t writer_db_last_kept(struct writer_db *db)
@@ -539,8 +535,8 @@ enum err writer_db_note_purged(struct writer_db *db, const struct writer_frame_r
     writer_outbox_note_told(db->outbox, request->told);
     if (request->kind == WRITER_FRAME_CHANGED)
         return writer_outbox_note_changed(db->outbox, &request->values);
-    if (request->kind == WRITER_FRAME_PURGED || request->kind == WRITER_FRAME_DRAINED)
-        return writer_outbox_note(db->outbox, request->ids, request->ids_count, request->kind == WRITER_FRAME_DRAINED);
+    if (request->kind == WRITER_FRAME_DRAINED)
+        return writer_outbox_note(db->outbox, request->ids, request->ids_count);
     for (size_t i = 0; i < request->ids_count; i++)
         writer_scores_note(db->scores, (uint64_t)request->ids[i]);
     return ERR_OK;

@@ -10,6 +10,7 @@
 #include "config/config.h"
 #include "store/writer_frame.h"
 #include "store/writer_position.h"
+#include "store/writer_shares.h"
 
 /* Why a write is answered with ERR_IO that was answered before under its key: what has come of it cannot be told. */
 #define WRITER_DB_UNREADABLE "it was answered before, by another version, and what that was cannot be read"
@@ -30,9 +31,9 @@ struct writer_db_outcome {
 void writer_db_outcome_clear(struct writer_db_outcome *outcome);
 
 /* Migrates the configured database up to MIGRATIONS (migrate.h), which is made where there is none, and opens it: WAL,
- * synchronous=FULL, no automatic checkpoints. The caller holds the writer's lock. CONFIG must outlive it. */
-enum err writer_db_open(const struct config *config, unsigned migrations, struct writer_db **out,
-                        struct buf *why) ERR_CHECKED;
+ * synchronous=FULL, no automatic checkpoints. The caller holds the writer's lock. CONFIG and SHARES must outlive it. */
+enum err writer_db_open(const struct config *config, unsigned migrations, struct writer_shares *shares,
+                        struct writer_db **out, struct buf *why) ERR_CHECKED;
 /* Copies the whole WAL into the database, where no reader keeps it from it, and closes. NULL is a no-op. */
 void writer_db_close(struct writer_db **db);
 
@@ -56,12 +57,11 @@ void writer_db_apply_row(struct writer_db *db, const struct writer_frame_request
 /* Whether SQL can be prepared; it then is. */
 enum err writer_db_prepare(struct writer_db *db, struct str sql, struct buf *why) ERR_CHECKED;
 
-/* PURGES, a list of outbox_encode, to the outbox, inside the transaction. */
-enum err writer_db_keep(struct writer_db *db, struct str purges, int64_t *outbox_id, struct buf *why) ERR_CHECKED;
+/* PURGES, a list of outbox_encode, of so many WRITES, to the outbox, inside the transaction. */
+enum err writer_db_keep(struct writer_db *db, struct str purges, size_t writes, int64_t *outbox_id,
+                        struct buf *why) ERR_CHECKED;
 /* The same for purges that nobody but whoever drains the outbox will carry out: at once. */
 enum err writer_db_keep_left(struct writer_db *db, struct str purges, int64_t *outbox_id, struct buf *why) ERR_CHECKED;
-/* Row OUTBOX_ID, which has been committed, has the purges of so many WRITES. */
-void writer_db_share(struct writer_db *db, int64_t outbox_id, size_t writes);
 /* The highest id that a row of the outbox has had; 0 without any, or where it cannot be told. */
 int64_t writer_db_last_kept(struct writer_db *db);
 /* Whether a write was answered under REQUEST's key. Needs no transaction. */
@@ -78,9 +78,9 @@ enum err writer_db_resolve_failed(struct writer_db *db, uint64_t id, uint64_t su
 
 /* Where the log of scores stands (schema.h); 0 where that cannot be told. */
 uint64_t writer_db_scores(struct writer_db *db);
-/* What REQUEST, one that says what has been purged, names has been carried out: rows of the outbox, to be removed by a
- * transaction to come; changes of tables, to be noted by one; scores that have been told, whose log is to be cut by
- * one; or the schema is another one. ERR_LIMIT: too many are waiting for one, and these are not remembered. */
+/* What REQUEST, one that says what has been purged, names has been carried out: whole rows of the outbox, to be removed
+ * by a transaction to come; changes of tables, to be noted by one; scores that have been told, whose log is to be cut
+ * by one; or the schema is another one. ERR_LIMIT: too many are waiting for one, and these are not remembered. */
 enum err writer_db_note_purged(struct writer_db *db, const struct writer_frame_request *request) ERR_CHECKED;
 bool writer_db_has_purged(const struct writer_db *db);
 /* Removes those rows, and notes those changes, inside the transaction; when it fails, they have all stayed and will be

@@ -6,9 +6,8 @@
  * tables again for a database that has lost them. The one about what is the writer's own is prepared when it is first
  * needed, and only where something is watched: without that a commit would write a page more for nothing.
  *
- * A row has the purges of all writes of a commit, each of which is carried out by who asked for it. How many are still
- * to come is remembered here alone: a row of which that is forgotten, or of which somebody never tells, is left to
- * whoever drains the outbox.
+ * A row has the purges of all writes of a commit, each of which is carried out by who asked for it (writer_shares). One
+ * of which somebody never tells is left to whoever drains the outbox.
  *
  * Invariant: a number leaves the list of those noted only when the removal of its row has been committed, or when the
  * connection goes; what was noted of a table stays until it is written. With the rows goes the number that their purges
@@ -24,6 +23,7 @@
 #include "store/schema.h"
 
 struct writer_outbox {
+    struct writer_shares *shares;
     sqlite3_stmt *insert, *remove, *tell; /* all or none, but when broken */
     uint64_t told;                        /* the highest number noted */
     bool broken;                          /* something failed: they are to be prepared anew */
@@ -37,18 +37,17 @@ struct writer_outbox {
         bool written; /* by the open transaction */
     } * changed;
     size_t changed_count;
-    struct shared {
-        int64_t id;
-        size_t left; /* writes that are not purged yet */
-    } shared[WRITER_OUTBOX_SHARED_MAX];
-    size_t shared_count;
     size_t count, removed; /* noted; the first of them removed by the open transaction */
     int64_t noted[WRITER_OUTBOX_NOTED_MAX];
 };
 
-struct writer_outbox *writer_outbox_new(void)
+struct writer_outbox *writer_outbox_new(struct writer_shares *shares)
 {
-    return sys_calloc(1, sizeof(struct writer_outbox));
+    struct writer_outbox *outbox = sys_calloc(1, sizeof *outbox);
+
+    outbox->shares = shares;
+    writer_shares_forget(shares);
+    return outbox;
 }
 
 static void drop_statements(struct writer_outbox *outbox)
@@ -77,7 +76,8 @@ void writer_outbox_free(struct writer_outbox **outbox)
 void writer_outbox_disconnect(struct writer_outbox *outbox)
 {
     drop_statements(outbox);
-    outbox->count = outbox->removed = outbox->shared_count = 0;
+    writer_shares_forget(outbox->shares);
+    outbox->count = outbox->removed = 0;
     outbox->outdated = false;
 }
 
@@ -120,8 +120,8 @@ static enum err run(struct writer_outbox *outbox, sqlite3 *db, sqlite3_stmt *sta
     return ERR_OK;
 }
 
-enum err writer_outbox_add(struct writer_outbox *outbox, sqlite3 *db, int64_t at_ms, struct str items, int64_t *id,
-                           struct buf *why)
+enum err writer_outbox_add(struct writer_outbox *outbox, sqlite3 *db, int64_t at_ms, struct str items, size_t writes,
+                           int64_t *id, struct buf *why)
 {
     enum err err = writer_outbox_connect(outbox, db, why);
 
@@ -134,6 +134,9 @@ enum err writer_outbox_add(struct writer_outbox *outbox, sqlite3 *db, int64_t at
         return err;
     sqlite3_clear_bindings(outbox->insert);
     *id = sqlite3_last_insert_rowid(db);
+    /* Before anybody can see the row. The number may have been that of another one, whose transaction was taken back.
+     */
+    writer_shares_set(outbox->shares, *id, writes);
     return ERR_OK;
 }
 
@@ -149,34 +152,12 @@ int64_t writer_outbox_last(sqlite3 *db)
     return id;
 }
 
-void writer_outbox_share(struct writer_outbox *outbox, int64_t id, size_t writes)
-{
-    if (outbox->shared_count < WRITER_OUTBOX_SHARED_MAX)
-        outbox->shared[outbox->shared_count++] = (struct shared){.id = id, .left = writes};
-}
-
-/* Whether nothing is left of row ID, now that one of its writes is purged, or all are. */
-static bool is_purged(struct writer_outbox *outbox, int64_t id, bool whole)
-{
-    size_t at = 0;
-
-    while (at < outbox->shared_count && outbox->shared[at].id != id)
-        at++;
-    if (at == outbox->shared_count)
-        return whole;
-    if (!whole && --outbox->shared[at].left > 0)
-        return false;
-    outbox->shared[at] = outbox->shared[--outbox->shared_count];
-    return true;
-}
-
-enum err writer_outbox_note(struct writer_outbox *outbox, const int64_t *ids, size_t count, bool whole)
+enum err writer_outbox_note(struct writer_outbox *outbox, const int64_t *ids, size_t count)
 {
     if (count > WRITER_OUTBOX_NOTED_MAX - outbox->count)
         return ERR_LIMIT;
-    for (size_t i = 0; i < count; i++)
-        if (is_purged(outbox, ids[i], whole))
-            outbox->noted[outbox->count++] = ids[i];
+    memcpy(outbox->noted + outbox->count, ids, count * sizeof *ids);
+    outbox->count += count;
     return ERR_OK;
 }
 

@@ -11,12 +11,14 @@
 #include <sqlite3.h>
 
 #include "config/params.h"
+#include "store/writer_shares.h"
 
-enum { WRITER_OUTBOX_NOTED_MAX = 4096, WRITER_OUTBOX_SHARED_MAX = 1024, WRITER_OUTBOX_TABLES_MAX = 1024 };
+enum { WRITER_OUTBOX_NOTED_MAX = 4096, WRITER_OUTBOX_TABLES_MAX = 1024 };
 
 struct writer_outbox;
 
-struct writer_outbox *writer_outbox_new(void);
+/* SHARES, of its rows, must outlive it. */
+struct writer_outbox *writer_outbox_new(struct writer_shares *shares);
 void writer_outbox_free(struct writer_outbox **outbox);
 /* The connection is about to be closed: its statements go, and what was noted, for its numbers may mean other rows in
  * the database that is opened next. */
@@ -24,18 +26,16 @@ void writer_outbox_disconnect(struct writer_outbox *outbox);
 
 /* Makes the table where there is none, and prepares the statements. */
 enum err writer_outbox_connect(struct writer_outbox *outbox, sqlite3 *db, struct buf *why) ERR_CHECKED;
-/* A new row of ITEMS (of outbox_encode), committed AT_MS. */
-enum err writer_outbox_add(struct writer_outbox *outbox, sqlite3 *db, int64_t at_ms, struct str items, int64_t *id,
-                           struct buf *why) ERR_CHECKED;
+/* A new row of ITEMS (of outbox_encode) of so many WRITES (1 or more), committed AT_MS. */
+enum err writer_outbox_add(struct writer_outbox *outbox, sqlite3 *db, int64_t at_ms, struct str items, size_t writes,
+                           int64_t *id, struct buf *why) ERR_CHECKED;
 
 /* The highest id that a row has had; 0 without any, or where it cannot be told. */
 int64_t writer_outbox_last(sqlite3 *db);
 
-/* Row ID, which has been committed, has the purges of so many WRITES. */
-void writer_outbox_share(struct writer_outbox *outbox, int64_t id, size_t writes);
-/* Remembers rows to be removed, once all of their writes are purged: IDS name a row for each of them; or WHOLE rows.
- * ERR_LIMIT, and none of them is, when there would be more than WRITER_OUTBOX_NOTED_MAX. */
-enum err writer_outbox_note(struct writer_outbox *outbox, const int64_t *ids, size_t count, bool whole) ERR_CHECKED;
+/* Remembers rows to be removed. ERR_LIMIT, and none of them is, when there would be more than WRITER_OUTBOX_NOTED_MAX.
+ */
+enum err writer_outbox_note(struct writer_outbox *outbox, const int64_t *ids, size_t count) ERR_CHECKED;
 /* Remembers up to which changes of TABLES what depends on them has been purged. Without any: that the schema is another
  * one, so that the connection is to be opened anew. ERR_LIMIT: more than WRITER_OUTBOX_TABLES_MAX tables. */
 enum err writer_outbox_note_changed(struct writer_outbox *outbox, const struct params_values *tables) ERR_CHECKED;

@@ -201,8 +201,7 @@ class Stack:
         wait_for("they have gone", lambda: not any(running(pid) for pid in pids))
 
     def wait_for_outbox(self):
-        """Until no purge that came with a write is left. Where the writer is slow to hear that one was carried out, the housekeeper does so
-        once more, and what has been read since is not cached any more."""
+        """Until no purge that came with a write is left, whoever carries it out."""
         def count():
             with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30)) as database:
                 return database.execute("SELECT count(*) FROM larder_outbox").fetchone()[0]

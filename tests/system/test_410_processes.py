@@ -200,6 +200,24 @@ def test_a_stopped_writer_gets_an_honest_answer_in_time(make_stack):
     wait_for("the writer takes writes again", lambda: stack.request("PUT", PATHS[0], admin=True, json=STOCK).status_code == 200)
 
 
+def test_what_was_purged_is_not_purged_again_while_the_writer_stands_still(make_stack):
+    """It is the writer that removes from the outbox what has been carried out."""
+    stack, left = make_stack("--l2", "memory"), 0
+    writer = stack.children("writer")[0]
+    with contextlib.closing(sqlite3.connect(f"file:{stack.database}?mode=ro", uri=True, timeout=30)) as database:
+        for _ in range(10):
+            assert stack.request("PUT", PATHS[0], admin=True, json=STOCK).status_code == 200
+            stack.signal(writer, signal.SIGSTOP)
+            try:
+                left += database.execute("SELECT count(*) FROM larder_outbox").fetchone()[0]
+                assert stack.get(PATHS[0]).headers["X-Cache"] == "MISS"
+                time.sleep(0.15)  # in which the housekeeper looks some ten times
+                assert stack.get(PATHS[0]).headers["X-Cache"] == "HIT"
+            finally:
+                stack.signal(writer, signal.SIGCONT)
+    assert left > 0, "the writer was always faster"
+
+
 def test_reloading_twenty_times_under_load_costs_nobody_an_answer(herd):
     wait_for("one generation is there", lambda: len(children(herd.larder_pid)) == 4)
     descriptors = len(os.listdir(f"/proc/{herd.larder_pid}/fd"))

@@ -97,10 +97,9 @@ static void purges_of_a_group_are_one_row_of_its_commit(void **state)
     buf_free(&bytes);
 }
 
-static void a_row_stays_until_all_of_its_writes_are_purged(void **state)
+static void check_shares(struct writer_fixture *it, bool last_shares)
 {
     enum { WRITES = 3 };
-    struct writer_fixture *it = *state;
     struct buf bytes = {0};
     struct writer_frame_request request = {
         .kind = WRITER_FRAME_WRITE, .sql = STR("INSERT INTO blobs (bytes) VALUES (1)"), .deadline_ms = INT64_MAX};
@@ -118,13 +117,26 @@ static void a_row_stays_until_all_of_its_writes_are_purged(void **state)
     buf_free(&bytes);
     assert_int_equal(atomic_load(&it->shared->commits), 1);
     const int64_t id = fixture_integer(it->files->database, "SELECT id FROM larder_outbox");
-    const int64_t ids[] = {id, 999999, id};
-    assert_int_equal(writer_client_purged(it->client, ids, 3), ERR_OK);
+    /* One client of the same host, and one that shares no memory with the writer. */
+    struct writer_client *apart = writer_client_new(&it->config, NULL);
+    assert_int_equal(writer_client_purged(it->client, (int64_t[]){id, 999999}, 2), ERR_OK);
+    assert_int_equal(writer_client_purged(apart, (int64_t[]){999999, id}, 2), ERR_OK);
     writer_fixture_must_write(it, "INSERT INTO counters VALUES ('a', 1)");
     writer_fixture_must_write(it, "UPDATE counters SET value = 2");
     assert_int_equal(writer_fixture_count(it, OUTBOX_FIXTURE_ROWS), 1);
-    assert_int_equal(writer_client_purged(it->client, ids, 1), ERR_OK);
+    assert_int_equal(writer_client_purged(last_shares ? it->client : apart, (int64_t[]){id}, 1), ERR_OK);
     outbox_fixture_await(it, 0);
+    writer_client_free(&apart);
+}
+
+static void a_row_stays_until_all_of_its_writes_are_purged(void **state)
+{
+    check_shares(*state, true);
+}
+
+static void a_row_goes_too_when_the_last_who_purges_is_no_part_of_the_host(void **state)
+{
+    check_shares(*state, false);
 }
 
 static void a_batch_leaves_its_purges_with_its_rows(void **state)
@@ -538,6 +550,7 @@ int main(void)
         WITH_WRITER(purges_alone_are_kept_too),
         WITH_WRITER(purges_of_a_group_are_one_row_of_its_commit),
         WITH_WRITER(a_row_stays_until_all_of_its_writes_are_purged),
+        WITH_WRITER(a_row_goes_too_when_the_last_who_purges_is_no_part_of_the_host),
         WITH_WRITER(a_batch_leaves_its_purges_with_its_rows),
         WITH_WRITER(what_was_carried_out_is_removed_by_itself),
         WITH_WRITER(what_was_carried_out_is_removed_by_the_next_write),
