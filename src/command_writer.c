@@ -26,6 +26,8 @@
 
 #define POLL_MS 1
 #define PROGRAM_MAX 4096
+/* A command may well use the writer that is there. */
+#define LOCK_MS 250
 
 struct command_writer {
     pid_t pid; /* 0: the server's */
@@ -108,7 +110,7 @@ int command_writer_run(const char *config_path)
     if (shared && config_load(config_path, report, &config) == ERR_OK) {
         /* What is no error the command itself says; that a server has the lock is as good as having it. */
         log_init(STDERR_FILENO, LOG_LEVEL_ERROR, config->log.format);
-        code = writer_run(config, MIGRATE_ALL, shared, &child_stop);
+        code = writer_run(config, MIGRATE_ALL, LOCK_MS, shared, &child_stop);
         config_free(&config);
     } else if (shared) {
         say_failed(shared, report_count(report) > 0 ? report_line(report, 0) : "its configuration cannot be read");

@@ -25,6 +25,9 @@
 #include "store/migrate.h"
 #include "store/writer.h"
 
+/* A writer that was killed lives on while the disk syncs for it, and who has to end a successor's is not locked out. */
+#define LOCK_MS 1000
+
 /* The shared half of the cache, as long as a generation uses it. */
 struct shared_cache {
     struct cache_shared *it;
@@ -326,7 +329,7 @@ static int run_writer(const struct supervisor_generation *generation, const stru
     const struct loaded *loaded = generation->app;
     /* Whoever holds the listener keeps a successor of a killed supervisor from its place. */
     close(child->listener);
-    return writer_run(generation->config, loaded->migrations, loaded->shared.writer, child->stop);
+    return writer_run(generation->config, loaded->migrations, LOCK_MS, loaded->shared.writer, child->stop);
 }
 
 static enum supervisor_progress housekeeper_progress(const struct supervisor_generation *generation)

@@ -319,6 +319,14 @@ void sys_hold_streams(void)
             return;
 }
 
+void sys_take_signals(const sigset_t *mask)
+{
+    sigset_t before;
+
+    sigprocmask(SIG_SETMASK, mask, &before);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
 void sys_leave_streams(void)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);

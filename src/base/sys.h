@@ -6,6 +6,8 @@
 #ifndef LARDER_SYS_H
 #define LARDER_SYS_H
 
+#include <signal.h>
+
 #include "base/str.h"
 
 /* Milliseconds since the epoch (CLOCK_REALTIME), for what is stored and shown. */
@@ -50,6 +52,10 @@ int sys_open_memory(struct str bytes);
 
 /* How long the file is; 0 when there is none. */
 uint64_t sys_file_size(const char *path);
+
+/* Lets pending signals be handled that MASK does not block. ppoll and epoll_pwait do not when they find something ready
+ * at once, so a loop with more to do each time would never hear of them. */
+void sys_take_signals(const sigset_t *mask);
 
 /* Standard input and output become /dev/null: nobody has to wait for the end of this process to be sure that no more
  * comes. */

@@ -35,13 +35,13 @@ enum {
     ACCEPT_PAUSE_MS = 10,
     LOCK_RETRY_MS = 1000,
     LOCK_HASTE_MS = 50, /* at first, for a predecessor that is just going */
-    LOCK_HASTY_TRIES = 5,
     PURGED_MS = 20, /* for which rows of the outbox may wait for company before they are removed */
 };
 
 struct writer {
     const struct config *config;
     unsigned migrations;
+    int64_t lock_ms;
     struct writer_shared *shared;
     const volatile sig_atomic_t *stop;
     sigset_t signals; /* the mask while waiting */
@@ -411,13 +411,14 @@ static int patience_ms(const struct writer *writer)
 static bool take_lock(struct writer *writer, struct buf *why)
 {
     const char *database = writer->config->store.database;
+    const int64_t hasty_ms = sys_monotonic_ms() + writer->lock_ms;
     int64_t told = -1, holder;
 
-    for (int tries = 0; !*writer->stop; tries++) {
+    while (!*writer->stop) {
         enum err err = writer_socket_lock(database, &writer->lock, &holder, why);
         if (err != ERR_BUSY)
             return err == ERR_OK;
-        bool hasty = tries < LOCK_HASTY_TRIES;
+        bool hasty = sys_monotonic_ms() < hasty_ms;
         if (!hasty && holder != told) {
             struct buf reason = {0};
             buf_printf(&reason, "the process %lld writes to %s already; this larder only reads until that one ends",
@@ -483,11 +484,9 @@ static void send_rest(struct writer *writer)
         work(writer, 100);
 }
 
-/* What is left in the journal, for as long as a drain may take; it keeps the rest. */
-static void apply_rest(struct writer *writer)
+/* What is left in the journal, until END_MS; it keeps the rest. */
+static void apply_rest(struct writer *writer, int64_t end_ms)
 {
-    const int64_t end_ms = sys_monotonic_ms() + writer->config->server.drain_timeout_ms;
-
     while (writer_behind_due_ms(writer->behind, false) <= sys_monotonic_ms() && sys_monotonic_ms() < end_ms)
         if (!writer_behind_apply(writer->behind))
             break;
@@ -496,6 +495,8 @@ static void apply_rest(struct writer *writer)
 /* The way out. Nobody new; of those who are there, what they have sent already. */
 static void drain(struct writer *writer)
 {
+    const int64_t end_ms = sys_monotonic_ms() + writer->config->server.drain_timeout_ms;
+
     writer_socket_unlink(writer->config->store.database);
     set_state(writer, WRITER_STARTING, "");
     accept_peers(writer);
@@ -513,7 +514,7 @@ static void drain(struct writer *writer)
     }
     sweep(writer);
     send_rest(writer);
-    apply_rest(writer);
+    apply_rest(writer, end_ms);
     if (writer_db_has_purged(writer->db))
         remove_purged(writer);
 }
@@ -538,7 +539,7 @@ static void finish(struct writer *writer)
         close(writer->lock);
 }
 
-int writer_run(const struct config *config, unsigned migrations, struct writer_shared *shared,
+int writer_run(const struct config *config, unsigned migrations, int64_t lock_ms, struct writer_shared *shared,
                const volatile sig_atomic_t *stop)
 {
     struct writer *writer = sys_calloc(1, sizeof *writer);
@@ -548,6 +549,7 @@ int writer_run(const struct config *config, unsigned migrations, struct writer_s
 
     *writer = (struct writer){.config = config,
                               .migrations = migrations,
+                              .lock_ms = lock_ms,
                               .shared = shared,
                               .stop = stop,
                               .lock = -1,
@@ -559,8 +561,10 @@ int writer_run(const struct config *config, unsigned migrations, struct writer_s
     /* A limit on file sizes is an error of one write, not the end of the process. */
     signal(SIGXFSZ, SIG_IGN);
     if (start(writer, &why)) {
-        while (!*stop)
+        while (!*stop) {
             work(writer, patience_ms(writer));
+            sys_take_signals(&writer->signals);
+        }
         drain(writer);
     } else if (why.len > 0) {
         set_state(writer, WRITER_FAILED, why.p);

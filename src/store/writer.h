@@ -48,9 +48,10 @@ struct writer_shared {
 };
 
 /* The process: lock, apply MIGRATIONS (the number of the last; MIGRATE_ALL), listen, write until *STOP, then commit and
- * answer what was received, checkpoint and return. 0, or 1 when it must be started again. Signals only set *STOP:
- * they are blocked but while it waits. SIGXFSZ is ignored from then on. */
-int writer_run(const struct config *config, unsigned migrations, struct writer_shared *shared,
+ * answer what was received, checkpoint and return. 0, or 1 when it must be started again. A lock that is another's is
+ * waited for, and once LOCK_MS are over it says that it is locked out. Signals only set *STOP: they are blocked but
+ * between two rounds and while it waits. SIGXFSZ is ignored from then on. */
+int writer_run(const struct config *config, unsigned migrations, int64_t lock_ms, struct writer_shared *shared,
                const volatile sig_atomic_t *stop);
 
 #endif

@@ -349,6 +349,8 @@ static void await_peer(struct batch *batch, const volatile sig_atomic_t *stop, c
     struct writer_peer *peer = batch->peer;
     struct pollfd ready = {.fd = peer->fd, .events = writer_peer_has_unsent(peer) ? POLLOUT : POLLIN};
     const struct timespec patience = {.tv_sec = WRITER_PEER_PATIENCE_MS / 1000};
+
+    sys_take_signals(signals);
     int count = *stop ? 0 : ppoll(&ready, 1, &patience, signals);
 
     if (*stop) {

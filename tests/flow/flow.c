@@ -341,7 +341,7 @@ static _Noreturn void run_writer(const struct flow *flow)
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     sigaction(SIGTERM, &action, NULL);
-    _exit(writer_run(flow->config, MIGRATE_ALL, flow->shared.writer, &writer_stop));
+    _exit(writer_run(flow->config, MIGRATE_ALL, 250, flow->shared.writer, &writer_stop));
 }
 
 void flow_start_writer(struct flow *flow)

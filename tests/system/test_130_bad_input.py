@@ -31,9 +31,9 @@ def target(make_session_stack):
 
 
 def database(stack):
-    """All there is, but for what the housekeeper removes when it comes to it."""
+    """All there is, but for what the housekeeper has the writer note or remove when it comes to it."""
     with sqlite3.connect(f"file:{stack.database}?mode=ro", uri=True) as db:
-        return [line for line in db.iterdump() if not line.startswith('INSERT INTO "larder_score_log"')]
+        return [line for line in db.iterdump() if not line.startswith(('INSERT INTO "larder_score_log"', 'INSERT INTO "larder_changes"'))]
 
 
 def state(stack):

@@ -108,6 +108,55 @@ static void told_to_stop_it_answers_what_it_was_sent(void **state)
     assert_true(stat(path, &status) != 0 || status.st_size == 0);
 }
 
+/* A client that sends FRAME again and again, as fast as it is taken. Its exit status: 0 when nobody takes it any more,
+ * 1 when that took too long. */
+static pid_t fork_flood(int fd, struct str frame)
+{
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid > 0)
+        return pid;
+    const int64_t end_ms = sys_monotonic_ms() + WRITER_PROCESS_PATIENCE_MS;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    while (sys_monotonic_ms() < end_ms)
+        if (send(fd, frame.p, frame.len, MSG_NOSIGNAL) < 0)
+            _exit(0);
+    shutdown(fd, SHUT_WR);
+    _exit(1);
+}
+
+static void told_to_stop_it_does_so_whatever_it_is_being_sent(void **state)
+{
+    /* Slower than it is sent, so that there is always more of it. */
+    static const char sql[] = "INSERT INTO blobs (bytes) WITH RECURSIVE steps (n) AS (SELECT 1 UNION ALL SELECT n + 1 "
+                              "FROM steps WHERE n < 5000) SELECT max(n) FROM steps";
+    const struct writer_frame_request write = {
+        .kind = WRITER_FRAME_WRITE, .sql = str_from(sql), .deadline_ms = INT64_MAX};
+    const struct writer_frame_request row = {.kind = WRITER_FRAME_BATCH_ROW};
+    struct writer_fixture *it = *state;
+
+    for (int batch = 0; batch < 2; batch++) {
+        struct buf frame = {0};
+        char answers[4096];
+        int fd = writer_raw_connect(it);
+
+        assert_int_equal(writer_frame_add_request(batch ? &row : &write, &frame), ERR_OK);
+        writer_raw_send(fd, batch ? WRITER_FRAME_BATCH_BEGIN : WRITER_FRAME_WRITE, sql, WRITER_PROCESS_PATIENCE_MS);
+        assert_int_equal(writer_raw_receive(fd), ERR_OK);
+        pid_t flood = fork_flood(fd, buf_str(&frame));
+        usleep(100000);
+        kill(it->pid, SIGTERM);
+        while (recv(fd, answers, sizeof answers, 0) > 0)
+            continue;
+        assert_int_equal(writer_process_reap(flood), 0);
+        assert_int_equal(writer_process_reap(it->pid), 0);
+        close(fd);
+        buf_free(&frame);
+        writer_fixture_start(it);
+    }
+}
+
 /* What one of the clients that count up was told; in memory that its process shares with the test. */
 struct counting {
     _Atomic int64_t acknowledged, unknown;
@@ -348,6 +397,7 @@ int main(void)
         WITH_WRITER(the_second_writer_waits_for_the_lock_and_says_who_holds_it),
         WITH_WRITER(a_writer_that_is_locked_out_can_be_stopped),
         WITH_WRITER(told_to_stop_it_answers_what_it_was_sent),
+        WITH_WRITER(told_to_stop_it_does_so_whatever_it_is_being_sent),
         WITH_WRITER(killed_at_any_time_it_loses_nothing_that_was_acknowledged),
         WITH_WRITER(a_full_disk_fails_what_does_not_fit_and_nothing_else),
         WITH_WRITER(a_database_that_is_gone_is_used_again_when_it_is_back),

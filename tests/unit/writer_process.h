@@ -37,7 +37,7 @@ static inline pid_t writer_process_fork(const struct config *config, struct writ
     sigaction(SIGTERM, &action, NULL);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     log_init(open("/dev/null", O_WRONLY), LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
-    _exit(writer_run(config, MIGRATE_ALL, shared, &writer_process_stop));
+    _exit(writer_run(config, MIGRATE_ALL, 250, shared, &writer_process_stop));
 }
 
 static inline void writer_process_await(const struct writer_shared *shared, enum writer_state state)
