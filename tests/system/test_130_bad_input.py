@@ -33,7 +33,8 @@ def target(make_session_stack):
 def database(stack):
     """All there is, but for what the housekeeper has the writer note or remove when it comes to it."""
     with sqlite3.connect(f"file:{stack.database}?mode=ro", uri=True) as db:
-        return [line for line in db.iterdump() if not line.startswith(('INSERT INTO "larder_score_log"', 'INSERT INTO "larder_changes"'))]
+        late = tuple(f'INSERT INTO "larder_{name}"' for name in ("score_log", "changes", "told"))
+        return [line for line in db.iterdump() if not line.startswith(late)]
 
 
 def state(stack):
