@@ -283,7 +283,8 @@ static void take_up(void *context, const struct supervisor_generation *generatio
     set_log(generation->config);
     serve->cache = loaded->cache;
     /* Workers wait for the writer of their generation, which may have migrations to apply. */
-    atomic_store(&serve->writer->state, WRITER_STARTING);
+    if (atomic_load(&serve->writer->state) != WRITER_LOCKED_OUT)
+        atomic_store(&serve->writer->state, WRITER_STARTING);
     atomic_store(&serve->housekeeper->state, HOUSEKEEPER_STARTING);
 }
 

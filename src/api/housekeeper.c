@@ -41,7 +41,7 @@ enum {
     WAIT_MS = 20,
     RETRY_MS = 20,
     LOOK_MS = 10,
-    GRACE_MS = 40, /* longer than a purge takes, and the writer to remove what was carried out */
+    GRACE_MS = 40, /* longer than a commit and a purge take */
     ROWS_MAX = 64,
     UNREADABLE_MS = 1000,
     WATCH_MS = 10000,
@@ -65,6 +65,7 @@ struct housekeeper {
     struct cache *cache;
     struct l2_log *log; /* NULL where there is none to follow */
     struct outbox *outbox;
+    unsigned replaced; /* of the outbox, when the shares of its rows were last forgotten */
     struct changes *changes;
     struct writer_client *writer;
     struct pace drained, synced;
@@ -148,7 +149,7 @@ static bool purge_row(struct housekeeper *housekeeper, const struct outbox_row *
            ERR_UNAVAILABLE;
 }
 
-/* Tells the writer which rows are done; one that stays is only purged again after the next start. */
+/* Tells the writer which rows are done; of one that stays it is told again. */
 static void remove_rows(struct housekeeper *housekeeper, const int64_t *ids, size_t count)
 {
     settle_numbers(housekeeper->app);
@@ -189,6 +190,9 @@ static bool drain_page(struct housekeeper *housekeeper, bool all, int64_t *last_
     }
     housekeeper->unreadable_since_ms = 0;
     buf_free(&why);
+    if (housekeeper->replaced != outbox_replaced(housekeeper->outbox))
+        writer_shares_forget(shares);
+    housekeeper->replaced = outbox_replaced(housekeeper->outbox);
     for (; done < count; done++) {
         if (!all && now_ms - rows[done].at_ms < GRACE_MS && rows[done].at_ms <= now_ms)
             break;
@@ -196,7 +200,7 @@ static bool drain_page(struct housekeeper *housekeeper, bool all, int64_t *last_
             err = ERR_UNAVAILABLE;
         if (err != ERR_OK)
             break;
-        writer_shares_set(shares, rows[done].id, 0);
+        writer_shares_set_whole(shares, rows[done].id);
         *last_id = ids[done] = rows[done].id;
     }
     remove_rows(housekeeper, ids, done);

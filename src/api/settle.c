@@ -4,7 +4,7 @@
  * thread keeps what could not be told.
  *
  * Invariant: a call that is done is in force on this host, and is told to L2 or kept until it can be; purges are rid of
- * the outbox only after L2 has them. Telling twice, or in another order than was committed, does no harm.
+ * the outbox only after L2 has them. Telling twice, or in another order than was committed, answers nobody wrongly.
  */
 #include "api/settle.h"
 
@@ -163,7 +163,7 @@ static void tell_purges(struct app_thread *thread, const struct settle_call *cal
     size_t kept;
     int64_t *ids = list_kept(calls, &kept);
     settle_numbers(thread->app);
-    /* What fails here is carried out once more, which does no harm. */
+    /* What fails here is carried out once more. */
     (void)!writer_client_purged(thread->writer, ids, kept);
     free(ids);
 }

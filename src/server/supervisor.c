@@ -529,8 +529,10 @@ static bool turn(struct supervisor *supervisor)
 /* Sleeps until a signal comes or it is time for the next turn. SIGNALS are blocked but here. */
 static void wait_for_signal(const struct supervisor *supervisor, const sigset_t *unblocked)
 {
-    if (signal_child || signal_upgrade || (signal_reload && supervisor->stage == SUPERVISOR_ALONE) ||
-        (signal_end && !supervisor->ending))
+    /* On the way out nothing else is listened to. */
+    const bool heard = signal_end || signal_upgrade || (signal_reload && supervisor->stage == SUPERVISOR_ALONE);
+
+    if (signal_child || (heard && !supervisor->ending))
         return;
     int64_t wait_ms = supervisor->ready_told && !supervisor->ending ? TURN_MS : BUSY_TURN_MS;
     if (supervisor->stage != SUPERVISOR_ALONE)

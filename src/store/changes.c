@@ -34,9 +34,10 @@ struct changes {
     struct tables *tables; /* of each resource */
     bool *unclear;         /* of each resource: it may depend on any table */
     bool is_mapped;
-    bool is_other;  /* another file was met since it was mapped */
-    int64_t schema; /* to which `tables` belong */
-    bool is_new[2]; /* by enum changes_whom: the schema is one that it has not been told of */
+    bool is_other;     /* another file was met since it was mapped */
+    unsigned replaced; /* of the outbox, when it was last looked at */
+    int64_t schema;    /* to which `tables` belong */
+    bool is_new[2];    /* by enum changes_whom: the schema is one that it has not been told of */
     struct count *counts;
     size_t counts_count;
 };
@@ -213,7 +214,8 @@ enum err changes_read(struct changes *changes, struct outbox *outbox, enum chang
     enum err err = outbox_connection(outbox, &db, why);
 
     *out = (struct changes_found){.items = NULL};
-    changes->is_other |= outbox_was_replaced(outbox);
+    changes->is_other |= changes->replaced != outbox_replaced(outbox);
+    changes->replaced = outbox_replaced(outbox);
     if (err == ERR_NOT_FOUND)
         return ERR_OK;
     if (err == ERR_OK)

@@ -24,7 +24,7 @@ struct outbox {
     char *path;
     sqlite3 *db;                    /* NULL: to be opened by the next question */
     struct rows_file file;          /* that was opened last, and has been there since; zero: none */
-    bool replaced;                  /* since that was last asked */
+    unsigned replaced;              /* how often another one was met */
     sqlite3_stmt *version, *oldest; /* NULL: to be prepared */
     bool is_read;                   /* seen_version holds */
     int64_t seen_version;
@@ -73,7 +73,7 @@ static enum err begin(struct outbox *outbox, struct buf *why)
     if (outbox->file.inode != 0 && !rows_file_stands(outbox->path, &outbox->file)) {
         disconnect(outbox);
         outbox->file = (struct rows_file){.inode = 0};
-        outbox->replaced = true;
+        outbox->replaced++;
     }
     if (outbox->db)
         return ERR_OK;
@@ -113,12 +113,9 @@ bool outbox_changed(struct outbox *outbox)
     return version != outbox->seen_version;
 }
 
-bool outbox_was_replaced(struct outbox *outbox)
+unsigned outbox_replaced(const struct outbox *outbox)
 {
-    const bool replaced = outbox->replaced;
-
-    outbox->replaced = false;
-    return replaced;
+    return outbox->replaced;
 }
 
 enum err outbox_connection(struct outbox *outbox, sqlite3 **db, struct buf *why)

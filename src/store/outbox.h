@@ -42,9 +42,8 @@ enum err outbox_told(struct outbox *outbox, uint64_t *number) ERR_CHECKED;
  * function of this module, and with no statement left behind. ERR_NOT_FOUND where there is no file. */
 enum err outbox_connection(struct outbox *outbox, struct sqlite3 **db, struct buf *why) ERR_CHECKED;
 
-/* Whether since the last call another file was met at the path than before, or none. Every function that reads looks.
- */
-bool outbox_was_replaced(struct outbox *outbox);
+/* How often another file was met at the path than before, or none. Every function that reads looks. */
+unsigned outbox_replaced(const struct outbox *outbox);
 
 /* The first item of *REST, which is moved behind it. False at the end, and at what is no list: then something is left
  * of *REST. Pure. */

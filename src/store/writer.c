@@ -9,8 +9,8 @@
  * they were about to ask was not carried out), and works off what is there. Of what a client has asked without waiting
  * for the answer, writes of a round may be carried out in another order.
  *
- * Signals are blocked but while it waits, so that none is missed and none cuts a write short. It refuses the processes
- * of other users, and holds no request back for company.
+ * Signals are blocked but between two rounds and while it waits, so that none is missed and none cuts a write short. It
+ * refuses the processes of other users, and holds no request back for company.
  */
 #include "store/writer.h"
 
@@ -35,7 +35,7 @@ enum {
     ACCEPT_PAUSE_MS = 10,
     LOCK_RETRY_MS = 1000,
     LOCK_HASTE_MS = 50, /* at first, for a predecessor that is just going */
-    PURGED_MS = 20, /* for which rows of the outbox may wait for company before they are removed */
+    PURGED_MS = 20,     /* for which rows of the outbox may wait for company before they are removed */
 };
 
 struct writer {
@@ -44,7 +44,7 @@ struct writer {
     int64_t lock_ms;
     struct writer_shared *shared;
     const volatile sig_atomic_t *stop;
-    sigset_t signals; /* the mask while waiting */
+    sigset_t signals; /* the mask between rounds, and while waiting */
     int lock, listener, epoll;
     struct writer_db *db;
     struct writer_behind *behind;
@@ -163,13 +163,13 @@ static void note_purged(struct writer *writer, struct writer_frame_request *requ
 
     if (!writer_db_has_purged(writer->db))
         writer->purged_ms = sys_monotonic_ms() + PURGED_MS;
-    /* From who does not share our memory. */
+    /* From who does not share our memory, or found nothing of the row in it. */
     if (request->kind == WRITER_FRAME_PURGED) {
         request->ids_count = writer_shares_pay(shares, request->ids, request->ids_count).whole;
         request->kind = WRITER_FRAME_DRAINED;
     } else if (request->kind == WRITER_FRAME_DRAINED) {
         for (size_t i = 0; i < request->ids_count; i++)
-            writer_shares_set(shares, request->ids[i], 0);
+            writer_shares_set_whole(shares, request->ids[i]);
     }
     (void)!writer_db_note_purged(writer->db, request);
 }
@@ -280,8 +280,11 @@ static size_t sort(struct writer *writer)
 static bool is_answered(struct writer *writer, struct writer_commit_item *item)
 {
     const struct writer_frame_request *request = &item->request;
+    int64_t until_ms = sys_monotonic_ms() + writer->config->store.write_timeout_ms;
     uint64_t before = 0;
 
+    if (request->kind == WRITER_FRAME_WRITE && request->deadline_ms < until_ms)
+        until_ms = request->deadline_ms;
     if (request->kind == WRITER_FRAME_WRITE && request->repeat_key.len > 0 &&
         writer_behind_knows(writer->behind, item)) {
         if (item->outcome.err == ERR_OK)
@@ -293,7 +296,7 @@ static bool is_answered(struct writer *writer, struct writer_commit_item *item)
         before = writer_pending_before(&writer->shared->pending, request->purges);
     if (request->kind == WRITER_FRAME_BATCH_BEGIN)
         before = atomic_load(&writer->shared->pending.accepted);
-    enum err err = before > 0 ? writer_behind_catch_up(writer->behind, before) : ERR_OK;
+    enum err err = before > 0 ? writer_behind_catch_up(writer->behind, before, until_ms) : ERR_OK;
     if (err == ERR_OK)
         return false;
     writer_commit_fail(&item->outcome, err, STR("writes accepted before cannot be applied now"));
@@ -452,7 +455,11 @@ static bool start(struct writer *writer, struct buf *why)
     const char *database = writer->config->store.database;
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
 
-    set_state(writer, WRITER_STARTING, "");
+    /* Who was locked out is so until it has the lock: its clients must not ask whoever has it instead. */
+    if (atomic_load(&writer->shared->state) != WRITER_LOCKED_OUT)
+        set_state(writer, WRITER_STARTING, "");
+    /* Another writer may give numbers from now on that were taken back from one of this memory. */
+    writer_shares_forget(&writer->shared->shares);
     if (!take_lock(writer, why))
         return false;
     set_state(writer, WRITER_STARTING, "");
@@ -476,10 +483,12 @@ static bool start(struct writer *writer, struct buf *why)
 }
 
 /* Answers that do not fit into the sockets now; for a while. */
-static void send_rest(struct writer *writer)
+static void send_rest(struct writer *writer, int64_t end_ms)
 {
-    int64_t end_ms = sys_monotonic_ms() + WRITER_PEER_PATIENCE_MS;
+    const int64_t patience_ms = sys_monotonic_ms() + WRITER_PEER_PATIENCE_MS;
 
+    if (end_ms > patience_ms)
+        end_ms = patience_ms;
     while (writer->peers_count > 0 && sys_monotonic_ms() < end_ms)
         work(writer, 100);
 }
@@ -513,7 +522,7 @@ static void drain(struct writer *writer)
             writer_peer_receive(writer->peers[i], sys_monotonic_ms());
     }
     sweep(writer);
-    send_rest(writer);
+    send_rest(writer, end_ms);
     apply_rest(writer, end_ms);
     if (writer_db_has_purged(writer->db))
         remove_purged(writer);

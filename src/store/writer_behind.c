@@ -447,7 +447,8 @@ static enum err resolve(struct writer_behind *behind, struct writer_commit_item 
 
     if (err != ERR_OK && (repeats || err != ERR_NOT_FOUND))
         return err;
-    err = writer_behind_catch_up(behind, atomic_load(&behind->pending->accepted));
+    err = writer_behind_catch_up(behind, atomic_load(&behind->pending->accepted),
+                                 sys_monotonic_ms() + behind->config->store.write_timeout_ms);
     if (err != ERR_OK) {
         buf_add_str(why, STR("writes accepted before cannot be applied now"));
         return err;
@@ -509,10 +510,10 @@ bool writer_behind_apply(struct writer_behind *behind)
     return left;
 }
 
-enum err writer_behind_catch_up(struct writer_behind *behind, uint64_t number)
+enum err writer_behind_catch_up(struct writer_behind *behind, uint64_t number, int64_t until_ms)
 {
     while (behind->applied < number)
-        if (!writer_behind_apply(behind) && behind->applied < number)
+        if ((!writer_behind_apply(behind) || sys_monotonic_ms() >= until_ms) && behind->applied < number)
             return behind->stalled_by == ERR_FULL ? ERR_FULL : ERR_BUSY;
     return ERR_OK;
 }

@@ -31,7 +31,7 @@ void writer_behind_resolve(struct writer_behind *behind, struct writer_commit_it
 int64_t writer_behind_due_ms(const struct writer_behind *behind, bool busy);
 /* Applies a batch. False when nothing is left, or it cannot be done for now. */
 bool writer_behind_apply(struct writer_behind *behind);
-/* Applies everything up to NUMBER, however long that takes. ERR_FULL, ERR_BUSY: that cannot be done for now. */
-enum err writer_behind_catch_up(struct writer_behind *behind, uint64_t number) ERR_CHECKED;
+/* Applies everything up to NUMBER, until UNTIL_MS (monotonic). ERR_FULL, ERR_BUSY: that cannot be done for now. */
+enum err writer_behind_catch_up(struct writer_behind *behind, uint64_t number, int64_t until_ms) ERR_CHECKED;
 
 #endif

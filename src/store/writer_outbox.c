@@ -37,6 +37,8 @@ struct writer_outbox {
         bool written; /* by the open transaction */
     } * changed;
     size_t changed_count;
+    int64_t added_id;      /* by the open transaction */
+    size_t added_writes;   /* of that row; 0: none was added */
     size_t count, removed; /* noted; the first of them removed by the open transaction */
     int64_t noted[WRITER_OUTBOX_NOTED_MAX];
 };
@@ -134,9 +136,9 @@ enum err writer_outbox_add(struct writer_outbox *outbox, sqlite3 *db, int64_t at
         return err;
     sqlite3_clear_bindings(outbox->insert);
     *id = sqlite3_last_insert_rowid(db);
-    /* Before anybody can see the row. The number may have been that of another one, whose transaction was taken back.
-     */
-    writer_shares_set(outbox->shares, *id, writes);
+    writer_shares_unset(outbox->shares, *id);
+    outbox->added_id = *id;
+    outbox->added_writes = writes;
     return ERR_OK;
 }
 
@@ -307,6 +309,10 @@ void writer_outbox_settle(struct writer_outbox *outbox, bool committed)
         memmove(outbox->noted, outbox->noted + outbox->removed, outbox->count * sizeof *outbox->noted);
     }
     settle_changed(outbox, committed);
+    /* Not before: what is taken back must not be known anywhere, for its number is given again. */
+    if (committed && outbox->added_writes > 0)
+        writer_shares_set(outbox->shares, outbox->added_id, outbox->added_writes);
+    outbox->added_writes = 0;
     outbox->own = outbox->outdated = false;
     outbox->removed = 0;
 }

@@ -17,7 +17,7 @@ enum { WRITER_OUTBOX_NOTED_MAX = 4096, WRITER_OUTBOX_TABLES_MAX = 1024 };
 
 struct writer_outbox;
 
-/* SHARES, of its rows, must outlive it. */
+/* SHARES, of its rows, must outlive it; what they know is forgotten now, and whenever the connection goes. */
 struct writer_outbox *writer_outbox_new(struct writer_shares *shares);
 void writer_outbox_free(struct writer_outbox **outbox);
 /* The connection is about to be closed: its statements go, and what was noted, for its numbers may mean other rows in
@@ -26,7 +26,7 @@ void writer_outbox_disconnect(struct writer_outbox *outbox);
 
 /* Makes the table where there is none, and prepares the statements. */
 enum err writer_outbox_connect(struct writer_outbox *outbox, sqlite3 *db, struct buf *why) ERR_CHECKED;
-/* A new row of ITEMS (of outbox_encode) of so many WRITES (1 or more), committed AT_MS. */
+/* A new row of ITEMS (of outbox_encode) of so many WRITES (1 or more), committed AT_MS. One in a transaction. */
 enum err writer_outbox_add(struct writer_outbox *outbox, sqlite3 *db, int64_t at_ms, struct str items, size_t writes,
                            int64_t *id, struct buf *why) ERR_CHECKED;
 

@@ -23,6 +23,21 @@ void writer_shares_set(struct writer_shares *shares, int64_t id, size_t writes)
     atomic_store(place(shares, id), writes <= LEFT_MAX ? slot_of(id, writes) : 0);
 }
 
+void writer_shares_unset(struct writer_shares *shares, int64_t id)
+{
+    atomic_store(place(shares, id), 0);
+}
+
+void writer_shares_set_whole(struct writer_shares *shares, int64_t id)
+{
+    _Atomic uint64_t *slot = place(shares, id);
+    uint64_t now = atomic_load(slot);
+
+    /* A later row has the slot for itself. */
+    while (now >> LEFT_BITS <= (uint64_t)id && !atomic_compare_exchange_weak(slot, &now, slot_of(id, 0)))
+        continue;
+}
+
 void writer_shares_forget(struct writer_shares *shares)
 {
     for (size_t i = 0; i < WRITER_SHARES_SLOTS; i++)

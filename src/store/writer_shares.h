@@ -21,10 +21,14 @@ struct writer_shares {
     _Atomic uint64_t slots[WRITER_SHARES_SLOTS];
 };
 
-/* Row ID has the purges of so many WRITES, which is for the writer to say, before it commits; 0: all of it has been
- * carried out. */
+/* Row ID, which has been committed, has the purges of so many WRITES, 1 or more. For the writer, before it answers. */
 void writer_shares_set(struct writer_shares *shares, int64_t id, size_t writes);
-/* Rows are numbered anew, or may be. For the writer. */
+/* Nothing is left of row ID. */
+void writer_shares_set_whole(struct writer_shares *shares, int64_t id);
+/* Row ID is about to be made, and what is known of that number is of another one, whose transaction was taken back, or
+ * which stood in another database. For the writer. */
+void writer_shares_unset(struct writer_shares *shares, int64_t id);
+/* Another database stands at the path, where the numbers mean other rows. */
 void writer_shares_forget(struct writer_shares *shares);
 
 struct writer_shares_paid {

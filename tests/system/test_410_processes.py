@@ -396,6 +396,25 @@ def test_sigterm_answers_what_is_under_way_and_leaves_nothing_behind(make_stack,
         assert answer.status_code == 503 and answer.headers["Content-Type"] == "application/problem+json"
 
 
+def test_signals_behind_sigterm_do_not_keep_the_supervisor_busy(make_stack):
+    stack = make_stack("--l2", "memory")
+    worker = stack.children("worker")[0]
+    stack.signal(worker, signal.SIGSTOP)  # which keeps it from ending
+    try:
+        stack.signal(stack.larder_pid, signal.SIGTERM)
+        wait_for("it has heard", lambda: "stopping" in stack.log())
+        for number in (signal.SIGHUP, signal.SIGUSR2):
+            stack.signal(stack.larder_pid, number)
+        before = cpu_seconds(stack.larder_pid)
+        time.sleep(1)
+        used = cpu_seconds(stack.larder_pid) - before
+    finally:
+        stack.signal(worker, signal.SIGCONT)
+    assert used < 0.3, f"{used} s of processor time in one second"
+    wait_for("larder has ended", lambda: not running(stack.larder_pid))
+    assert "reloading" not in stack.log()
+
+
 def test_sigterm_twice_and_sigint_end_it_too(make_stack):
     stack = make_stack("--l2", "memory")
     for signals in ((signal.SIGTERM, signal.SIGTERM), (signal.SIGINT,), (signal.SIGHUP, signal.SIGTERM)):

@@ -1,6 +1,9 @@
 /* The writer as a process: its lock, its life and its death, and what it leaves on the disk. */
 #include "writer_raw.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
 static void what_was_acknowledged_is_in_the_database(void **state)
 {
     struct writer_fixture *it = *state;
@@ -145,7 +148,8 @@ static void told_to_stop_it_does_so_whatever_it_is_being_sent(void **state)
         writer_raw_send(fd, batch ? WRITER_FRAME_BATCH_BEGIN : WRITER_FRAME_WRITE, sql, WRITER_PROCESS_PATIENCE_MS);
         assert_int_equal(writer_raw_receive(fd), ERR_OK);
         pid_t flood = fork_flood(fd, buf_str(&frame));
-        usleep(100000);
+        for (int waiting = 0; waiting < 64 << 10; usleep(1000))
+            assert_int_equal(ioctl(fd, SIOCOUTQ, &waiting), 0);
         kill(it->pid, SIGTERM);
         while (recv(fd, answers, sizeof answers, 0) > 0)
             continue;

@@ -36,7 +36,7 @@ static void whole_rows_come_first_and_then_unknown_ones(void **state)
     writer_shares_set(shares, 1, 2);
     writer_shares_set(shares, 2, 3);
     writer_shares_set(shares, 3, 1);
-    writer_shares_set(shares, 4, 0); /* somebody else has carried it out, and told */
+    writer_shares_set_whole(shares, 4); /* somebody else has carried it out, and told */
     struct writer_shares_paid paid = writer_shares_pay(shares, ids, sizeof ids / sizeof *ids);
     assert_int_equal(paid.whole, 2);
     assert_int_equal(ids[0] + ids[1], 1 + 3);
@@ -50,16 +50,34 @@ static void of_a_forgotten_row_something_may_be_left(void **state)
     struct writer_shares *shares = *state;
     int64_t ids[] = {5};
 
-    writer_shares_set(shares, 5, 0);
+    writer_shares_set_whole(shares, 5);
     writer_shares_set(shares, 5 + WRITER_SHARES_SLOTS, 1);
     assert_false(writer_shares_is_whole(shares, 5));
     assert_int_equal(writer_shares_pay(shares, ids, 1).unknown, 1);
-    writer_shares_set(shares, 6, 0);
+    writer_shares_set_whole(shares, 6);
+    writer_shares_unset(shares, 6);
+    assert_false(writer_shares_is_whole(shares, 6));
+    writer_shares_set_whole(shares, 6);
     writer_shares_forget(shares);
     assert_false(writer_shares_is_whole(shares, 6));
     /* More than a slot can count. */
     writer_shares_set(shares, 5, 1 << 16);
     assert_int_equal(writer_shares_pay(shares, ids, 1).unknown, 1);
+}
+
+static void an_old_row_that_is_whole_does_not_take_the_slot_of_a_later_one(void **state)
+{
+    struct writer_shares *shares = *state;
+    int64_t ids[] = {9 + WRITER_SHARES_SLOTS};
+
+    writer_shares_set(shares, ids[0], 1);
+    writer_shares_set_whole(shares, 9);
+    assert_false(writer_shares_is_whole(shares, 9));
+    assert_int_equal(writer_shares_pay(shares, ids, 1).whole, 1);
+    /* The writer knows better: numbers may begin anew. */
+    writer_shares_set(shares, 9, 1);
+    writer_shares_set_whole(shares, 9);
+    assert_true(writer_shares_is_whole(shares, 9));
 }
 
 static void nothing_is_known_to_begin_with(void **state)
@@ -76,6 +94,7 @@ int main(void)
         TEST(a_row_is_whole_when_its_last_write_is_purged),
         TEST(whole_rows_come_first_and_then_unknown_ones),
         TEST(of_a_forgotten_row_something_may_be_left),
+        TEST(an_old_row_that_is_whole_does_not_take_the_slot_of_a_later_one),
         TEST(nothing_is_known_to_begin_with),
     };
 
