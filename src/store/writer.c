@@ -275,16 +275,21 @@ static size_t sort(struct writer *writer)
     return behind;
 }
 
+/* When the client of REQUEST waits no longer. */
+static int64_t given_up_ms(const struct writer *writer, const struct writer_frame_request *request)
+{
+    const int64_t latest_ms = sys_monotonic_ms() + writer->config->store.write_timeout_ms;
+
+    return request->kind == WRITER_FRAME_WRITE && request->deadline_ms < latest_ms ? request->deadline_ms : latest_ms;
+}
+
 /* Whether ITEM must not be carried out: what was accepted before it and purges the same cannot be applied now, or its
  * key is that of a write behind. It is then answered. */
 static bool is_answered(struct writer *writer, struct writer_commit_item *item)
 {
     const struct writer_frame_request *request = &item->request;
-    int64_t until_ms = sys_monotonic_ms() + writer->config->store.write_timeout_ms;
     uint64_t before = 0;
 
-    if (request->kind == WRITER_FRAME_WRITE && request->deadline_ms < until_ms)
-        until_ms = request->deadline_ms;
     if (request->kind == WRITER_FRAME_WRITE && request->repeat_key.len > 0 &&
         writer_behind_knows(writer->behind, item)) {
         if (item->outcome.err == ERR_OK)
@@ -296,7 +301,7 @@ static bool is_answered(struct writer *writer, struct writer_commit_item *item)
         before = writer_pending_before(&writer->shared->pending, request->purges);
     if (request->kind == WRITER_FRAME_BATCH_BEGIN)
         before = atomic_load(&writer->shared->pending.accepted);
-    enum err err = before > 0 ? writer_behind_catch_up(writer->behind, before, until_ms) : ERR_OK;
+    enum err err = before > 0 ? writer_behind_catch_up(writer->behind, before, given_up_ms(writer, request)) : ERR_OK;
     if (err == ERR_OK)
         return false;
     writer_commit_fail(&item->outcome, err, STR("writes accepted before cannot be applied now"));
